@@ -1,0 +1,40 @@
+// Time as something handed in, so that a whole cluster can run on simulated time.
+#pragma once
+
+#include <chrono>
+
+namespace weft {
+
+using Duration = std::chrono::nanoseconds;
+/// Nanoseconds on a monotonic axis whose origin means nothing.
+using Instant = std::chrono::time_point<std::chrono::steady_clock, Duration>;
+/// Nanoseconds since 1970-01-01 UTC, for what people read.
+using WallTime = std::chrono::time_point<std::chrono::system_clock, Duration>;
+
+class Clock {
+ public:
+  virtual ~Clock() = default;
+  virtual Instant now() const = 0;
+  virtual WallTime wall_now() const = 0;
+};
+
+class SystemClock final : public Clock {
+ public:
+  Instant now() const override { return std::chrono::steady_clock::now(); }
+  WallTime wall_now() const override { return std::chrono::system_clock::now(); }
+};
+
+/// Stands still until it is told to move. Not thread safe.
+class SimClock final : public Clock {
+ public:
+  Instant now() const override { return now_; }
+  WallTime wall_now() const override { return WallTime(now_.time_since_epoch()); }
+  void advance(Duration by) { now_ += by; }
+
+ private:
+  Instant now_{};
+};
+
+inline double seconds(Duration d) { return std::chrono::duration<double>(d).count(); }
+
+}  // namespace weft

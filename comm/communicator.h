@@ -1,0 +1,106 @@
+// How bytes move between the ranks of one group. Knows nothing of models or schedules; transports
+// (local, mpi, nccl, simulated) implement it and pass one conformance suite.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/expected.h"
+
+namespace weft::comm {
+
+using Bytes = std::span<std::byte>;
+using ConstBytes = std::span<const std::byte>;
+
+/// What a message is, so that a wrong one is an error that names both sides and never a silent
+/// mix-up. Messages of one directed pair arrive in the order sent; the tag of each must equal the
+/// tag that the receiver expects. Callers pack (kind, direction, stage, micro-batch) into it.
+using Tag = std::uint64_t;
+
+/// A started operation; wait on it exactly once. Index into the communicator's own table.
+struct Request {
+  int index = -1;
+};
+
+/// One rank's end of a group. Every wait has a bound (`set_wait_bound`) and, when it ends unserved,
+/// the error names the operation, the peer, the tag and the action served (`set_serving`).
+/// Threads: one at a time. All group members call collectives in the same order.
+/// Errors of every waiting call: Unavailable (a peer is known to be gone, or the group was aborted),
+/// DeadlineExceeded (no answer in time), Corrupt (wrong tag or size).
+class Communicator {
+ public:
+  virtual ~Communicator() = default;
+
+  virtual int rank() const = 0;
+  virtual int size() const = 0;
+  virtual std::string_view name() const = 0;
+
+  /// Starts sending; `data` must stay as it is until the wait returns.
+  virtual Request start_send(int to, Tag tag, ConstBytes data) = 0;
+  /// Starts receiving at most into.size() bytes.
+  virtual Request start_receive(int from, Tag tag, Bytes into) = 0;
+  /// Ends the operation; for a receive, returns how many bytes arrived. Makes progress on every
+  /// started operation of this communicator meanwhile, so that no order of waits can deadlock.
+  virtual Expected<std::size_t> wait(Request request) = 0;
+  /// Has it ended? Makes progress; never sleeps. The request still has to be waited on.
+  virtual bool test(Request request) = 0;
+
+  void set_wait_bound(std::chrono::milliseconds bound) { wait_bound_ = bound; }
+  std::chrono::milliseconds wait_bound() const { return wait_bound_; }
+  /// What the coming waits serve, such as "F mb 3 dir 0 stage 1", for error messages. Cheap: the
+  /// text is not copied and must outlive the waits.
+  void set_serving(std::string_view action) { serving_ = action; }
+  std::string_view serving() const { return serving_; }
+
+ private:
+  std::chrono::milliseconds wait_bound_{60'000};
+  std::string_view serving_;
+};
+
+/// Collectives, written once over send and receive. Sums run in ascending rank order, so that every
+/// rank sees the same bits, the same in every run.
+Expected<void> send(Communicator& group, int to, Tag tag, ConstBytes data);
+Expected<std::size_t> receive(Communicator& group, int from, Tag tag, Bytes into);
+Expected<void> barrier(Communicator& group);
+Expected<void> broadcast(Communicator& group, int root, Bytes data);
+/// out holds size() equal parts, part r from rank r. `mine` may alias its own part.
+Expected<void> all_gather(Communicator& group, ConstBytes mine, Bytes out);
+/// Any lengths; result[r] is what rank r gave.
+Expected<std::vector<std::string>> all_gather_text(Communicator& group, std::string_view mine);
+Expected<void> all_reduce_sum(Communicator& group, std::span<float> values);
+Expected<void> all_reduce_sum(Communicator& group, std::span<double> values);
+/// Rank `root` ends with the sum over ranks (ascending); the others' values stay as they are.
+Expected<void> reduce_sum(Communicator& group, int root, std::span<float> values);
+/// Part r of rank s's `out` is what rank r's `in` held for s. Lengths in bytes, one a rank.
+Expected<void> all_to_all_v(Communicator& group, ConstBytes in,
+                            std::span<const std::size_t> in_lengths, Bytes out,
+                            std::span<const std::size_t> out_lengths);
+
+/// A named subset of the world's ranks; ranks[i] becomes rank i of the group.
+struct GroupSpec {
+  std::string name;
+  std::vector<int> ranks;
+};
+
+/// One process's access to a transport. All processes of the world name the same groups in the
+/// same order.
+class Transport {
+ public:
+  virtual ~Transport() = default;
+  virtual int world_rank() const = 0;
+  virtual int world_size() const = 0;
+  /// Result[i] is this rank's end of specs[i], or null where it is not a member.
+  virtual Expected<std::vector<std::unique_ptr<Communicator>>> make_groups(
+      std::span<const GroupSpec> specs) = 0;
+};
+
+/// The transport of a world of one rank: no shared memory, no system call.
+std::unique_ptr<Transport> make_self_transport();
+
+}  // namespace weft::comm

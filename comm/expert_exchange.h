@@ -1,0 +1,78 @@
+// The two expert all-to-alls, dispatch and combine, and their mirrored backward passes, for one
+// group of ranks that together hold all experts of a stage. One message per peer and exchange; a
+// token travels to a rank once, however many of that rank's experts it chose.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "comm/communicator.h"
+
+namespace weft::comm {
+
+/// Where one micro-batch's tokens go and come from; made by `dispatch`, reused by `combine` and by
+/// both backward exchanges. Buffers inside are reused from step to step.
+///
+/// A *row* is a token that arrived here; a *slot* is one (row, local expert) pair with its gate
+/// weight. Rows are ordered by (source rank, token); slots by (local expert, row), so that the rows
+/// of one expert are slots [expert_begin[e], expert_begin[e+1]).
+struct ExpertLayout {
+  int num_tokens = 0;                       // of this rank's own micro-batch
+  int num_rows = 0;                         // arrived here, own tokens included
+  int num_slots = 0;
+  std::vector<std::int32_t> expert_begin;   // [num_local_experts + 1]
+  std::vector<std::int32_t> slot_row;       // [num_slots] row of each slot
+  std::vector<float> slot_weight;           // [num_slots] gate weight of each slot
+  struct Private;
+  std::shared_ptr<Private> priv;            // send-side bookkeeping
+};
+
+/// Threads: one at a time. begin_* calls are made in the same order on every rank of the group;
+/// each begin is followed by its own end, other exchanges may lie between.
+template <class Real>
+class ExpertExchange {
+ public:
+  /// Expert e lives on rank e / (num_experts / group.size()).
+  /// num_experts must be divisible by group.size(); max_tokens bounds a micro-batch of any rank.
+  ExpertExchange(Communicator& group, int num_experts, int top_k, int hidden, int max_tokens);
+  ~ExpertExchange();
+
+  int num_local_experts() const;
+  int first_local_expert() const;
+
+  /// Sends each token's row [num_tokens, hidden] to the ranks of its chosen experts.
+  /// experts, weights: [num_tokens, top_k], experts of one token all different.
+  /// The inputs may change after begin returns.
+  Expected<void> begin_dispatch(ExpertLayout& layout, Tag tag, int num_tokens, const Real* rows,
+                                const std::int32_t* experts, const Real* weights);
+  /// Fills the layout; returned rows [num_rows, hidden] live until the layout's next begin_*.
+  Expected<const Real*> end_dispatch(ExpertLayout& layout);
+
+  /// Sends rows [num_rows, hidden] back; at home each token's parts are added in ascending rank
+  /// order: out[token] += sum of parts. out: [num_tokens, hidden].
+  Expected<void> begin_combine(ExpertLayout& layout, Tag tag, const Real* rows);
+  Expected<void> end_combine(ExpertLayout& layout, Real* out);
+
+  /// Backward of combine: each token's gradient row goes where the token went.
+  Expected<void> begin_combine_backward(ExpertLayout& layout, Tag tag, const Real* gradients);
+  /// Rows [num_rows, hidden]; lives until the layout's next begin_*.
+  Expected<const Real*> end_combine_backward(ExpertLayout& layout);
+
+  /// Backward of dispatch: rows [num_rows, hidden] and the gradients of the gate weights
+  /// [num_slots] go home. d_rows [num_tokens, hidden] is added to in ascending rank order;
+  /// d_weights [num_tokens, top_k] is overwritten.
+  Expected<void> begin_dispatch_backward(ExpertLayout& layout, Tag tag, const Real* rows,
+                                         const Real* slot_weight_gradients);
+  Expected<void> end_dispatch_backward(ExpertLayout& layout, Real* d_rows, Real* d_weights);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+extern template class ExpertExchange<float>;
+extern template class ExpertExchange<double>;
+
+}  // namespace weft::comm

@@ -1,0 +1,1 @@
+#include "dualpipe/executor.h"

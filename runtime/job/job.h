@@ -1,0 +1,118 @@
+// A job as the user wrote it, with every default filled in: a plain value that crosses the control
+// plane and is printed into the run directory. Fields, types, defaults, ranges and help texts are
+// defined once, in job/fields.cpp.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "dualpipe/schedule.h"
+#include "trainer/model/config.h"
+#include "trainer/rl/grpo.h"
+
+namespace weft::runtime {
+
+struct TokenizerJob {
+  std::string kind = "byte";
+  int numbers = 0;  // whole numbers up to this one are single tokens (0: none)
+};
+
+struct DataJob {
+  std::string task = "arithmetic";  // arithmetic | cups | text
+  std::string path;                 // text: a UTF-8 file
+  double validation_fraction = 0.1; // text: the end of the file, held out
+  int context = 64;                 // text: tokens per training sequence
+  int min_difficulty = 2;           // arithmetic: terms; cups: swaps
+  int max_difficulty = 6;
+};
+
+struct ParallelJob {
+  int pipeline = 1;       // P
+  int data = 1;           // D: ranks per stage group
+  int expert = 1;         // E: of those, how many share the experts
+  std::string schedule = "1f1b";
+  int micro_batches = 1;  // per lane and step; DualPipe: both directions together
+  bool overlap = true;
+  std::string transport = "local";
+  int threads = 1;        // per worker
+};
+
+struct OptimizerJob {
+  double beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8, weight_decay = 0.1, clip_norm = 1.0;
+};
+
+/// One supervised stage: pretrain or cold_start.
+struct SupervisedJob {
+  int steps = 1000;         // at most
+  int batch = 16;           // sequences a step
+  double lr = 1e-3;
+  double min_lr = 0.0;      // cosine ends here; constant ignores it
+  std::string lr_schedule = "constant";  // constant | cosine
+  int warmup = 20;
+  int eval_every = 0;       // 0: never before the end
+  int eval_problems = 128;  // tasks: sampled at temperature 1
+  int eval_difficulty = 0;  // 0: all
+  double target_accuracy = 0.0;  // stop early when reached (0: never)
+};
+
+struct ColdStartJob : SupervisedJob {
+  double blind = 0.30;            // share of blind guesses
+  double complete = 0.25;         // share of complete traces; the rest gives up early
+  double broken_format = 0.30;    // share of all whose format is broken
+};
+
+struct GrpoJob {
+  int steps = 60;
+  int prompts_per_step = 8;
+  int num_generations = 16;
+  int max_completion_length = 48;
+  double temperature = 1.0;
+  double lr = 3e-4;
+  int warmup = 0;
+  double beta = 0.0;
+  double epsilon = 0.2;
+  double epsilon_high = 0.2;
+  int num_iterations = 1;
+  std::string loss_type = "grpo";       // grpo | dapo | dr_grpo
+  std::string scale_rewards = "group";  // group | batch | none
+  int eval_every = 10;
+  int eval_problems = 256;
+  double target_accuracy = 0.0;
+};
+
+struct RewardJob {
+  std::string name;  // accuracy.answer | format.think_answer
+  double weight = 1.0;
+};
+
+struct CheckpointJob {
+  int every_steps = 200;
+  int keep = 3;
+};
+
+struct ControlJob {
+  std::string host = "127.0.0.1";
+  int port = 0;               // 0: any free one
+  double heartbeat_s = 1.0;
+  double wait_bound_s = 60.0; // of every wait between ranks
+};
+
+struct Job {
+  std::string name = "run";
+  std::uint64_t seed = 1;
+  std::vector<std::string> recipe = {"pretrain"};  // of pretrain, cold_start, grpo; in this order
+  trainer::ModelConfig model;
+  double router_bias_update_rate = 1e-3;
+  TokenizerJob tokenizer;
+  DataJob data;
+  ParallelJob parallel;
+  OptimizerJob optimizer;
+  SupervisedJob pretrain;
+  ColdStartJob cold_start;
+  GrpoJob grpo;
+  std::vector<RewardJob> rewards = {{"accuracy.answer", 1.0}, {"format.think_answer", 0.2}};
+  CheckpointJob checkpoint;
+  ControlJob control;
+};
+
+}  // namespace weft::runtime

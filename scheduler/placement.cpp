@@ -1,0 +1,1 @@
+#include "dualpipe/schedule.h"

@@ -1,0 +1,3 @@
+weft_test(base/rng_test LINK weft_base)
+weft_test(base/units_test LINK weft_base)
+weft_test(base/files_test LINK weft_base)

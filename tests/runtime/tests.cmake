@@ -1,0 +1,1 @@
+# weft_test(<room>/<unit>_test LINK <library>...)

@@ -1,0 +1,110 @@
+// One pipeline stage of a DeepSeek-V3-shaped model with explicit forward, backward-for-input and
+// backward-for-weights, cut into the phases that a schedule can interleave. No autograd, no
+// schedule: the caller decides the order.
+//
+// A *slot* is one micro-batch in flight. Activations come from a pool that grows to the peak number
+// of live slots and is then reused, so that a steady step allocates nothing.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "comm/expert_exchange.h"
+#include "trainer/batch.h"
+#include "trainer/kernels/context.h"
+#include "trainer/model/config.h"
+#include "trainer/model/parameters.h"
+
+namespace weft::trainer {
+
+struct StageSpec {
+  int first_layer = 0;
+  int num_layers = 0;
+  bool embedding = false;  // first stage
+  bool head = false;       // last stage: final norm, output head, loss
+};
+
+/// Threads: one at a time. References passed in must outlive the model.
+class StageModel {
+ public:
+  /// `experts`: the group that together holds all experts (its size divides n_routed_experts;
+  /// a group of one for an unsharded model). max_tokens bounds any micro-batch.
+  StageModel(const ModelConfig& config, const StageSpec& spec, comm::Communicator& experts,
+             kernels::Context& context, int max_tokens);
+  ~StageModel();
+
+  const ModelConfig& config() const;
+  const StageSpec& spec() const;
+  ParameterSet& parameters();
+  const ParameterSet& parameters() const;
+
+  /// Initial values, each element a function of (seed, parameter name, index): the same whatever the
+  /// layout. Normal with initializer_range; norms one; selection bias zero.
+  void initialize(std::uint64_t seed);
+
+  /// The micro-batches of the coming pass; slot i is batches[i]. They must outlive the pass.
+  void set_micro_batches(std::span<const MicroBatch> batches);
+  const MicroBatch& micro_batch(int slot) const;
+
+  /// The residual stream [num_tokens, hidden] at the stage's edges. Forward in: where to put what
+  /// the previous stage sent. Out: valid until the slot's backward (Train) or release.
+  std::span<Real> input(int slot);
+  std::span<const Real> output(int slot);
+  /// Gradients of the same: where to put the next stage's, and what to send to the previous one.
+  std::span<Real> output_gradient(int slot);
+  std::span<const Real> input_gradient(int slot);
+
+  // Forward, in this order. `layer` counts from 0 inside the stage.
+  void embed(int slot);                  // spec.embedding only; fills input(slot)
+  void attention(int slot, int layer);   // norm, MLA, residual; then norm and, in MoE layers, gate
+  Expected<void> begin_dispatch(int slot, int layer);  // MoE layers only
+  Expected<void> end_dispatch(int slot, int layer);
+  void experts(int slot, int layer);     // shared and local routed experts; dense layers: the MLP
+  Expected<void> begin_combine(int slot, int layer);   // MoE layers only
+  Expected<void> end_combine(int slot, int layer);
+  void head(int slot);                   // spec.head only; fills head_output or logits
+
+  // Backward, layers in descending order.
+  void head_backward_input(int slot);
+  void head_backward_weights(int slot);
+  Expected<void> begin_combine_backward(int slot, int layer);
+  Expected<void> end_combine_backward(int slot, int layer);
+  void experts_backward_input(int slot, int layer);
+  void experts_backward_weights(int slot, int layer);
+  Expected<void> begin_dispatch_backward(int slot, int layer);
+  Expected<void> end_dispatch_backward(int slot, int layer);
+  void attention_backward_input(int slot, int layer);
+  void attention_backward_weights(int slot, int layer);
+  void embed_backward(int slot);         // spec.embedding only
+
+  /// Gives the slot's activations back to the pool: after the last weight gradient, or after a
+  /// Score or Decode pass.
+  void release(int slot);
+
+  /// Score and Train on the head's stage: lives until the next set_micro_batches.
+  const HeadOutput& head_output(int slot) const;
+  /// Decode on the head's stage: logits [num_sequences, vocab] of each sequence's last token; lives
+  /// until the slot's next head().
+  std::span<const Real> logits(int slot) const;
+
+  /// KV caches of compressed latents for Decode micro-batches, one set a slot: `rows` sequences of
+  /// at most `max_length` tokens. Opening again replaces. new tokens are written at their positions,
+  /// earlier positions must have been written before.
+  void open_cache(int slot, int rows, int max_length);
+  void close_caches();
+
+  /// Tokens routed to each expert (global ids) of a MoE layer since the last clear; [n_routed_experts].
+  /// Only this rank's own tokens are counted: sum over ranks for the whole batch. Train mode only.
+  std::span<double> expert_load(int layer);
+  void clear_expert_load();
+  /// bias_e += rate where expert e had less than the mean load, -= rate where more.
+  /// load: the whole batch's. Source: DeepSeek-V3 report, section 2.1.2.
+  void update_selection_bias(int layer, std::span<const double> load, double rate);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace weft::trainer
