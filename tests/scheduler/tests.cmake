@@ -1,1 +1,1 @@
-# weft_test(<room>/<unit>_test LINK <library>...)
+weft_test(scheduler/placement_test LINK weft_scheduler)

@@ -1,0 +1,78 @@
+// The control plane: JSON messages between the coordinator and its workers over ZeroMQ, encrypted and
+// authenticated (CURVE) with keys made for this run and handed to each worker through an inherited
+// descriptor. Nothing here is on a step's critical path.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/expected.h"
+
+namespace weft::runtime {
+
+/// A message is one JSON object with "type" and what that type needs:
+///   worker -> coordinator: hello {pid, version} · metrics {record} · event {kind, message, details} ·
+///     samples {step, lines} · flush {id} · done {outcome} · failed {code, message}
+///   coordinator -> worker: assign {job, run_directory, attempt} · flushed {id} · stop {reason} ·
+///     shutdown {}
+inline constexpr std::size_t kMaxMessageBytes = 64u << 20;
+inline constexpr int kControlVersion = 1;
+
+struct Incoming {
+  int rank = 0;  // proved by the key that the message came under
+  std::unique_ptr<nlohmann::json> message;
+};
+
+/// The coordinator's end. Threads: one.
+class ControlServer {
+ public:
+  /// port 0: any free one. Errors: Busy when the port is taken; InvalidArgument for a bad host.
+  static Expected<std::unique_ptr<ControlServer>> open(const std::string& host, int port,
+                                                       int world_size);
+  ~ControlServer();
+
+  std::string endpoint() const;
+  /// What worker `rank` needs to connect, keys included: give it to nobody else.
+  std::string credentials(int rank) const;
+
+  /// Waits at most `timeout` for messages or until one of `descriptors` is readable.
+  /// Malformed messages are dropped and counted.
+  Expected<std::vector<Incoming>> poll(std::chrono::milliseconds timeout,
+                                       std::span<const int> descriptors);
+  /// Queues; never blocks. A worker that is not connected loses it.
+  void send(int rank, const nlohmann::json& message);
+  /// Connections refused and messages dropped so far.
+  long long num_refused() const;
+
+ private:
+  struct Impl;
+  explicit ControlServer(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+/// A worker's end. Threads: one.
+class ControlClient {
+ public:
+  /// Errors: InvalidArgument when the credentials are not what credentials() made.
+  static Expected<std::unique_ptr<ControlClient>> connect(std::string_view credentials);
+  ~ControlClient();
+
+  int rank() const;
+  /// Queues; never blocks, also when the coordinator is gone (the oldest are then kept, the newest
+  /// dropped, beyond some thousands).
+  void send(const nlohmann::json& message);
+  /// The next message, waiting at most `timeout`; null when none came.
+  std::unique_ptr<nlohmann::json> receive(std::chrono::milliseconds timeout);
+
+ private:
+  struct Impl;
+  explicit ControlClient(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace weft::runtime

@@ -1,0 +1,277 @@
+#include "runtime/worker/engine.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/check.h"
+
+namespace weft::runtime {
+
+using dualpipe::Kind;
+using trainer::MicroBatch;
+using trainer::Mode;
+
+/// The executor's step-end actions, carried out by the engine.
+class Engine::StepEnd final : public dualpipe::StepEnd {
+ public:
+  explicit StepEnd(Engine& engine) : engine_(engine) {}
+  Expected<void> reduce(int stage) override { return engine_.optimizer_->reduce(stage); }
+  Expected<void> update() override {
+    WEFT_TRY_ASSIGN(engine_.step_.result, engine_.finish_step());
+    return {};
+  }
+  // Checkpoints are taken between steps by the recipe; the state is consistent here.
+  Expected<void> snapshot() override { return {}; }
+
+ private:
+  Engine& engine_;
+};
+
+Expected<std::unique_ptr<Engine>> Engine::create(comm::Transport& transport,
+                                                 const EngineOptions& options) {
+  std::unique_ptr<Engine> engine(new Engine);
+  WEFT_TRY(engine->build(transport, options));
+  return engine;
+}
+
+Expected<void> Engine::build(comm::Transport& transport, const EngineOptions& options) {
+  options_ = options;
+  const scheduler::Layout& layout = options.layout;
+  WEFT_TRY_ASSIGN(placement_, scheduler::place(layout, options.model.num_hidden_layers));
+  if (transport.world_size() != layout.world())
+    return fail(Code::InvalidArgument, "the layout needs " + std::to_string(layout.world()) +
+                                           " ranks, the transport has " +
+                                           std::to_string(transport.world_size()));
+  place_ = placement_.ranks[transport.world_rank()];
+
+  std::vector<comm::GroupSpec> specs;
+  for (const scheduler::Group& group : scheduler::groups(placement_))
+    specs.push_back({group.name, group.ranks});
+  WEFT_TRY_ASSIGN(auto communicators, transport.make_groups(specs));
+  for (std::size_t i = 0; i < specs.size(); ++i) {
+    if (!communicators[i]) continue;
+    communicators[i]->set_wait_bound(options.wait_bound);
+    groups_[specs[i].name] = std::move(communicators[i]);
+  }
+  world_ = groups_.at(scheduler::world_group()).get();
+
+  context_ = std::make_unique<trainer::kernels::Context>(options.threads);
+  comm::Communicator& experts =
+      *groups_.at(scheduler::expert_group(place_.position, place_.lane / layout.expert));
+  const bool bidirectional = dualpipe::num_directions(layout.kind) == 2;
+  for (int i = 0; i < static_cast<int>(place_.stages.size()); ++i) {
+    const int stage = place_.stages[i];
+    const scheduler::StageLayers layers = placement_.stages[stage];
+    HeldStage& held = stages_.emplace_back();
+    held.stage = stage;
+    held.direction = bidirectional ? i : 0;
+    const trainer::StageSpec spec{layers.first, layers.count, stage == 0,
+                                  stage == placement_.num_stages() - 1};
+    held.model = std::make_unique<trainer::StageModel>(options.model, spec, experts, *context_,
+                                                       options.max_tokens);
+    held.model->initialize(options.seed);
+    held.adapter = std::make_unique<StageAdapter>(*held.model);
+  }
+  std::ranges::sort(stages_, {}, &HeldStage::stage);
+
+  std::vector<Replica> replicas;
+  std::vector<dualpipe::Stage*> adapters(placement_.num_stages(), nullptr);
+  for (HeldStage& held : stages_) {
+    replicas.push_back({held.stage, held.model.get(),
+                        groups_.at(scheduler::dense_group(held.stage)).get(),
+                        groups_.at(scheduler::replica_group(held.stage, place_.expert_shard)).get()});
+    adapters[held.stage] = held.adapter.get();
+  }
+  WEFT_TRY_ASSIGN(optimizer_, ShardedOptimizer::create(std::move(replicas), *world_, options.adam));
+  step_end_ = std::make_unique<StepEnd>(*this);
+  executor_ = std::make_unique<dualpipe::Executor>(
+      std::move(adapters), step_end_.get(), *groups_.at(scheduler::pipeline_group(place_.lane)),
+      dualpipe::Executor::Options{options.overlap});
+  WEFT_TRY_ASSIGN(const dualpipe::Schedule schedule,
+                  dualpipe::generate(layout.kind, {layout.pipeline, layout.micro_batches}));
+  train_program_ =
+      dualpipe::add_step_end(dualpipe::add_messages(schedule)).programs[place_.position];
+  return {};
+}
+
+int Engine::num_micro_batches() const {
+  return options_.layout.data * options_.layout.micro_batches;
+}
+
+void Engine::load_batches(std::span<const MicroBatch> batch, Mode mode) {
+  const scheduler::Layout& layout = options_.layout;
+  const int directions = dualpipe::num_directions(layout.kind);
+  for (HeldStage& held : stages_) {
+    held.batches.clear();
+    for (int i = 0; i < layout.micro_batches / directions; ++i) {
+      held.batches.push_back(
+          batch[scheduler::micro_batch_index(layout, place_.lane, held.direction, i)]);
+      held.batches.back().mode = mode;
+    }
+    held.adapter->start_pass(held.batches);
+  }
+}
+
+Expected<TrainResult> Engine::train(std::span<const MicroBatch> batch, double lr,
+                                    long long adam_step, bool stop) {
+  WEFT_CHECK(static_cast<int>(batch.size()) == num_micro_batches());
+  step_ = {lr, adam_step, stop, 0, {}};
+  for (const MicroBatch& part : batch) step_.num_sequences += part.num_sequences();
+  load_batches(batch, Mode::Train);
+  for (HeldStage& held : stages_) {
+    held.model->parameters().zero_gradients();
+    held.model->clear_expert_load();
+  }
+  WEFT_TRY(executor_->run(train_program_));
+  return step_.result;
+}
+
+// One world-wide sum carries everything the ranks must agree on: each number has exactly one writer
+// (or is a count), so the sum is exact and the results do not depend on the layout.
+Expected<TrainResult> Engine::finish_step() {
+  const trainer::ModelConfig& model = options_.model;
+  const std::size_t tensors = optimizer_->num_tensors();
+  const std::size_t losses = tensors, loads = losses + step_.num_sequences,
+                    totals = loads + std::size_t(model.num_hidden_layers) * model.n_routed_experts;
+  exchange_.assign(totals + 5, 0.0);
+  const std::span<double> all = exchange_;
+  optimizer_->squared_norms(all.first(tensors));
+  for (HeldStage& held : stages_) {
+    const trainer::StageSpec& spec = held.model->spec();
+    for (int i = 0; i < spec.num_layers; ++i) {
+      if (!model.is_moe(spec.first_layer + i)) continue;
+      const std::span<double> load = held.model->expert_load(i);
+      std::ranges::copy(
+          load, all.begin() + loads + std::size_t(spec.first_layer + i) * model.n_routed_experts);
+    }
+    if (!spec.head) continue;
+    for (int slot = 0; slot < static_cast<int>(held.batches.size()); ++slot) {
+      const MicroBatch& part = held.batches[slot];
+      const trainer::HeadOutput& output = held.model->head_output(slot);
+      for (int s = 0; s < part.num_sequences(); ++s)
+        for (int t = part.sequence_begin[s]; t < part.sequence_begin[s + 1]; ++t) {
+          if (part.targets[t] < 0) continue;
+          all[losses + part.sequence_id[s]] += output.loss[t];
+          all[totals] += 1;
+          all[totals + 1] += output.entropy[t];
+          if (part.loss == trainer::LossKind::Grpo) {
+            all[totals + 2] += part.grpo.beta > 0 ? output.kl[t] : 0.0;
+            all[totals + 3] += output.clipped[t];
+          }
+        }
+    }
+  }
+  all[totals + 4] = step_.stop ? 1 : 0;
+  WEFT_TRY(comm::all_reduce_sum(*world_, all));
+
+  TrainResult result;
+  double squares = 0;
+  for (std::size_t i = 0; i < tensors; ++i) squares += all[i];
+  result.grad_norm = std::sqrt(squares);
+  for (int s = 0; s < step_.num_sequences; ++s) result.loss += all[losses + s];
+  const double count = std::max(1.0, all[totals]);
+  result.entropy = all[totals + 1] / count;
+  result.kl = all[totals + 2] / count;
+  result.clipped = all[totals + 3] / count;
+  result.stop_requested = all[totals + 4] > 0;
+  result.applied = std::isfinite(result.loss) && std::isfinite(result.grad_norm);
+  if (!result.applied) return result;
+
+  const double clip = options_.clip_norm;
+  const double scale = clip > 0 && result.grad_norm > clip ? clip / result.grad_norm : 1.0;
+  WEFT_TRY(optimizer_->update(step_.lr, scale, step_.adam_step));
+  for (HeldStage& held : stages_) {
+    const trainer::StageSpec& spec = held.model->spec();
+    for (int i = 0; i < spec.num_layers; ++i)
+      if (model.is_moe(spec.first_layer + i))
+        held.model->update_selection_bias(
+            i,
+            all.subspan(loads + std::size_t(spec.first_layer + i) * model.n_routed_experts,
+                        model.n_routed_experts),
+            options_.router_bias_update_rate);
+  }
+  return result;
+}
+
+Expected<std::span<const dualpipe::Action>> Engine::forward_program(int micro_batches) {
+  std::vector<dualpipe::Action>& program = forward_programs_[micro_batches];
+  if (program.empty()) {
+    WEFT_TRY_ASSIGN(const dualpipe::Schedule schedule,
+                    dualpipe::generate_forward(options_.layout.kind,
+                                               {options_.layout.pipeline, micro_batches}));
+    program = dualpipe::add_messages(schedule).programs[place_.position];
+  }
+  return std::span<const dualpipe::Action>(program);
+}
+
+Expected<void> Engine::run_forward(int micro_batches) {
+  WEFT_TRY_ASSIGN(const auto program, forward_program(micro_batches));
+  return executor_->run(program);
+}
+
+Expected<Engine::Scores> Engine::score(std::span<const MicroBatch> batch) {
+  WEFT_CHECK(static_cast<int>(batch.size()) == num_micro_batches());
+  load_batches(batch, Mode::Score);
+  WEFT_TRY(run_forward(options_.layout.micro_batches));
+
+  // Where each sequence's tokens lie in one flat array, and each sequence's loss: same on all ranks.
+  int num_sequences = 0;
+  for (const MicroBatch& part : batch)
+    for (const int id : part.sequence_id) num_sequences = std::max(num_sequences, id + 1);
+  std::vector<std::size_t> begin(num_sequences + 1, 0);
+  for (const MicroBatch& part : batch)
+    for (int s = 0; s < part.num_sequences(); ++s)
+      begin[part.sequence_id[s] + 1] = part.sequence_begin[s + 1] - part.sequence_begin[s];
+  for (int s = 0; s < num_sequences; ++s) begin[s + 1] += begin[s];
+  std::vector<float> flat(begin.back(), 0.0f);
+  std::vector<double> losses(num_sequences, 0.0);
+  for (HeldStage& held : stages_) {
+    if (held.model->spec().head)
+      for (int slot = 0; slot < static_cast<int>(held.batches.size()); ++slot) {
+        const MicroBatch& part = held.batches[slot];
+        const trainer::HeadOutput& output = held.model->head_output(slot);
+        for (int s = 0; s < part.num_sequences(); ++s)
+          for (int t = part.sequence_begin[s]; t < part.sequence_begin[s + 1]; ++t) {
+            if (part.targets[t] < 0) continue;
+            flat[begin[part.sequence_id[s]] + t - part.sequence_begin[s]] = output.logprob[t];
+            losses[part.sequence_id[s]] += output.loss[t];
+          }
+      }
+    held.adapter->end_pass();
+  }
+  WEFT_TRY(comm::all_reduce_sum(*world_, std::span<float>(flat)));
+  WEFT_TRY(comm::all_reduce_sum(*world_, std::span<double>(losses)));
+  Scores scores;
+  for (int s = 0; s < num_sequences; ++s) {
+    scores.logprobs.emplace_back(flat.begin() + begin[s], flat.begin() + begin[s + 1]);
+    scores.loss += losses[s];
+  }
+  return scores;
+}
+
+void Engine::freeze_reference() {
+  reference_.clear();
+  for (HeldStage& held : stages_) {
+    const std::span<const float> values = held.model->parameters().values();
+    reference_.emplace_back(values.begin(), values.end());
+  }
+}
+
+void Engine::swap_reference() {
+  for (std::size_t i = 0; i < stages_.size(); ++i)
+    stages_[i].model->parameters().swap_values(reference_[i]);
+}
+
+Expected<Engine::Scores> Engine::score_with_reference(std::span<const MicroBatch> batch) {
+  WEFT_CHECK(has_reference());
+  swap_reference();
+  Expected<Scores> scores = score(batch);
+  swap_reference();
+  return scores;
+}
+
+void Engine::set_recorder(std::vector<dualpipe::Span>* recorder) {
+  executor_->set_recorder(recorder);
+}
+
+}  // namespace weft::runtime

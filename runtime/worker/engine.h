@@ -1,0 +1,169 @@
+// One rank's part of the model and everything that computes with it: a training step, a forward-only
+// pass, rollout, saving and loading. Knows no recipe, no control plane, no clock. All ranks of the
+// world call the same functions with the same values in the same order.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "comm/communicator.h"
+#include "dualpipe/executor.h"
+#include "runtime/worker/sharded_optimizer.h"
+#include "runtime/worker/stage_adapter.h"
+#include "scheduler/placement.h"
+#include "trainer/model/stage_model.h"
+
+namespace weft::runtime {
+
+struct EngineOptions {
+  scheduler::Layout layout;
+  trainer::ModelConfig model;
+  AdamOptions adam;
+  double clip_norm = 1.0;
+  double router_bias_update_rate = 1e-3;
+  bool overlap = true;
+  int threads = 1;
+  int max_tokens = 1024;  // of any micro-batch
+  std::uint64_t seed = 1;
+  std::chrono::milliseconds wait_bound{60'000};
+};
+
+struct TrainResult {
+  double loss = 0;        // of the global batch, weights included
+  double grad_norm = 0;   // before clipping
+  double entropy = 0;     // means over loss tokens
+  double kl = 0;
+  double clipped = 0;     // share of loss tokens
+  bool applied = true;    // false: loss or gradient not finite, the update was left out
+  bool stop_requested = false;  // some rank was asked to stop
+};
+
+struct Completion {
+  std::vector<std::int32_t> tokens;  // without the prompt; the end token included when it came
+  std::vector<float> logprobs;       // at temperature 1, as sampled
+  bool finished = false;             // the end token came before the limit
+};
+
+struct GenerateOptions {
+  int max_new_tokens = 64;
+  double temperature = 1.0;
+  int end_token = -1;
+  std::uint64_t seed = 1;            // token t of completion i is drawn from (seed, purpose, step, i, t)
+  std::string purpose = "rollout";
+  std::uint64_t step = 0;
+};
+
+/// Threads: one.
+class Engine {
+ public:
+  /// Collective. Builds this rank's stages with initial weights from the seed.
+  static Expected<std::unique_ptr<Engine>> create(comm::Transport& transport,
+                                                  const EngineOptions& options);
+
+  int rank() const { return place_.rank; }
+  const scheduler::Placement& placement() const { return placement_; }
+  comm::Communicator& world() { return *world_; }
+  /// Micro-batches of one global batch: lanes x micro-batches per lane.
+  int num_micro_batches() const;
+
+  /// One optimizer update on the global batch (num_micro_batches() of them; each rank computes its
+  /// own). `adam_step` counts from 1 since the moments were last reset. `stop`: this rank was asked
+  /// to stop; the result tells every rank.
+  Expected<TrainResult> train(std::span<const trainer::MicroBatch> batch, double lr,
+                              long long adam_step, bool stop);
+
+  struct Scores {
+    std::vector<std::vector<float>> logprobs;  // [sequence_id][position of the token in its sequence]
+    double loss = 0;                           // sum over the batch, weights included
+  };
+  /// Forward only; every rank gets all results. Tokens without a target have 0.
+  Expected<Scores> score(std::span<const trainer::MicroBatch> batch);
+
+  /// Continues each prompt; every rank gets all completions. Both pipeline directions are filled.
+  Expected<std::vector<Completion>> generate(std::span<const std::vector<std::int32_t>> prompts,
+                                             const GenerateOptions& options);
+
+  /// Keeps a copy of the present weights as the reference / computes with it.
+  void freeze_reference();
+  bool has_reference() const { return !reference_.empty(); }
+  Expected<Scores> score_with_reference(std::span<const trainer::MicroBatch> batch);
+
+  void reset_moments() { optimizer_->reset_moments(); }
+
+  struct SaveInfo {
+    std::filesystem::path directory;  // the run's ckpt/
+    std::string run;
+    int attempt = 0;
+    long long step = 0;
+    long long tokens = 0;
+    std::string state;  // the recipe's own JSON
+    int keep = 3;
+    std::string fingerprint;
+  };
+  /// Collective. Returns the committed directory's name on every rank.
+  Expected<std::string> save(const SaveInfo& info);
+
+  struct Loaded {
+    std::string name;  // empty: there was none
+    long long step = 0;
+    std::string state;
+    std::vector<std::string> skipped;  // checkpoints passed over, each with the reason
+  };
+  /// Collective. Reads the newest complete checkpoint that verifies, whatever layout wrote it.
+  Expected<Loaded> load_newest(const std::filesystem::path& directory);
+
+  /// Spans of the last train() when recording (a ring is the caller's).
+  void set_recorder(std::vector<dualpipe::Span>* recorder);
+  int position() const { return executor_->position(); }
+  std::span<const dualpipe::Action> program() const { return train_program_; }
+
+ private:
+  struct HeldStage {
+    int stage = 0;
+    int direction = 0;
+    std::unique_ptr<trainer::StageModel> model;
+    std::unique_ptr<StageAdapter> adapter;
+    std::vector<trainer::MicroBatch> batches;  // of this lane and direction
+  };
+  class StepEnd;
+
+  Engine() = default;
+  Expected<void> build(comm::Transport& transport, const EngineOptions& options);
+  void load_batches(std::span<const trainer::MicroBatch> batch, trainer::Mode mode);
+  Expected<void> run_forward(int micro_batches);
+  Expected<std::span<const dualpipe::Action>> forward_program(int micro_batches);
+  Expected<TrainResult> finish_step();
+  void swap_reference();
+  Expected<void> read_checkpoint(const std::filesystem::path& path, Loaded& loaded);
+
+  EngineOptions options_;
+  scheduler::Placement placement_;
+  scheduler::RankPlace place_;
+  std::map<std::string, std::unique_ptr<comm::Communicator>> groups_;
+  comm::Communicator* world_ = nullptr;
+  std::unique_ptr<trainer::kernels::Context> context_;
+  std::vector<HeldStage> stages_;  // ascending stage
+  std::unique_ptr<ShardedOptimizer> optimizer_;
+  std::unique_ptr<StepEnd> step_end_;
+  std::unique_ptr<dualpipe::Executor> executor_;
+  std::vector<dualpipe::Action> train_program_;
+  std::map<int, std::vector<dualpipe::Action>> forward_programs_;
+  std::vector<std::vector<float>> reference_;  // per held stage
+  std::vector<double> exchange_;               // the step's one world-wide sum
+
+  // The step in progress, for the update action.
+  struct StepInputs {
+    double lr = 0;
+    long long adam_step = 0;
+    bool stop = false;
+    int num_sequences = 0;
+    TrainResult result;
+  } step_;
+};
+
+}  // namespace weft::runtime

@@ -1,0 +1,206 @@
+#include "runtime/worker/sharded_optimizer.h"
+
+#include <algorithm>
+#include <set>
+#include <sstream>
+
+#include "base/check.h"
+#include "trainer/optimizer/adamw.h"
+
+namespace weft::runtime {
+namespace {
+
+constexpr comm::Tag kGradientTag = comm::Tag{1} << 56;
+constexpr comm::Tag kValueTag = comm::Tag{2} << 56;
+
+comm::Tag tag(comm::Tag kind, int stage, std::size_t segment) {
+  return kind | static_cast<comm::Tag>(stage) << 24 | segment;
+}
+
+/// Which of `parts` owners each size goes to: contiguous runs, as even as whole tensors allow.
+std::vector<int> partition(const std::vector<std::int64_t>& sizes, int parts) {
+  std::int64_t total = 0;
+  for (const std::int64_t size : sizes) total += size;
+  std::vector<int> owner(sizes.size());
+  std::int64_t before = 0;
+  for (std::size_t i = 0; i < sizes.size(); ++i) {
+    // The tensor's middle decides.
+    const std::int64_t middle = before + sizes[i] / 2;
+    owner[i] = total == 0 ? 0
+                          : static_cast<int>(std::min<std::int64_t>(parts - 1, middle * parts / total));
+    before += sizes[i];
+  }
+  return owner;
+}
+
+}  // namespace
+
+ShardedOptimizer::ShardedOptimizer(std::vector<Replica> replicas, AdamOptions options)
+    : options_(options) {
+  for (const Replica& replica : replicas) {
+    add_shard(replica, false, *replica.dense);
+    add_shard(replica, true, *replica.experts);
+  }
+}
+
+void ShardedOptimizer::add_shard(const Replica& replica, bool experts, comm::Communicator& group) {
+  trainer::ParameterSet& set = replica.model->parameters();
+  Shard shard{replica.stage, &set, &group, {}, {}, {}};
+  shard.segments.resize(group.size());
+  std::vector<int> members;
+  std::vector<std::int64_t> sizes;
+  for (int i = 0; i < static_cast<int>(set.items().size()); ++i) {
+    const trainer::Parameter& item = set.items()[i];
+    if (item.expert != experts) continue;
+    if (!item.trainable) {  // every replica computes it alike; rank 0 of the group keeps it safe
+      if (group.rank() == 0) owned_.push_back({&set, i, nullptr, nullptr});
+      continue;
+    }
+    members.push_back(i);
+    sizes.push_back(item.size);
+  }
+  const std::vector<int> owner = partition(sizes, group.size());
+  std::int64_t owned_size = 0;
+  for (std::size_t k = 0; k < members.size(); ++k) {
+    const trainer::Parameter& item = set.items()[members[k]];
+    std::vector<Segment>& segments = shard.segments[owner[k]];
+    if (!segments.empty() && segments.back().offset + segments.back().size == item.offset)
+      segments.back().size += item.size;
+    else
+      segments.push_back({item.offset, item.size});
+    if (owner[k] != group.rank()) continue;
+    moments_.emplace_back(item.size);
+    float* moment1 = moments_.back().data();
+    moments_.emplace_back(item.size);
+    shard.owned.push_back(static_cast<int>(owned_.size()));
+    owned_.push_back({&set, members[k], moment1, moments_.back().data()});
+    owned_size += item.size;
+  }
+  shard.received.resize(group.size());
+  std::int64_t segment_size = 0;
+  for (const Segment& segment : shard.segments[group.rank()]) segment_size += segment.size;
+  WEFT_CHECK(segment_size == owned_size);
+  for (int peer = 0; peer < group.size(); ++peer)
+    if (peer != group.rank()) shard.received[peer].resize(segment_size);
+  shards_.push_back(std::move(shard));
+}
+
+Expected<std::unique_ptr<ShardedOptimizer>> ShardedOptimizer::create(std::vector<Replica> replicas,
+                                                                     comm::Communicator& world,
+                                                                     AdamOptions options) {
+  std::unique_ptr<ShardedOptimizer> result(new ShardedOptimizer(std::move(replicas), options));
+  std::string mine;
+  for (const Owned& owned : result->owned_)
+    mine += owned.set->items()[owned.parameter].name + '\n';
+  WEFT_TRY_ASSIGN(const std::vector<std::string> all, comm::all_gather_text(world, mine));
+  std::set<std::string> names;
+  for (const std::string& text : all) {
+    std::istringstream lines(text);
+    for (std::string name; std::getline(lines, name);)
+      if (!names.insert(name).second)
+        return fail(Code::Internal, "tensor " + name + " has two owners");
+  }
+  for (const std::string& name : names)
+    result->tensor_index_.emplace(name, static_cast<int>(result->tensor_index_.size()));
+  for (const Owned& owned : result->owned_)
+    result->owned_index_.push_back(
+        result->tensor_index_.at(owned.set->items()[owned.parameter].name));
+  return result;
+}
+
+Expected<void> ShardedOptimizer::reduce(int stage) {
+  for (Shard& shard : shards_)
+    if (shard.stage == stage) WEFT_TRY(reduce(shard));
+  return {};
+}
+
+Expected<void> ShardedOptimizer::reduce(Shard& shard) {
+  comm::Communicator& group = *shard.group;
+  if (group.size() == 1) return {};
+  const std::span<float> gradients = shard.set->gradients();
+  const std::vector<Segment>& mine = shard.segments[group.rank()];
+  requests_.clear();
+  for (int peer = 0; peer < group.size(); ++peer) {
+    if (peer == group.rank()) continue;
+    std::int64_t at = 0;
+    for (std::size_t i = 0; i < mine.size(); ++i) {
+      requests_.push_back(group.start_receive(
+          peer, tag(kGradientTag, shard.stage, i),
+          std::as_writable_bytes(std::span(shard.received[peer]).subspan(at, mine[i].size))));
+      at += mine[i].size;
+    }
+    const std::vector<Segment>& theirs = shard.segments[peer];
+    for (std::size_t i = 0; i < theirs.size(); ++i)
+      requests_.push_back(
+          group.start_send(peer, tag(kGradientTag, shard.stage, i),
+                           std::as_bytes(gradients.subspan(theirs[i].offset, theirs[i].size))));
+  }
+  for (const comm::Request request : requests_) WEFT_TRY(group.wait(request));
+  std::int64_t at = 0;
+  for (const Segment& segment : mine) {
+    float* own = gradients.data() + segment.offset;
+    for (std::int64_t k = 0; k < segment.size; ++k) {
+      float sum = group.rank() == 0 ? own[k] : shard.received[0][at + k];
+      for (int r = 1; r < group.size(); ++r)
+        sum += r == group.rank() ? own[k] : shard.received[r][at + k];
+      own[k] = sum;
+    }
+    at += segment.size;
+  }
+  return {};
+}
+
+void ShardedOptimizer::squared_norms(std::span<double> by_tensor) const {
+  for (std::size_t i = 0; i < owned_.size(); ++i)
+    if (owned_[i].moment1 != nullptr)
+      by_tensor[owned_index_[i]] = trainer::squared_norm(owned_[i].set->gradient(owned_[i].parameter));
+}
+
+Expected<void> ShardedOptimizer::update(double lr, double scale, long long step) {
+  for (const Owned& owned : owned_) {
+    if (owned.moment1 == nullptr) continue;
+    const trainer::Parameter& item = owned.set->items()[owned.parameter];
+    const std::span<float> gradient = owned.set->gradient(owned.parameter);
+    if (scale != 1.0)
+      for (float& g : gradient) g = static_cast<float>(g * scale);
+    trainer::adamw(owned.set->value(owned.parameter), gradient,
+                   {owned.moment1, static_cast<std::size_t>(item.size)},
+                   {owned.moment2, static_cast<std::size_t>(item.size)},
+                   {.lr = lr,
+                    .beta1 = options_.beta1,
+                    .beta2 = options_.beta2,
+                    .epsilon = options_.epsilon,
+                    .weight_decay = item.decay ? options_.weight_decay : 0.0,
+                    .step = step});
+  }
+  for (Shard& shard : shards_) WEFT_TRY(spread(shard));
+  for (const Shard& shard : shards_) shard.set->touch();
+  return {};
+}
+
+Expected<void> ShardedOptimizer::spread(Shard& shard) {
+  comm::Communicator& group = *shard.group;
+  if (group.size() == 1) return {};
+  const std::span<float> values = shard.set->values();
+  requests_.clear();
+  for (int peer = 0; peer < group.size(); ++peer) {
+    if (peer == group.rank()) continue;
+    const std::vector<Segment>& theirs = shard.segments[peer];
+    for (std::size_t i = 0; i < theirs.size(); ++i)
+      requests_.push_back(group.start_receive(
+          peer, tag(kValueTag, shard.stage, i),
+          std::as_writable_bytes(values.subspan(theirs[i].offset, theirs[i].size))));
+    const std::vector<Segment>& mine = shard.segments[group.rank()];
+    for (std::size_t i = 0; i < mine.size(); ++i)
+      requests_.push_back(group.start_send(peer, tag(kValueTag, shard.stage, i),
+                                           std::as_bytes(values.subspan(mine[i].offset, mine[i].size))));
+  }
+  for (const comm::Request request : requests_) WEFT_TRY(group.wait(request));
+  return {};
+}
+
+void ShardedOptimizer::reset_moments() {
+  for (std::vector<float>& moment : moments_) std::ranges::fill(moment, 0.0f);
+}
+
+}  // namespace weft::runtime

@@ -1,0 +1,89 @@
+// AdamW over one rank's stages with its state sharded (ZeRO-1): every tensor has one owner among the
+// ranks that hold a replica of it. Gradients are summed at the owner in ascending rank order, the
+// owner updates, the others receive the new values. Sharding is by whole tensors, so that a checkpoint
+// holds each tensor once and any layout can read it back.
+// Source: ZeRO (arXiv:1910.02054) section 5.1.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "comm/communicator.h"
+#include "trainer/model/stage_model.h"
+
+namespace weft::runtime {
+
+struct AdamOptions {
+  double beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8, weight_decay = 0.1;
+};
+
+/// One stage on this rank with the groups that hold replicas of it.
+struct Replica {
+  int stage = 0;
+  trainer::StageModel* model = nullptr;
+  comm::Communicator* dense = nullptr;    // replicas of the dense weights
+  comm::Communicator* experts = nullptr;  // replicas of this rank's expert shard
+};
+
+/// Threads: one. All ranks call the collective functions in the same order.
+class ShardedOptimizer {
+ public:
+  /// Collective over `world`: agrees on a numbering of all tensors of the model.
+  static Expected<std::unique_ptr<ShardedOptimizer>> create(std::vector<Replica> replicas,
+                                                            comm::Communicator& world,
+                                                            AdamOptions options);
+
+  /// Sums the stage's gradients at their owners. Collective over the stage's holders.
+  Expected<void> reduce(int stage);
+
+  /// Tensors of the whole model, over all ranks.
+  int num_tensors() const { return static_cast<int>(tensor_index_.size()); }
+  /// Writes the squared gradient norm of each tensor that this rank owns to its index.
+  void squared_norms(std::span<double> by_tensor) const;
+
+  /// Multiplies the owned gradients by `scale`, updates the owned tensors as step `step` (from 1) and
+  /// spreads the new values. Collective over every stage's holders.
+  Expected<void> update(double lr, double scale, long long step);
+
+  /// A tensor that this rank owns, with its moments (null for what is not trained).
+  struct Owned {
+    trainer::ParameterSet* set;
+    int parameter;
+    float* moment1;
+    float* moment2;
+  };
+  const std::vector<Owned>& owned() const { return owned_; }
+  /// Starts the moments anew: a new stage of the recipe does not inherit the last one's.
+  void reset_moments();
+
+ private:
+  struct Segment {  // contiguous part of a stage's value and gradient buffers
+    std::int64_t offset = 0;
+    std::int64_t size = 0;
+  };
+  /// The trainable tensors of one stage that are replicated over one group.
+  struct Shard {
+    int stage = 0;
+    trainer::ParameterSet* set = nullptr;
+    comm::Communicator* group = nullptr;
+    std::vector<std::vector<Segment>> segments;   // [owner's rank in group]
+    std::vector<std::vector<float>> received;     // [peer] that peer's gradient of our segments
+    std::vector<int> owned;                       // indices into owned_
+  };
+  ShardedOptimizer(std::vector<Replica> replicas, AdamOptions options);
+  void add_shard(const Replica& replica, bool experts, comm::Communicator& group);
+  Expected<void> reduce(Shard& shard);
+  Expected<void> spread(Shard& shard);
+
+  AdamOptions options_;
+  std::vector<Shard> shards_;
+  std::vector<Owned> owned_;
+  std::vector<std::vector<float>> moments_;
+  std::map<std::string, int> tensor_index_;
+  std::vector<int> owned_index_;  // [owned_] number of the tensor in the whole model
+  std::vector<comm::Request> requests_;
+};
+
+}  // namespace weft::runtime
