@@ -153,17 +153,15 @@ Expected<void> ShardedOptimizer::reduce(Shard& shard) {
 void ShardedOptimizer::squared_norms(std::span<double> by_tensor) const {
   for (std::size_t i = 0; i < owned_.size(); ++i)
     if (owned_[i].moment1 != nullptr)
-      by_tensor[owned_index_[i]] = trainer::squared_norm(owned_[i].set->gradient(owned_[i].parameter));
+      by_tensor[owned_index_[i]] = trainer::optimizer::squared_norm(owned_[i].set->gradient(owned_[i].parameter));
 }
 
 Expected<void> ShardedOptimizer::update(double lr, double scale, long long step) {
   for (const Owned& owned : owned_) {
     if (owned.moment1 == nullptr) continue;
     const trainer::Parameter& item = owned.set->items()[owned.parameter];
-    const std::span<float> gradient = owned.set->gradient(owned.parameter);
-    if (scale != 1.0)
-      for (float& g : gradient) g = static_cast<float>(g * scale);
-    trainer::adamw(owned.set->value(owned.parameter), gradient,
+    trainer::optimizer::adamw(
+                   owned.set->value(owned.parameter), owned.set->gradient(owned.parameter),
                    {owned.moment1, static_cast<std::size_t>(item.size)},
                    {owned.moment2, static_cast<std::size_t>(item.size)},
                    {.lr = lr,
@@ -171,7 +169,8 @@ Expected<void> ShardedOptimizer::update(double lr, double scale, long long step)
                     .beta2 = options_.beta2,
                     .epsilon = options_.epsilon,
                     .weight_decay = item.decay ? options_.weight_decay : 0.0,
-                    .step = step});
+                    .step = step},
+                   scale);
   }
   for (Shard& shard : shards_) WEFT_TRY(spread(shard));
   for (const Shard& shard : shards_) shard.set->touch();

@@ -1,0 +1,28 @@
+// One child process of the coordinator.
+#pragma once
+
+#include <sys/types.h>
+
+#include <filesystem>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/expected.h"
+
+namespace weft::runtime {
+
+struct SpawnOptions {
+  std::vector<std::string> arguments;  // the program first
+  std::vector<std::pair<std::string, std::string>> environment;  // added to this process's own
+  std::filesystem::path log;           // standard output and error, appended
+  int inherit_from = -1, inherit_as = -1;  // one descriptor handed down under another number
+};
+
+/// Starts it with an empty signal mask and no standard input. Errors: Io.
+Expected<pid_t> spawn(const SpawnOptions& options);
+
+/// An anonymous file that holds `content`, read position at its start; close-on-exec.
+Expected<int> anonymous_file(const std::string& content);
+
+}  // namespace weft::runtime

@@ -1,0 +1,308 @@
+#include "runtime/worker/recipe.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <numbers>
+
+#include "runtime/worker/evaluate.h"
+#include "runtime/worker/grpo_step.h"
+#include "runtime/worker/workload.h"
+#include "trainer/data/pack.h"
+
+namespace weft::runtime {
+
+using nlohmann::json;
+using trainer::MicroBatch;
+
+namespace {
+
+namespace data = trainer::data;
+
+/// Linear warm-up, then constant or cosine down to min_lr.
+double learning_rate(const SupervisedJob& job, long long step) {
+  if (step < job.warmup) return job.lr * static_cast<double>(step + 1) / job.warmup;
+  if (job.lr_schedule != "cosine") return job.lr;
+  const double done = static_cast<double>(step - job.warmup) / std::max(1, job.steps - job.warmup);
+  return job.min_lr +
+         0.5 * (job.lr - job.min_lr) * (1 + std::cos(std::numbers::pi * std::min(1.0, done)));
+}
+
+class Walker final : public Recipe {
+ public:
+  Walker(const Job& job, RecipeOptions options, Reporter& reporter, const Clock& clock)
+      : job_(job), options_(std::move(options)), reporter_(reporter), clock_(clock) {}
+
+  Expected<void> open(comm::Transport& transport);
+  Expected<RecipeEnd> run() override;
+  const RecipeState& state() const override { return state_; }
+  Engine& engine() override { return *engine_; }
+
+ private:
+  enum class Stage { Pretrain, ColdStart, Grpo };
+  struct StepOutcome {
+    bool stop = false;       // some rank was asked to stop
+    json record;             // what the metrics say of this step
+    long long tokens = 0;
+    bool applied = true;
+  };
+
+  Expected<void> resume();
+  Expected<bool> run_stage(Stage stage);  // false: stopped on request
+  Expected<void> begin_stage(Stage stage);
+  Expected<StepOutcome> supervised_step(Stage stage);
+  Expected<StepOutcome> grpo_step();
+  Expected<json> evaluate(Stage stage);
+  Expected<void> save(const std::string& why);
+  void report_step(Stage stage, StepOutcome& outcome, double seconds);
+
+  const SupervisedJob& supervised(Stage stage) const {
+    return stage == Stage::Pretrain ? job_.pretrain : job_.cold_start;
+  }
+  int max_steps(Stage stage) const {
+    return stage == Stage::Grpo ? job_.grpo.steps : supervised(stage).steps;
+  }
+  int eval_every(Stage stage) const {
+    return stage == Stage::Grpo ? job_.grpo.eval_every : supervised(stage).eval_every;
+  }
+  double target_accuracy(Stage stage) const {
+    return stage == Stage::Grpo ? job_.grpo.target_accuracy : supervised(stage).target_accuracy;
+  }
+  const std::string& stage_name() const { return job_.recipe[state_.stage]; }
+  bool reports() const { return engine_->rank() == 0; }
+  void event(const std::string& kind, const std::string& message, const json& details = json::object()) {
+    if (reports()) reporter_.event(kind, message, details);
+  }
+
+  const Job& job_;
+  RecipeOptions options_;
+  Reporter& reporter_;
+  const Clock& clock_;
+  std::unique_ptr<Workload> workload_;
+  std::unique_ptr<Engine> engine_;
+  RecipeState state_;
+  long long saved_step_ = -1;
+};
+
+Expected<void> Walker::open(comm::Transport& transport) {
+  WEFT_TRY_ASSIGN(workload_, Workload::open(job_));
+  const int longest_prompt = workload_->longest_prompt();
+  const int longest_completion =
+      std::max(workload_->longest_trace(), job_.grpo.max_completion_length);
+  WEFT_TRY_ASSIGN(engine_, Engine::create(transport, engine_options(job_, longest_prompt,
+                                                                    longest_completion)));
+  return resume();
+}
+
+Expected<void> Walker::resume() {
+  WEFT_TRY_ASSIGN(const Engine::Loaded loaded, engine_->load_newest(options_.checkpoints));
+  for (const std::string& skipped : loaded.skipped) event("skipped_checkpoint", skipped);
+  if (loaded.name.empty()) {
+    event("started", "no checkpoint yet: starting from initial weights", {{"step", 0}});
+    return {};
+  }
+  WEFT_TRY_ASSIGN(state_, parse_recipe_state(loaded.state));
+  if (state_.stage > static_cast<int>(job_.recipe.size()))
+    return fail(Code::InvalidArgument, "the checkpoint is beyond the end of this job's recipe");
+  saved_step_ = state_.step;
+  event("resumed", "resumed from " + loaded.name + " at step " + std::to_string(state_.step),
+        {{"step", state_.step}, {"checkpoint", loaded.name}});
+  return {};
+}
+
+Expected<RecipeEnd> Walker::run() {
+  while (state_.stage < static_cast<int>(job_.recipe.size())) {
+    const Stage stage = stage_name() == "pretrain"     ? Stage::Pretrain
+                        : stage_name() == "cold_start" ? Stage::ColdStart
+                                                       : Stage::Grpo;
+    WEFT_TRY_ASSIGN(const bool went_on, run_stage(stage));
+    if (!went_on) {
+      if (saved_step_ != state_.step) WEFT_TRY(save("stopped"));
+      return RecipeEnd::Stopped;
+    }
+    ++state_.stage;
+    state_.stage_step = 0;
+    WEFT_TRY(save("end of " + job_.recipe[state_.stage - 1]));
+  }
+  return RecipeEnd::Complete;
+}
+
+Expected<void> Walker::begin_stage(Stage stage) {
+  engine_->reset_moments();
+  state_.adam_step = 0;
+  event("stage", "begins " + stage_name(), {{"step", state_.step}, {"stage", stage_name()}});
+  if (stage != Stage::Grpo) return {};
+  if (job_.grpo.beta > 0) engine_->freeze_reference();
+  WEFT_TRY_ASSIGN(const json scores, evaluate(stage));
+  event("evaluation", "before reinforcement learning: " + describe_evaluation(scores), scores);
+  return {};
+}
+
+Expected<bool> Walker::run_stage(Stage stage) {
+  if (state_.stage_step == 0) WEFT_TRY(begin_stage(stage));
+  bool reached = false;
+  while (state_.stage_step < max_steps(stage) && !reached) {
+    const Instant begin = clock_.now();
+    WEFT_TRY_ASSIGN(StepOutcome outcome,
+                    stage == Stage::Grpo ? grpo_step() : supervised_step(stage));
+    ++state_.step;
+    ++state_.stage_step;
+    state_.tokens += outcome.tokens;
+    const double step_seconds = seconds(clock_.now() - begin);
+
+    const int every = eval_every(stage);
+    const bool last = state_.stage_step == max_steps(stage);
+    if (last || (every > 0 && state_.stage_step % every == 0)) {
+      WEFT_TRY_ASSIGN(const json scores, evaluate(stage));
+      outcome.record.update(scores);
+      event("evaluation", "step " + std::to_string(state_.step) + ": " + describe_evaluation(scores),
+            scores);
+      const double target = target_accuracy(stage);
+      reached = target > 0 && scores.value("eval_accuracy", 0.0) >= target;
+      if (last && target > 0 && !reached)
+        event("warning", stage_name() + " ended below its target accuracy of " +
+                             std::to_string(target) + "; raise " + stage_name() + ".steps");
+    }
+    report_step(stage, outcome, step_seconds);
+    if (!reached && !last && state_.step % job_.checkpoint.every_steps == 0)
+      WEFT_TRY(save("every " + std::to_string(job_.checkpoint.every_steps) + " steps"));
+    if (outcome.stop) return false;
+  }
+  return true;
+}
+
+Expected<Walker::StepOutcome> Walker::supervised_step(Stage stage) {
+  const SupervisedJob& stage_job = supervised(stage);
+  WEFT_TRY_ASSIGN(const std::vector<MicroBatch> batch,
+                  stage == Stage::Pretrain
+                      ? workload_->pretrain_batch(state_.stage_step, engine_->num_micro_batches())
+                      : workload_->cold_start_batch(state_.stage_step, engine_->num_micro_batches()));
+  const double lr = learning_rate(stage_job, state_.stage_step);
+  WEFT_TRY_ASSIGN(const TrainResult result,
+                  engine_->train(batch, lr, state_.adam_step + 1, options_.stop_requested()));
+  StepOutcome outcome;
+  outcome.applied = result.applied;
+  if (result.applied) ++state_.adam_step;
+  outcome.stop = result.stop_requested;
+  for (const MicroBatch& part : batch) outcome.tokens += part.num_tokens();
+  outcome.record = {{"loss", result.loss},
+                    {"lr", lr},
+                    {"grad_norm", result.grad_norm},
+                    {"entropy", result.entropy}};
+  return outcome;
+}
+
+Expected<Walker::StepOutcome> Walker::grpo_step() {
+  GrpoStep step{job_, *workload_, *engine_, state_, options_.stop_requested(), reports()};
+  WEFT_TRY_ASSIGN(GrpoStep::Result result, step.run());
+  StepOutcome outcome;
+  outcome.stop = result.stop;
+  outcome.tokens = result.tokens;
+  outcome.applied = result.applied;
+  outcome.record = std::move(*result.record);
+  if (reports()) reporter_.samples(state_.step + 1, result.samples);
+  return outcome;
+}
+
+Expected<json> Walker::evaluate(Stage stage) {
+  if (workload_->is_text()) return evaluate_text(*workload_, *engine_);
+  Evaluation evaluation;
+  evaluation.step = state_.step;
+  evaluation.max_new_tokens =
+      stage == Stage::Grpo ? job_.grpo.max_completion_length : workload_->longest_trace();
+  evaluation.problems =
+      stage == Stage::Grpo ? job_.grpo.eval_problems : supervised(stage).eval_problems;
+  evaluation.difficulty = stage == Stage::Grpo ? 0 : supervised(stage).eval_difficulty;
+  return evaluate_problems(job_, *workload_, *engine_, evaluation);
+}
+
+void Walker::report_step(Stage, StepOutcome& outcome, double step_seconds) {
+  if (!reports()) return;
+  json record = {{"step", state_.step},
+                 {"stage", stage_name()},
+                 {"stage_step", state_.stage_step},
+                 {"tokens", state_.tokens},
+                 {"tokens_per_second", static_cast<double>(outcome.tokens) / step_seconds},
+                 {"step_seconds", step_seconds},
+                 {"applied", outcome.applied}};
+  record.update(outcome.record);
+  if (!outcome.applied)
+    event("nonfinite", "step " + std::to_string(state_.step) +
+                           ": loss or gradient not finite; the update was left out",
+          {{"step", state_.step}});
+  reporter_.metrics(record);
+}
+
+Expected<void> Walker::save(const std::string& why) {
+  if (reports()) reporter_.flush();
+  Engine::SaveInfo info;
+  info.directory = options_.checkpoints;
+  info.run = job_.name;
+  info.attempt = options_.attempt;
+  info.step = state_.step;
+  info.tokens = state_.tokens;
+  info.state = to_json_text(state_);
+  info.keep = job_.checkpoint.keep;
+  info.fingerprint = options_.fingerprint;
+  const Instant begin = clock_.now();
+  WEFT_TRY_ASSIGN(const std::string name, engine_->save(info));
+  saved_step_ = state_.step;
+  event("checkpoint", "saved " + name + " (" + why + ")",
+        {{"step", state_.step}, {"seconds", seconds(clock_.now() - begin)}, {"name", name}});
+  return {};
+}
+
+}  // namespace
+
+EngineOptions engine_options(const Job& job, int longest_prompt, int longest_completion) {
+  EngineOptions options;
+  options.layout.kind = *dualpipe::parse_kind(job.parallel.schedule);
+  options.layout.pipeline = job.parallel.pipeline;
+  options.layout.data = job.parallel.data;
+  options.layout.expert = job.parallel.expert;
+  options.layout.micro_batches = job.parallel.micro_batches;
+  options.model = job.model;
+  options.adam = {job.optimizer.beta1, job.optimizer.beta2, job.optimizer.epsilon,
+                  job.optimizer.weight_decay};
+  options.clip_norm = job.optimizer.clip_norm;
+  options.router_bias_update_rate = job.router_bias_update_rate;
+  options.overlap = job.parallel.overlap;
+  options.threads = job.parallel.threads;
+  options.seed = job.seed;
+  options.wait_bound = std::chrono::milliseconds(static_cast<long long>(job.control.wait_bound_s * 1e3));
+
+  // The largest micro-batch that any stage of the recipe can make: packing is balanced to within one
+  // sequence; a rollout's first pass holds whole prompts.
+  const int parts = options.layout.data * options.layout.micro_batches;
+  const auto packed = [&](int sequences, int length) { return (sequences * length) / parts + length; };
+  const int directions = dualpipe::num_directions(options.layout.kind);
+  const int rollout_parts =
+      options.layout.data * directions * ((options.layout.pipeline + directions - 1) / directions);
+  const auto prefill = [&](int sequences) {
+    return (sequences / rollout_parts + 1) * longest_prompt;
+  };
+  int tokens = 16;
+  if (job.data.task == "text") {
+    tokens = std::max(tokens, packed(job.pretrain.batch, job.data.context));
+  } else {
+    const int length = longest_prompt + longest_completion;
+    for (const SupervisedJob* stage : {&job.pretrain, static_cast<const SupervisedJob*>(&job.cold_start)})
+      tokens = std::max({tokens, packed(stage->batch, length), prefill(stage->eval_problems)});
+    const int completions = job.grpo.prompts_per_step * job.grpo.num_generations;
+    tokens = std::max({tokens, packed(completions, length), prefill(completions),
+                       prefill(job.grpo.eval_problems)});
+  }
+  options.max_tokens = tokens;
+  return options;
+}
+
+Expected<std::unique_ptr<Recipe>> Recipe::open(const Job& job, comm::Transport& transport,
+                                               RecipeOptions options, Reporter& reporter,
+                                               const Clock& clock) {
+  auto walker = std::make_unique<Walker>(job, std::move(options), reporter, clock);
+  WEFT_TRY(walker->open(transport));
+  return walker;
+}
+
+}  // namespace weft::runtime

@@ -1,0 +1,58 @@
+// Walks a job's recipe (pretrain, cold start, GRPO) on one rank's engine. Every rank runs the same
+// recipe on the same values and decides alike; only rank 0 reports.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "runtime/job/job.h"
+#include "runtime/worker/engine.h"
+#include "runtime/worker/recipe_state.h"
+
+namespace weft::runtime {
+
+/// Where rank 0's records go. Threads: the worker's.
+class Reporter {
+ public:
+  virtual ~Reporter() = default;
+  virtual void metrics(const nlohmann::json& record) = 0;
+  virtual void event(const std::string& kind, const std::string& message,
+                     const nlohmann::json& details) = 0;
+  virtual void samples(long long step, const std::vector<nlohmann::json>& lines) = 0;
+  /// Returns once all of the above is stored, or after a short bound: a checkpoint is committed only
+  /// after it, so that no step before a checkpoint is ever missing from the metrics.
+  virtual void flush() = 0;
+};
+
+struct RecipeOptions {
+  std::filesystem::path checkpoints;  // the run's ckpt/
+  int attempt = 1;
+  std::string fingerprint;            // of the model's shape and tokenizer
+  /// Asked between steps.
+  std::function<bool()> stop_requested;
+};
+
+enum class RecipeEnd { Complete, Stopped };
+
+/// The engine options that a job implies.
+EngineOptions engine_options(const Job& job, int longest_prompt, int longest_completion);
+
+class Recipe {
+ public:
+  /// Collective: loads data, builds the engine, reads the newest complete checkpoint if there is one.
+  static Expected<std::unique_ptr<Recipe>> open(const Job& job, comm::Transport& transport,
+                                                RecipeOptions options, Reporter& reporter,
+                                                const Clock& clock);
+  virtual ~Recipe() = default;
+
+  virtual Expected<RecipeEnd> run() = 0;
+  virtual const RecipeState& state() const = 0;
+  virtual Engine& engine() = 0;
+};
+
+}  // namespace weft::runtime

@@ -1,0 +1,159 @@
+#include "runtime/worker/worker_main.h"
+
+#include <signal.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <exception>
+#include <nlohmann/json.hpp>
+
+#include "base/units.h"
+#include "comm/local/local_transport.h"
+#include "runtime/control/control.h"
+#include "runtime/job/serial.h"
+#include "runtime/log/log.h"
+#include "runtime/worker/recipe.h"
+
+namespace weft::runtime {
+
+using nlohmann::json;
+
+namespace {
+
+constexpr std::chrono::milliseconds kAssignmentBound{120'000};
+constexpr std::chrono::milliseconds kFlushBound{5'000};
+constexpr std::chrono::milliseconds kShutdownBound{5'000};
+
+/// Sends rank 0's records to the coordinator; keeps its own log.
+class ControlReporter final : public Reporter {
+ public:
+  explicit ControlReporter(ControlClient& control) : control_(control) {}
+
+  void metrics(const json& record) override {
+    control_.send({{"type", "metrics"}, {"record", record}});
+  }
+  void event(const std::string& kind, const std::string& message, const json& details) override {
+    log_info(kind + ": " + message);
+    control_.send({{"type", "event"}, {"kind", kind}, {"message", message}, {"details", details}});
+  }
+  void samples(long long step, const std::vector<json>& lines) override {
+    control_.send({{"type", "samples"}, {"step", step}, {"lines", lines}});
+  }
+  void flush() override {
+    control_.send({{"type", "flush"}, {"id", ++flushes_}});
+    const auto end = std::chrono::steady_clock::now() + kFlushBound;
+    while (std::chrono::steady_clock::now() < end) {
+      const auto message = control_.receive(std::chrono::milliseconds(100));
+      if (message && take(*message) == "flushed") return;
+    }
+    log_warning("the coordinator did not confirm the metrics in time; going on without it");
+  }
+
+  /// Looks at what has come in; true once the coordinator asked to stop.
+  bool stop_requested() {
+    while (const auto message = control_.receive(std::chrono::milliseconds(0))) take(*message);
+    return stop_;
+  }
+
+ private:
+  std::string take(const json& message) {
+    const std::string type = message["type"];
+    stop_ |= type == "stop";
+    return type;
+  }
+  ControlClient& control_;
+  long long flushes_ = 0;
+  bool stop_ = false;
+};
+
+Expected<std::string> read_descriptor(int descriptor) {
+  std::string text;
+  char buffer[4096];
+  for (;;) {
+    const ssize_t n = ::read(descriptor, buffer, sizeof buffer);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return fail(Code::InvalidArgument, "no control-plane credentials were inherited; workers are started by 'weft run'");
+    if (n == 0) break;
+    text.append(buffer, static_cast<std::size_t>(n));
+    if (text.size() > 65536) return fail(Code::InvalidArgument, "the credentials are too long");
+  }
+  ::close(descriptor);
+  return text;
+}
+
+Expected<std::unique_ptr<json>> wait_for_assignment(ControlClient& control) {
+  const auto end = std::chrono::steady_clock::now() + kAssignmentBound;
+  while (std::chrono::steady_clock::now() < end) {
+    auto message = control.receive(std::chrono::milliseconds(500));
+    if (message && (*message)["type"] == "assign") return message;
+  }
+  return fail(Code::DeadlineExceeded, "the coordinator assigned no work within " +
+                                          format_duration(kAssignmentBound));
+}
+
+Expected<RecipeEnd> work(const WorkerArguments& arguments, ControlClient& control) {
+  control.send({{"type", "hello"}, {"pid", ::getpid()}, {"version", kControlVersion}});
+  WEFT_TRY_ASSIGN(const auto assignment, wait_for_assignment(control));
+  WEFT_TRY_ASSIGN(const Job job, from_json(assignment->at("job")));
+  WEFT_TRY_ASSIGN(const comm::LocalWorld world, comm::LocalWorld::attach(arguments.world_descriptor));
+  WEFT_TRY_ASSIGN(const auto transport, world.join(control.rank()));
+  RecipeOptions options;
+  options.checkpoints = assignment->at("checkpoints").get<std::string>();
+  options.attempt = assignment->at("attempt").get<int>();
+  options.fingerprint = assignment->at("fingerprint").get<std::string>();
+  ControlReporter reporter(control);
+  options.stop_requested = [&reporter] { return reporter.stop_requested(); };
+  const SystemClock clock;
+  WEFT_TRY_ASSIGN(const auto recipe,
+                  Recipe::open(job, *transport, std::move(options), reporter, clock));
+  log_info("ready: rank " + std::to_string(control.rank()) + " of " +
+           std::to_string(world.world_size()));
+  return recipe->run();
+}
+
+/// The coordinator lets go of a worker once it has read everything that the worker sent.
+void wait_for_shutdown(ControlClient& control) {
+  const auto end = std::chrono::steady_clock::now() + kShutdownBound;
+  while (std::chrono::steady_clock::now() < end) {
+    const auto message = control.receive(std::chrono::milliseconds(200));
+    if (message && (*message)["type"] == "shutdown") return;
+  }
+}
+
+}  // namespace
+
+int worker_main(const WorkerArguments& arguments) {
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (::getppid() != arguments.parent) return 70;  // the coordinator died before we could ask
+  ::signal(SIGINT, SIG_IGN);  // Ctrl-C reaches the whole terminal group; the coordinator answers it
+  const auto credentials = read_descriptor(arguments.control_descriptor);
+  if (!credentials) {
+    log_error(credentials.error().message);
+    return 70;
+  }
+  const auto control = ControlClient::connect(*credentials);
+  if (!control) {
+    log_error(control.error().message);
+    return 70;
+  }
+  const auto report_failure = [&](const Error& error) {
+    log_error(error.message);
+    (*control)->send({{"type", "failed"},
+                      {"code", static_cast<int>(error.code)},
+                      {"message", error.message}});
+    wait_for_shutdown(**control);
+    return 70;
+  };
+  try {
+    const Expected<RecipeEnd> end = work(arguments, **control);
+    if (!end) return report_failure(end.error());
+    (*control)->send({{"type", "done"},
+                      {"outcome", *end == RecipeEnd::Complete ? "complete" : "stopped"}});
+    wait_for_shutdown(**control);
+    return 0;
+  } catch (const std::exception& error) {
+    return report_failure({Code::Internal, std::string("unexpected exception: ") + error.what()});
+  }
+}
+
+}  // namespace weft::runtime
