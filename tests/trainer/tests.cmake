@@ -1,1 +1,7 @@
 # weft_test(<room>/<unit>_test LINK <library>...)
+
+# Data and rewards.
+foreach(unit data_tokenizer data_task data_example data_text data_pack
+             rl_grpo rl_reward rl_sampler rl_metrics)
+  weft_test(trainer/${unit}_test LINK weft_trainer_data)
+endforeach()
