@@ -18,23 +18,23 @@ struct TokenizerJob {
 };
 
 struct DataJob {
-  std::string task = "arithmetic";  // arithmetic | cups | text
-  std::string path;                 // text: a UTF-8 file
-  double validation_fraction = 0.1; // text: the end of the file, held out
-  int context = 64;                 // text: tokens per training sequence
-  int min_difficulty = 2;           // arithmetic: terms; cups: swaps
+  std::string task = "arithmetic";   // arithmetic | cups | text
+  std::string path;                  // text: a UTF-8 file
+  double validation_fraction = 0.1;  // text: the end of the file, held out
+  int context = 64;                  // text: tokens per training sequence
+  int min_difficulty = 2;            // arithmetic: terms; cups: swaps
   int max_difficulty = 6;
 };
 
 struct ParallelJob {
-  int pipeline = 1;       // P
-  int data = 1;           // D: ranks per stage group
-  int expert = 1;         // E: of those, how many share the experts
+  int pipeline = 1;  // P
+  int data = 1;      // D: ranks per stage group
+  int expert = 1;    // E: of those, how many share the experts
   std::string schedule = "1f1b";
   int micro_batches = 1;  // per lane and step; DualPipe: both directions together
   bool overlap = true;
   std::string transport = "local";
-  int threads = 1;        // per worker
+  int threads = 1;  // per worker
 };
 
 struct OptimizerJob {
@@ -43,22 +43,22 @@ struct OptimizerJob {
 
 /// One supervised stage: pretrain or cold_start.
 struct SupervisedJob {
-  int steps = 1000;         // at most
-  int batch = 16;           // sequences a step
+  int steps = 1000;  // at most
+  int batch = 16;    // sequences a step
   double lr = 1e-3;
-  double min_lr = 0.0;      // cosine ends here; constant ignores it
+  double min_lr = 0.0;                   // cosine ends here; constant ignores it
   std::string lr_schedule = "constant";  // constant | cosine
   int warmup = 20;
-  int eval_every = 0;       // 0: never before the end
-  int eval_problems = 128;  // tasks: sampled at temperature 1
-  int eval_difficulty = 0;  // 0: all
+  int eval_every = 0;            // 0: never before the end
+  int eval_problems = 128;       // tasks: sampled at temperature 1
+  int eval_difficulty = 0;       // 0: all
   double target_accuracy = 0.0;  // stop early when reached (0: never)
 };
 
 struct ColdStartJob : SupervisedJob {
-  double blind = 0.30;            // share of blind guesses
-  double complete = 0.25;         // share of complete traces; the rest gives up early
-  double broken_format = 0.30;    // share of all whose format is broken
+  double blind = 0.30;          // share of blind guesses
+  double complete = 0.25;       // share of complete traces; the rest gives up early
+  double broken_format = 0.30;  // share of all whose format is broken
 };
 
 struct GrpoJob {
@@ -92,9 +92,9 @@ struct CheckpointJob {
 
 struct ControlJob {
   std::string host = "127.0.0.1";
-  int port = 0;               // 0: any free one
+  int port = 0;  // 0: any free one
   double heartbeat_s = 1.0;
-  double wait_bound_s = 60.0; // of every wait between ranks
+  double wait_bound_s = 60.0;  // of every wait between ranks
 };
 
 struct Job {

@@ -1,0 +1,318 @@
+// The table's first chapter: the run, its data, its layout and its surroundings.
+#include "runtime/job/fields.h"
+
+#define WEFT_AT(member) [](Job& job) -> Slot { return &job.member; }
+
+namespace weft::runtime {
+namespace {
+
+constexpr auto kMay = OnResume::MayChange;
+
+void add_run(std::vector<Field>& out) {
+  out.push_back(
+      {.path = "name",
+       .type = FieldType::Text,
+       .slot = WEFT_AT(name),
+       .help = "The run's name and the last part of its directory, runs/<name>. Letters, digits, "
+               "'.', '_' and '-'; at most 64.",
+       .interacts = "the command line's --dir puts the run elsewhere",
+       .example = "r1-zero-arithmetic",
+       .names = {{"TRL", "run_name"}, {"verl", "trainer.experiment_name"}},
+       .on_resume = kMay});
+  out.push_back(
+      {.path = "seed",
+       .type = FieldType::Count,
+       .slot = WEFT_AT(seed),
+       .range = {0, 0x1p53},
+       .help =
+           "Every random draw of the run is a function of this number and of what it is for (step, "
+           "sample, token), never of which process draws it: the same seed gives the same run, bit "
+           "for bit.",
+       .interacts = "nothing; layouts share it",
+       .example = "1",
+       .names = {{"TRL", "seed"}, {"verl", "data.seed"}}});
+  out.push_back({.path = "recipe",
+                 .type = FieldType::Choices,
+                 .slot = WEFT_AT(recipe),
+                 .choices = {"pretrain", "cold_start", "grpo"},
+                 .help = "The stages of training, in order; each at most once. pretrain learns "
+                         "from complete traces "
+                         "or text, cold_start from traces of mixed quality, grpo by rewards alone.",
+                 .interacts = "data.task: grpo and cold_start need a task with answers; the groups "
+                              "pretrain, cold_start, grpo "
+                              "configure the stages named here",
+                 .example = "[pretrain, cold_start, grpo]",
+                 .names = {{"paper", "R1-Zero: [pretrain, grpo]"}}});
+  out.push_back(
+      {.path = "rewards",
+       .type = FieldType::Rewards,
+       .slot = WEFT_AT(rewards),
+       .choices = {"accuracy.answer", "format.think_answer"},
+       .help = "What grpo rewards, as a list of {name, weight}; the reward is the weighted sum and "
+               "every part "
+               "is logged on its own. accuracy.answer: 1 when the content of <answer> is the right "
+               "answer. "
+               "format.think_answer: 1 when the completion is <think>…</think><answer>…</answer>.",
+       .interacts = "grpo.scale_rewards divides the advantages afterwards",
+       .example =
+           "[{name: accuracy.answer, weight: 1.0}, {name: format.think_answer, weight: 0.2}]",
+       .names = {{"TRL", "reward_funcs"},
+                 {"TRL", "reward_weights"},
+                 {"paper", "R1 2.2.2: rule-based rewards"}}});
+}
+
+void add_data(std::vector<Field>& out) {
+  out.push_back({.path = "tokenizer.kind",
+                 .type = FieldType::Choice,
+                 .slot = WEFT_AT(tokenizer.kind),
+                 .choices = {"byte"},
+                 .help = "byte: each byte of the UTF-8 text is a token, beside the special tokens "
+                         "for <think>, <answer> and the ends.",
+                 .interacts = "model.vocab_size must hold all tokens",
+                 .example = "byte"});
+  out.push_back(
+      {.path = "tokenizer.numbers",
+       .type = FieldType::Int,
+       .slot = WEFT_AT(tokenizer.numbers),
+       .range = {0, 99999},
+       .help = "Whole numbers from 0 to this one become single tokens, which keeps small models "
+               "from spending their depth on "
+               "digits. 0: none, digits are bytes.",
+       .interacts =
+           "model.vocab_size must hold them; data.max_difficulty decides how large sums become",
+       .example = "99"});
+  out.push_back(
+      {.path = "data.task",
+       .type = FieldType::Choice,
+       .slot = WEFT_AT(data.task),
+       .choices = {"arithmetic", "cups", "text"},
+       .help = "arithmetic: sums of one-digit terms with partial sums as the chain of thought. "
+               "cups: follow a ball under cups "
+               "through swaps. text: next-token training on data.path.",
+       .interacts = "recipe: grpo and cold_start need arithmetic or cups; text needs data.path",
+       .example = "arithmetic"});
+  out.push_back(
+      {.path = "data.path",
+       .type = FieldType::Text,
+       .slot = WEFT_AT(data.path),
+       .help = "The UTF-8 file that task text trains on; relative to where weft is started.",
+       .interacts = "data.task: text, and nothing else, needs it; data.validation_fraction holds "
+                    "its end out",
+       .example = "corpus.txt",
+       .names = {{"verl", "data.train_files"}, {"TRL", "dataset_name"}},
+       .on_resume = kMay});
+  out.push_back({.path = "data.validation_fraction",
+                 .type = FieldType::Real,
+                 .slot = WEFT_AT(data.validation_fraction),
+                 .range = {0, 1, false, true},
+                 .unit = "share of the file",
+                 .help = "Task text: this share at the end of the file is never trained on and "
+                         "gives the validation loss.",
+                 .interacts = "data.path, pretrain.eval_every",
+                 .example = "0.1"});
+  out.push_back(
+      {.path = "data.context",
+       .type = FieldType::Int,
+       .slot = WEFT_AT(data.context),
+       .range = {2, 1 << 20},
+       .unit = "tokens",
+       .help = "Task text: tokens of one training sequence.",
+       .interacts = "model.max_position_embeddings must be at least this",
+       .example = "64",
+       .names = {{"TRL", "max_length"}, {"nanoGPT", "block_size"}, {"Megatron", "seq_length"}}});
+  out.push_back(
+      {.path = "data.min_difficulty",
+       .type = FieldType::Int,
+       .slot = WEFT_AT(data.min_difficulty),
+       .range = {1, 64},
+       .help =
+           "The easiest problem of a built-in task: terms of a sum (arithmetic) or swaps (cups).",
+       .interacts = "data.max_difficulty must not be smaller",
+       .example = "2"});
+  out.push_back(
+      {.path = "data.max_difficulty",
+       .type = FieldType::Int,
+       .slot = WEFT_AT(data.max_difficulty),
+       .range = {1, 64},
+       .help =
+           "The hardest problem of a built-in task: terms of a sum (arithmetic) or swaps (cups).",
+       .interacts =
+           "data.min_difficulty; grpo.max_completion_length must leave room for the longest chain",
+       .example = "6"});
+}
+
+void add_parallel(std::vector<Field>& out) {
+  out.push_back(
+      {.path = "parallel.pipeline",
+       .type = FieldType::Int,
+       .slot = WEFT_AT(parallel.pipeline),
+       .range = {1, 1024},
+       .unit = "positions",
+       .help = "P, the pipeline positions that the layers are cut over. With dualpipe a position "
+               "holds two stages, p and P-1-p.",
+       .interacts = "world = pipeline x data; model.num_hidden_layers must give every stage a "
+                    "layer; parallel.schedule sets the rule on its size",
+       .example = "2",
+       .names = {{"Megatron", "pipeline_model_parallel_size"},
+                 {"NeMo-RL", "policy.megatron_cfg.pipeline_model_parallel_size"},
+                 {"verl", "actor_rollout_ref.actor.megatron.pipeline_model_parallel_size"},
+                 {"common", "parallel.pp"},
+                 {"paper", "PP"}}});
+  out.push_back(
+      {.path = "parallel.data",
+       .type = FieldType::Int,
+       .slot = WEFT_AT(parallel.data),
+       .range = {1, 4096},
+       .unit = "ranks a stage",
+       .help = "D, the ranks of one stage group. Dense weights are replicated over them, optimizer "
+               "state is sharded over them, and each is a lane with "
+               "micro-batches of its own.",
+       .interacts = "world = pipeline x data; parallel.expert must divide it; the batch is cut "
+                    "over data x micro_batches",
+       .example = "2",
+       .names = {{"Megatron", "data_parallel_size"}, {"common", "parallel.dp"}, {"paper", "DP"}}});
+  out.push_back({.path = "parallel.expert",
+                 .type = FieldType::Int,
+                 .slot = WEFT_AT(parallel.expert),
+                 .range = {1, 4096},
+                 .unit = "expert shards",
+                 .help = "E: so many of a stage's ranks together hold all experts; dispatch and "
+                         "combine are exchanges among them.",
+                 .interacts = "must divide parallel.data and model.n_routed_experts",
+                 .example = "2",
+                 .names = {{"Megatron", "expert_model_parallel_size"},
+                           {"NeMo-RL", "policy.megatron_cfg.expert_model_parallel_size"},
+                           {"verl", "actor_rollout_ref.actor.megatron.expert_model_parallel_size"},
+                           {"common", "parallel.ep"},
+                           {"paper", "EP"}}});
+  out.push_back({.path = "parallel.schedule",
+                 .type = FieldType::Choice,
+                 .slot = WEFT_AT(parallel.schedule),
+                 .choices = {"gpipe", "1f1b", "dualpipe"},
+                 .help = "The order of forwards and backwards in a step. dualpipe feeds "
+                         "micro-batches from both ends and overlaps each forward with a "
+                         "backward of the other direction; it needs an even pipeline and at least "
+                         "two micro-batches a position.",
+                 .interacts = "parallel.pipeline, parallel.micro_batches, parallel.overlap",
+                 .example = "dualpipe",
+                 .names = {{"torchtitan", "parallelism.pipeline_parallel_schedule"},
+                           {"paper", "DualPipe, DeepSeek-V3 3.2.1"}}});
+  out.push_back({.path = "parallel.micro_batches",
+                 .type = FieldType::Int,
+                 .slot = WEFT_AT(parallel.micro_batches),
+                 .range = {1, 65536},
+                 .unit = "a lane and step",
+                 .help = "Micro-batches of one lane in one step; with dualpipe both directions "
+                         "together. More of them shrink the bubble's share.",
+                 .interacts = "parallel.schedule (dualpipe: even, at least 2 x pipeline); batch >= "
+                              "parallel.data x micro_batches",
+                 .example = "4",
+                 .names = {{"DeepSpeed", "gradient_accumulation_steps"},
+                           {"TRL", "gradient_accumulation_steps"},
+                           {"torchtitan", "parallelism.pipeline_parallel_microbatches"}}});
+  out.push_back({.path = "parallel.overlap",
+                 .type = FieldType::Bool,
+                 .slot = WEFT_AT(parallel.overlap),
+                 .help = "Compute the attention and experts of one direction while the other "
+                         "direction's expert exchange is on its way. Changes time, not numbers.",
+                 .interacts = "parallel.schedule: only dualpipe has pairs to overlap",
+                 .example = "true",
+                 .on_resume = kMay});
+  out.push_back(
+      {.path = "parallel.transport",
+       .type = FieldType::Choice,
+       .slot = WEFT_AT(parallel.transport),
+       .choices = {"local"},
+       .help = "How bytes move between ranks. local: shared memory between processes of one host.",
+       .interacts = "nothing yet",
+       .example = "local",
+       .names = {{"PyTorch", "backend"}},
+       .on_resume = kMay});
+  out.push_back({.path = "parallel.threads",
+                 .type = FieldType::Int,
+                 .slot = WEFT_AT(parallel.threads),
+                 .range = {1, 1024},
+                 .unit = "a worker",
+                 .help = "Threads that one worker computes with. pipeline x data x threads above "
+                         "the machine's cores makes every step slower.",
+                 .interacts = "parallel.pipeline, parallel.data",
+                 .example = "1",
+                 .names = {{"PyTorch", "OMP_NUM_THREADS"}},
+                 .on_resume = kMay});
+}
+
+void add_surroundings(std::vector<Field>& out) {
+  out.push_back({.path = "checkpoint.every_steps",
+                 .type = FieldType::Count,
+                 .slot = WEFT_AT(checkpoint.every_steps),
+                 .range = {0, 1e9},
+                 .unit = "steps",
+                 .help = "A checkpoint after so many steps, and at the end of every recipe stage. "
+                         "0: only at the ends.",
+                 .interacts = "checkpoint.keep",
+                 .example = "200",
+                 .names = {{"TRL", "save_steps"},
+                           {"verl", "trainer.save_freq"},
+                           {"NeMo-RL", "checkpointing.save_period"}},
+                 .on_resume = kMay});
+  out.push_back({.path = "checkpoint.keep",
+                 .type = FieldType::Int,
+                 .slot = WEFT_AT(checkpoint.keep),
+                 .range = {1, 10000},
+                 .unit = "checkpoints",
+                 .help = "The newest so many complete checkpoints stay; older ones are deleted "
+                         "only after a newer one is whole.",
+                 .interacts = "checkpoint.every_steps",
+                 .example = "3",
+                 .names = {{"TRL", "save_total_limit"},
+                           {"verl", "trainer.max_actor_ckpt_to_keep"},
+                           {"NeMo-RL", "checkpointing.keep_top_k"}},
+                 .on_resume = kMay});
+  out.push_back({.path = "control.host",
+                 .type = FieldType::Text,
+                 .slot = WEFT_AT(control.host),
+                 .help = "The address that the coordinator listens on.",
+                 .interacts = "control.port",
+                 .example = "127.0.0.1",
+                 .names = {{"torchrun", "master_addr"}},
+                 .on_resume = kMay});
+  out.push_back({.path = "control.port",
+                 .type = FieldType::Int,
+                 .slot = WEFT_AT(control.port),
+                 .range = {0, 65535},
+                 .help = "The TCP port that the coordinator listens on. 0: any free one.",
+                 .interacts = "control.host",
+                 .example = "0",
+                 .names = {{"torchrun", "master_port"}},
+                 .on_resume = kMay});
+  out.push_back({.path = "control.heartbeat",
+                 .type = FieldType::Duration,
+                 .slot = WEFT_AT(control.heartbeat_s),
+                 .range = {0.01, 3600},
+                 .help = "A worker reports that it lives at least this often.",
+                 .interacts = "control.wait_bound must be longer",
+                 .example = "1s",
+                 .names = {{"NVRx", "workload_check_interval"}},
+                 .on_resume = kMay});
+  out.push_back({.path = "control.wait_bound",
+                 .type = FieldType::Duration,
+                 .slot = WEFT_AT(control.wait_bound_s),
+                 .range = {0.1, 86400},
+                 .help = "The bound of every wait between ranks; when it ends, the error names who "
+                         "waited for whom, at which action.",
+                 .interacts = "control.heartbeat must be shorter; must exceed the longest step",
+                 .example = "60s",
+                 .names = {{"PyTorch", "timeout"}, {"NCCL", "TORCH_NCCL_HEARTBEAT_TIMEOUT_SEC"}},
+                 .on_resume = kMay});
+}
+
+}  // namespace
+
+void add_general_fields(std::vector<Field>& out) {
+  add_run(out);
+  add_data(out);
+  add_parallel(out);
+  add_surroundings(out);
+}
+
+}  // namespace weft::runtime

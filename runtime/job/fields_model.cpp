@@ -1,0 +1,155 @@
+// The table's second chapter: the model's shape.
+#include "runtime/job/fields.h"
+
+#define WEFT_AT(member) [](Job& job) -> Slot { return &job.member; }
+
+namespace weft::runtime {
+namespace {
+
+void add_int(std::vector<Field>& out, std::string path, Slot (*slot)(Job&), Range range,
+             std::string_view unit, std::string_view help, std::string_view interacts,
+             std::string_view example, std::vector<OtherName> names = {}) {
+  out.push_back({.path = std::move(path),
+                 .type = FieldType::Int,
+                 .slot = slot,
+                 .range = range,
+                 .unit = unit,
+                 .help = help,
+                 .interacts = interacts,
+                 .example = example,
+                 .names = std::move(names)});
+}
+
+constexpr Range kWidth = {1, 1 << 20};
+
+void add_widths(std::vector<Field>& out) {
+  add_int(out, "model.vocab_size", WEFT_AT(model.vocab_size), {2, 1 << 24}, "tokens",
+          "Rows of the embedding and of the output head (untied).",
+          "tokenizer.kind and tokenizer.numbers say how many tokens there are", "384",
+          {{"DeepSeek", "vocab_size"}});
+  add_int(out, "model.hidden_size", WEFT_AT(model.hidden_size), kWidth, "",
+          "Width of the residual stream.", "cost grows with its square", "128",
+          {{"DeepSeek", "dim"}, {"paper", "d"}});
+  add_int(out, "model.intermediate_size", WEFT_AT(model.intermediate_size), kWidth, "",
+          "Inner width of a dense layer's SwiGLU.",
+          "model.first_k_dense_replace says which layers are dense", "256",
+          {{"DeepSeek", "inter_dim"}});
+  add_int(out, "model.moe_intermediate_size", WEFT_AT(model.moe_intermediate_size), kWidth, "",
+          "Inner width of one expert's SwiGLU.",
+          "model.n_routed_experts, model.num_experts_per_tok", "64",
+          {{"DeepSeek", "moe_inter_dim"}});
+  add_int(out, "model.num_hidden_layers", WEFT_AT(model.num_hidden_layers), {1, 4096}, "",
+          "Transformer layers in all.",
+          "every pipeline stage needs at least one (parallel.pipeline); "
+          "model.first_k_dense_replace of them are dense",
+          "4", {{"DeepSeek", "n_layers"}, {"Megatron", "num_layers"}});
+  add_int(out, "model.first_k_dense_replace", WEFT_AT(model.first_k_dense_replace), {0, 4096},
+          "layers", "So many first layers have a dense SwiGLU instead of experts.",
+          "at most model.num_hidden_layers", "1", {{"DeepSeek", "n_dense_layers"}});
+  add_int(out, "model.max_position_embeddings", WEFT_AT(model.max_position_embeddings),
+          {2, 1 << 20}, "tokens",
+          "The longest sequence: prompt and completion, or a training context.",
+          "data.context; grpo.max_completion_length", "256", {{"DeepSeek", "max_seq_len"}});
+}
+
+void add_attention(std::vector<Field>& out) {
+  add_int(out, "model.num_attention_heads", WEFT_AT(model.num_attention_heads), {1, 4096}, "",
+          "Heads of the multi-head latent attention.", "model.qk_nope_head_dim, model.v_head_dim",
+          "8", {{"DeepSeek", "n_heads"}});
+  add_int(out, "model.q_lora_rank", WEFT_AT(model.q_lora_rank), {0, 1 << 20}, "",
+          "Width of the low-rank query projection; 0: queries are projected directly.",
+          "model.num_attention_heads", "64", {{"paper", "d_c'"}});
+  add_int(out, "model.kv_lora_rank", WEFT_AT(model.kv_lora_rank), kWidth, "",
+          "Width of the compressed latent that the key-value cache keeps.",
+          "cache bytes a token = kv_lora_rank + qk_rope_head_dim", "64", {{"paper", "d_c"}});
+  add_int(out, "model.qk_nope_head_dim", WEFT_AT(model.qk_nope_head_dim), kWidth, "a head",
+          "Part of a query or key without position.", "model.qk_rope_head_dim", "16");
+  add_int(out, "model.qk_rope_head_dim", WEFT_AT(model.qk_rope_head_dim), {2, 1 << 16}, "a head",
+          "Part of a query or key that is rotated by position; even, and shared by all heads in "
+          "the key.",
+          "model.rope_theta", "8");
+  add_int(out, "model.v_head_dim", WEFT_AT(model.v_head_dim), kWidth, "a head",
+          "Width of a head's value.", "model.num_attention_heads", "16");
+  out.push_back(
+      {.path = "model.rope_theta",
+       .type = FieldType::Real,
+       .slot = WEFT_AT(model.rope_theta),
+       .range = {1, 1e12, true},
+       .help = "Base of the rotary embedding's wave lengths; a small one suits short contexts.",
+       .interacts = "model.max_position_embeddings, model.qk_rope_head_dim",
+       .example = "10000"});
+  out.push_back({.path = "model.rms_norm_eps",
+                 .type = FieldType::Real,
+                 .slot = WEFT_AT(model.rms_norm_eps),
+                 .range = {0, 1, true},
+                 .help = "Added to the mean square inside RMSNorm.",
+                 .interacts = "nothing",
+                 .example = "1e-6"});
+  out.push_back({.path = "model.initializer_range",
+                 .type = FieldType::Real,
+                 .slot = WEFT_AT(model.initializer_range),
+                 .range = {0, 10, true},
+                 .help = "Standard deviation of the initial weights. DeepSeek-V3 was trained with "
+                         "0.006, its config.json says 0.02.",
+                 .interacts = "seed",
+                 .example = "0.02"});
+}
+
+void add_experts(std::vector<Field>& out) {
+  add_int(out, "model.n_routed_experts", WEFT_AT(model.n_routed_experts), {1, 65536}, "a layer",
+          "Experts that the router chooses from.",
+          "model.n_group and parallel.expert must divide it", "8",
+          {{"Megatron", "num_experts"}, {"paper", "N_r"}});
+  add_int(out, "model.n_shared_experts", WEFT_AT(model.n_shared_experts), {0, 1024}, "a layer",
+          "Experts that every token passes.", "model.moe_intermediate_size", "1",
+          {{"paper", "N_s"}});
+  add_int(out, "model.num_experts_per_tok", WEFT_AT(model.num_experts_per_tok), {1, 65536}, "",
+          "Routed experts that one token passes.", "at most the experts of model.topk_group groups",
+          "2",
+          {{"DeepSeek", "n_activated_experts"}, {"Megatron", "moe_router_topk"}, {"paper", "K_r"}});
+  add_int(out, "model.n_group", WEFT_AT(model.n_group), {1, 65536}, "groups",
+          "Groups that the experts form; a group's score is the sum of its two best.",
+          "must divide model.n_routed_experts", "2",
+          {{"DeepSeek", "n_expert_groups"}, {"Megatron", "moe_router_num_groups"}});
+  add_int(
+      out, "model.topk_group", WEFT_AT(model.topk_group), {1, 65536}, "groups",
+      "Groups that a token may choose its experts from; on a cluster this bounds the nodes it "
+      "visits.",
+      "at most model.n_group", "2",
+      {{"DeepSeek", "n_limited_groups"}, {"Megatron", "moe_router_group_topk"}, {"paper", "M"}});
+  out.push_back({.path = "model.routed_scaling_factor",
+                 .type = FieldType::Real,
+                 .slot = WEFT_AT(model.routed_scaling_factor),
+                 .range = {0, 1000, true},
+                 .help = "Multiplies the chosen experts' weights.",
+                 .interacts = "model.norm_topk_prob",
+                 .example = "2.5",
+                 .names = {{"DeepSeek", "route_scale"}}});
+  out.push_back({.path = "model.norm_topk_prob",
+                 .type = FieldType::Bool,
+                 .slot = WEFT_AT(model.norm_topk_prob),
+                 .help = "Divide the chosen experts' weights by their sum.",
+                 .interacts = "model.routed_scaling_factor is applied afterwards",
+                 .example = "true"});
+  out.push_back(
+      {.path = "router.bias_update_rate",
+       .type = FieldType::Real,
+       .slot = WEFT_AT(router_bias_update_rate),
+       .range = {0, 1},
+       .help = "After each step an expert's selection bias rises by this much when it had less "
+               "than the mean load, and falls when it had more. "
+               "It balances without an auxiliary loss; 0 leaves the router alone.",
+       .interacts = "model.n_routed_experts; bias is used for selection only",
+       .example = "0.001",
+       .names = {{"Megatron", "moe_router_bias_update_rate"}, {"paper", "γ, DeepSeek-V3 2.1.2"}}});
+}
+
+}  // namespace
+
+void add_model_fields(std::vector<Field>& out) {
+  add_widths(out);
+  add_attention(out);
+  add_experts(out);
+}
+
+}  // namespace weft::runtime

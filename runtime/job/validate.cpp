@@ -1,0 +1,340 @@
+#include "runtime/job/validate.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cmath>
+#include <cstring>
+#include <set>
+#include <thread>
+
+#include "base/text.h"
+#include "dualpipe/schedule.h"
+#include "runtime/job/fields.h"
+
+namespace weft::runtime {
+namespace {
+
+/// Special tokens beside bytes and numbers: begin, end, padding, <think>, </think>, <answer>,
+/// </answer> and a spare.
+constexpr int kSpecialTokens = 8;
+
+std::string number(long long value) { return std::to_string(value); }
+
+class Rules {
+ public:
+  explicit Rules(const Job& job) : job_(job) {}
+
+  std::vector<Problem> check() {
+    check_name();
+    check_recipe();
+    check_data();
+    check_model();
+    check_layout();
+    check_schedule();
+    check_supervised("pretrain", job_.pretrain);
+    check_supervised("cold_start", job_.cold_start);
+    check_cold_start();
+    check_grpo();
+    check_rewards();
+    check_control();
+    return std::move(found_);
+  }
+
+ private:
+  bool runs(const std::string& stage) const {
+    return std::ranges::find(job_.recipe, stage) != job_.recipe.end();
+  }
+  void error(std::vector<std::string> fields, std::string message, std::string hint) {
+    found_.push_back({Severity::Error, std::move(fields), std::move(message), std::move(hint)});
+  }
+  void warn(std::vector<std::string> fields, std::string message, std::string hint) {
+    found_.push_back({Severity::Warning, std::move(fields), std::move(message), std::move(hint)});
+  }
+
+  void check_name() {
+    const auto allowed = [](unsigned char c) {
+      return std::isalnum(c) != 0 || c == '.' || c == '_' || c == '-';
+    };
+    const std::string& name = job_.name;
+    const bool good = !name.empty() && name.size() <= 64 && name[0] != '.' && name[0] != '-' &&
+                      std::ranges::all_of(name, allowed);
+    if (!good)
+      error({"name"}, "name = '" + name + "' cannot be the name of a directory",
+            "1 to 64 letters, digits, '.', '_' or '-', not starting with '.' or '-'");
+  }
+
+  void check_recipe() {
+    static const std::vector<std::string> order = {"pretrain", "cold_start", "grpo"};
+    if (job_.recipe.empty())
+      error({"recipe"}, "recipe is empty: there is nothing to do", "such as [pretrain]");
+    std::size_t next = 0;
+    std::set<std::string> seen;
+    for (const std::string& stage : job_.recipe) {
+      const auto at = static_cast<std::size_t>(std::ranges::find(order, stage) - order.begin());
+      if (!seen.insert(stage).second)
+        error({"recipe"}, "recipe names '" + stage + "' twice", "each stage at most once");
+      else if (at < next)
+        error({"recipe"}, "recipe has '" + stage + "' too late",
+              "the order is pretrain, cold_start, grpo");
+      next = std::max(next, at);
+    }
+    if (runs("grpo") && !runs("pretrain") && !runs("cold_start"))
+      warn({"recipe"}, "recipe starts with grpo: a model that has learned nothing earns no reward",
+           "put pretrain before it");
+  }
+
+  void check_data() {
+    const bool text = job_.data.task == "text";
+    for (const char* stage : {"cold_start", "grpo"})
+      if (text && runs(stage))
+        error({"data.task", "recipe"},
+              std::string("recipe stage '") + stage +
+                  "' needs problems with answers, and data.task = text has none",
+              "data.task: arithmetic or cups, or recipe: [pretrain]");
+    if (text && job_.data.path.empty())
+      error({"data.path", "data.task"}, "data.task = text needs data.path",
+            "name a UTF-8 file, or --set data.path=FILE");
+    if (!text && !job_.data.path.empty())
+      warn({"data.path", "data.task"}, "data.path is not read while data.task = " + job_.data.task,
+           "data.task: text");
+    if (text && job_.data.context > job_.model.max_position_embeddings)
+      error({"data.context", "model.max_position_embeddings"},
+            "data.context = " + number(job_.data.context) +
+                " is longer than model.max_position_embeddings = " +
+                number(job_.model.max_position_embeddings),
+            "raise model.max_position_embeddings to " + number(job_.data.context));
+    if (!text && job_.data.min_difficulty > job_.data.max_difficulty)
+      error({"data.min_difficulty", "data.max_difficulty"},
+            "data.min_difficulty = " + number(job_.data.min_difficulty) +
+                " is above data.max_difficulty = " + number(job_.data.max_difficulty),
+            "swap them");
+    const int tokens =
+        256 + kSpecialTokens + (job_.tokenizer.numbers > 0 ? job_.tokenizer.numbers + 1 : 0);
+    if (job_.model.vocab_size < tokens)
+      error({"model.vocab_size", "tokenizer.numbers"},
+            "model.vocab_size = " + number(job_.model.vocab_size) +
+                " cannot hold the tokenizer's " + number(tokens) +
+                " tokens (256 bytes, 8 special, numbers to " + number(job_.tokenizer.numbers) + ")",
+            "at least " + number(tokens) + "; " + number((tokens + 63) / 64 * 64) +
+                " is a round width");
+  }
+
+  /// The model's own rules name its fields without our prefix.
+  void check_model() {
+    for (const std::string& message : trainer::problems(job_.model)) {
+      std::vector<std::string> involved;
+      for (const Field& field : fields())
+        if (group_of(field.path) == "model" && mentions(message, leaf_of(field.path)))
+          involved.push_back(field.path);
+      if (involved.empty()) involved.push_back("model.hidden_size");
+      error(std::move(involved), message, "");
+    }
+  }
+  static bool mentions(std::string_view text, std::string_view word) {
+    const auto part = [](char c) {
+      return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_';
+    };
+    for (std::size_t at = text.find(word); at != std::string_view::npos;
+         at = text.find(word, at + 1)) {
+      const std::size_t end = at + word.size();
+      if ((at == 0 || !part(text[at - 1])) && (end == text.size() || !part(text[end]))) return true;
+    }
+    return false;
+  }
+
+  void check_layout() {
+    const ParallelJob& p = job_.parallel;
+    if (p.data % p.expert != 0)
+      error({"parallel.expert", "parallel.data"},
+            "parallel.expert = " + number(p.expert) +
+                " does not divide parallel.data = " + number(p.data),
+            nearest_divisors(p.data, p.expert, "parallel.expert"));
+    if (job_.model.n_routed_experts % p.expert != 0)
+      error({"parallel.expert", "model.n_routed_experts"},
+            "parallel.expert = " + number(p.expert) +
+                " does not divide model.n_routed_experts = " + number(job_.model.n_routed_experts),
+            nearest_divisors(job_.model.n_routed_experts, p.expert, "parallel.expert"));
+    const long long world = 1LL * p.pipeline * p.data;
+    const unsigned cores = std::thread::hardware_concurrency();
+    if (p.transport == "local" && world > 64)
+      error(
+          {"parallel.pipeline", "parallel.data", "parallel.transport"},
+          "parallel.pipeline x parallel.data = " + number(world) + " worker processes on one host",
+          "at most 64 with transport: local");
+    else if (cores > 0 && world * p.threads > 4LL * cores && p.threads > 1)
+      warn({"parallel.threads", "parallel.pipeline", "parallel.data"},
+           number(world) + " workers x " + number(p.threads) + " threads on " + number(cores) +
+               " cores will wait for each other",
+           "parallel.threads: 1");
+  }
+  static std::string nearest_divisors(int of, int wrong, const std::string& field) {
+    int below = 1, above = of;
+    for (int d = 1; d <= of; ++d)
+      if (of % d == 0) {
+        if (d < wrong) below = d;
+        if (d > wrong) {
+          above = d;
+          break;
+        }
+      }
+    return field + ": " + number(below) + (above != below ? " or " + number(above) : std::string());
+  }
+
+  void check_schedule() {
+    const ParallelJob& p = job_.parallel;
+    const auto kind = dualpipe::parse_kind(p.schedule);
+    if (!kind) {
+      error({"parallel.schedule"}, kind.error().message, "");
+      return;
+    }
+    const std::vector<std::string> sizes = {"parallel.pipeline", "parallel.micro_batches",
+                                            "parallel.schedule"};
+    const auto legal = dualpipe::check_size(*kind, {p.pipeline, p.micro_batches, 1});
+    if (!legal) {
+      error(sizes,
+            "parallel.pipeline = " + number(p.pipeline) +
+                " and parallel.micro_batches = " + number(p.micro_batches) +
+                " do not fit parallel.schedule = " + p.schedule + ": " + legal.error().message,
+            p.pipeline == 1 ? "parallel.schedule: 1f1b takes any size" : "");
+      return;
+    }
+    const int stages = dualpipe::num_stages(*kind, p.pipeline, 1);
+    if (job_.model.num_hidden_layers < stages)
+      error({"parallel.pipeline", "model.num_hidden_layers"},
+            "parallel.pipeline = " + number(p.pipeline) + " makes " + number(stages) +
+                " stages, but model.num_hidden_layers = " + number(job_.model.num_hidden_layers),
+            "at least one layer a stage");
+  }
+
+  long long smallest_batch() const {
+    return 1LL * job_.parallel.data * job_.parallel.micro_batches;
+  }
+
+  void check_batch(const std::vector<std::string>& batch_fields, long long batch,
+                   const std::string& shown) {
+    if (batch >= smallest_batch()) return;
+    std::vector<std::string> involved = batch_fields;
+    involved.insert(involved.end(), {"parallel.data", "parallel.micro_batches"});
+    error(std::move(involved),
+          shown + " = " + number(batch) +
+              " leaves a micro-batch empty: parallel.data = " + number(job_.parallel.data) +
+              " x parallel.micro_batches = " + number(job_.parallel.micro_batches) +
+              " need at least " + number(smallest_batch()),
+          "raise it to " + number(smallest_batch()) + " or lower parallel.micro_batches");
+  }
+
+  void check_supervised(const std::string& stage, const SupervisedJob& job) {
+    if (!runs(stage)) return;
+    check_batch({stage + ".batch"}, job.batch, stage + ".batch");
+    if (job.min_lr > job.lr && job.lr_schedule == "cosine")
+      error({stage + ".min_lr", stage + ".lr"}, stage + ".min_lr is above " + stage + ".lr",
+            "the cosine falls from lr to min_lr");
+    if (job.warmup > job.steps && job.steps > 0)
+      warn({stage + ".warmup", stage + ".steps"},
+           stage + ".warmup = " + number(job.warmup) + " is longer than " + stage +
+               ".steps = " + number(job.steps),
+           "the rate never reaches lr");
+    check_target(stage, job.target_accuracy, job.eval_every);
+    if (job_.data.task != "text" && job.eval_difficulty != 0 &&
+        (job.eval_difficulty < job_.data.min_difficulty ||
+         job.eval_difficulty > job_.data.max_difficulty))
+      error({stage + ".eval_difficulty", "data.min_difficulty", "data.max_difficulty"},
+            stage + ".eval_difficulty = " + number(job.eval_difficulty) +
+                " is outside data.min_difficulty..data.max_difficulty",
+            number(job_.data.min_difficulty) + " to " + number(job_.data.max_difficulty) +
+                ", or 0 for all");
+  }
+
+  void check_target(const std::string& stage, double target, int eval_every) {
+    if (target > 0 && eval_every == 0)
+      warn({stage + ".target_accuracy", stage + ".eval_every"},
+           stage + ".target_accuracy is never looked at while " + stage + ".eval_every = 0",
+           "such as " + stage + ".eval_every: 100");
+    if (target > 0 && job_.data.task == "text")
+      warn({stage + ".target_accuracy", "data.task"},
+           stage + ".target_accuracy has no meaning for data.task = text", "delete it");
+  }
+
+  void check_cold_start() {
+    const ColdStartJob& c = job_.cold_start;
+    if (runs("cold_start") && c.blind + c.complete > 1.0 + 1e-9)
+      error({"cold_start.blind", "cold_start.complete"},
+            "cold_start.blind + cold_start.complete is more than 1",
+            "they are shares; what remains gives up early");
+  }
+
+  void check_grpo() {
+    if (!runs("grpo")) return;
+    const GrpoJob& g = job_.grpo;
+    check_batch({"grpo.prompts_per_step", "grpo.num_generations"},
+                1LL * g.prompts_per_step * g.num_generations,
+                "grpo.prompts_per_step x grpo.num_generations");
+    if (g.max_completion_length >= job_.model.max_position_embeddings)
+      error({"grpo.max_completion_length", "model.max_position_embeddings"},
+            "grpo.max_completion_length = " + number(g.max_completion_length) +
+                " leaves no room for a prompt in model.max_position_embeddings = " +
+                number(job_.model.max_position_embeddings),
+            "lower it, or raise model.max_position_embeddings");
+    if (g.epsilon_high < g.epsilon)
+      warn({"grpo.epsilon_high", "grpo.epsilon"}, "grpo.epsilon_high is below grpo.epsilon",
+           "equal is PPO's clip, higher is DAPO's");
+    check_target("grpo", g.target_accuracy, g.eval_every);
+  }
+
+  void check_rewards() {
+    if (!runs("grpo")) return;
+    if (job_.rewards.empty())
+      error({"rewards", "recipe"}, "grpo without rewards has nothing to learn from",
+            "such as [{name: accuracy.answer, weight: 1}]");
+    std::set<std::string> seen;
+    bool any = false;
+    for (const RewardJob& reward : job_.rewards) {
+      if (!seen.insert(reward.name).second)
+        error({"rewards"}, "rewards names '" + reward.name + "' twice", "add the weights");
+      any = any || reward.weight != 0;
+    }
+    if (!job_.rewards.empty() && !any)
+      error({"rewards"}, "all weights in rewards are 0", "such as accuracy.answer: 1");
+  }
+
+  void check_control() {
+    const ControlJob& c = job_.control;
+    if (c.heartbeat_s >= c.wait_bound_s)
+      error({"control.heartbeat", "control.wait_bound"},
+            "control.heartbeat is not shorter than control.wait_bound",
+            "such as heartbeat: 1s, wait_bound: 60s");
+    if (c.host.empty()) error({"control.host"}, "control.host is empty", "such as 127.0.0.1");
+  }
+
+  const Job& job_;
+  std::vector<Problem> found_;
+};
+
+}  // namespace
+
+std::vector<Problem> problems(const Job& job) { return Rules(job).check(); }
+
+std::vector<Problem> file_problems(const Job& job) {
+  const std::string& path = job.data.path;
+  if (job.data.task != "text" || path.empty()) return {};
+  const auto problem = [&](const std::string& what) {
+    return std::vector<Problem>{{Severity::Error,
+                                 {"data.path"},
+                                 "data.path = " + path + ": " + what,
+                                 "a readable UTF-8 file, relative to where weft is started"}};
+  };
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) return problem(std::strerror(errno));
+  struct stat status {};
+  const bool known = ::fstat(fd, &status) == 0;
+  ::close(fd);
+  if (!known || !S_ISREG(status.st_mode)) return problem("this is not a file");
+  if (status.st_size < 2) return problem("the file is empty");
+  return {};
+}
+
+}  // namespace weft::runtime

@@ -1,0 +1,112 @@
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "runtime/job/fields.h"
+#include "runtime/job/load.h"
+#include "runtime/job/serial.h"
+
+namespace weft::runtime {
+namespace {
+
+std::string printed(std::string_view text, std::vector<std::string> set = {}) {
+  const Loaded loaded = load_job_text(text, "job.yaml", {.overrides = {{}, std::move(set)}});
+  return print(loaded.diagnostics);
+}
+
+TEST(JobLoad, AnEmptyFileIsTheDefaultJob) {
+  const Loaded loaded = load_job_text("", "job.yaml");
+  EXPECT_TRUE(loaded.ok()) << print(loaded.diagnostics);
+  EXPECT_EQ(to_json(loaded.job), to_json(Job{}));
+}
+
+TEST(JobLoad, EveryValueKnowsWhereItCameFrom) {
+  LoadOptions options;
+  options.overrides.environment = {{"WEFT__GRPO__BETA", "0.01"}, {"WEFT__GRPO__LR", "1e-4"}};
+  options.overrides.set = {"grpo.lr=2e-4"};
+  const Loaded loaded =
+      load_job_text("name: a\ngrpo:\n  beta: 0.5\n  lr: 1e-5\n", "job.yaml", options);
+  ASSERT_TRUE(loaded.ok()) << print(loaded.diagnostics);
+  EXPECT_EQ(loaded.job.grpo.beta, 0.01);
+  EXPECT_EQ(loaded.job.grpo.lr, 2e-4);
+  EXPECT_EQ(to_string(loaded.origins.at("name")), "job.yaml:1");
+  EXPECT_EQ(to_string(loaded.origins.at("grpo.beta")), "env WEFT__GRPO__BETA");
+  EXPECT_EQ(to_string(loaded.origins.at("grpo.lr")), "--set");
+  EXPECT_EQ(to_string(loaded.origins.at("seed")), "default");
+}
+
+TEST(JobLoad, AnotherSystemsNameIsTakenWithAWarning) {
+  const Loaded loaded = load_job_text("rollout:\n  n: 4\n", "job.yaml");
+  EXPECT_TRUE(loaded.ok());
+  EXPECT_EQ(loaded.job.grpo.num_generations, 4);
+  EXPECT_EQ(print(loaded.diagnostics),
+            "job.yaml:2:3: warning: 'rollout.n' is verl's name; here it is 'grpo.num_generations'\n"
+            "    n: 4\n"
+            "    ^\n"
+            "  hint: its value is taken                              (weft explain "
+            "grpo.num_generations)\n"
+            "1 warning.\n");
+}
+
+TEST(JobLoad, TypesAreOursAndStrict) {
+  EXPECT_NE(printed("parallel:\n  overlap: yes\n").find("write true or false"), std::string::npos);
+  EXPECT_NE(printed("parallel:\n  threads: 010\n").find("write 10"), std::string::npos);
+  EXPECT_NE(printed("pretrain:\n  steps: 1e3\n").find("write 1000"), std::string::npos);
+  EXPECT_NE(printed("control:\n  wait_bound: 60\n").find("with a unit"), std::string::npos);
+  EXPECT_NE(printed("grpo:\n  beta:\n").find("has no value"), std::string::npos);
+  EXPECT_NE(printed("grpo:\n  temperature: 0\n").find("it must be above 0"), std::string::npos);
+  EXPECT_NE(printed("grpo: 3\n").find("is a group of fields"), std::string::npos);
+  EXPECT_EQ(load_job_text("pretrain:\n  steps: 1.5K\n", "j").job.pretrain.steps, 1500);
+  EXPECT_EQ(load_job_text("control:\n  wait_bound: 2m\n", "j").job.control.wait_bound_s, 120);
+}
+
+TEST(JobLoad, OverridesAreCheckedLikeTheFile) {
+  EXPECT_EQ(printed("", {"grpo.betta=1"}),
+            "--set: error: unknown key 'betta' in 'grpo'\n"
+            "    grpo.betta=1\n"
+            "    ^~~~~~~~~~\n"
+            "  hint: did you mean 'beta'?                            (weft explain grpo.beta)\n"
+            "1 error — nothing was started.\n");
+  EXPECT_NE(printed("", {"oops"}).find("is not key=value"), std::string::npos);
+  const Loaded lists = load_job_text(
+      "", "j",
+      {.overrides = {{}, {"recipe=[pretrain, grpo]", "rewards=[{name: accuracy.answer}]"}}});
+  EXPECT_TRUE(lists.ok()) << print(lists.diagnostics);
+  EXPECT_EQ(lists.job.recipe.size(), 2u);
+  EXPECT_EQ(lists.job.rewards.size(), 1u);
+}
+
+TEST(JobLoad, AMissingFileIsADiagnostic) {
+  const Loaded loaded = load_job("/no/such/job.yaml");
+  ASSERT_FALSE(loaded.ok());
+  EXPECT_NE(print(loaded.diagnostics).find("/no/such/job.yaml"), std::string::npos);
+}
+
+TEST(JobSerial, ResolvedYamlLoadsToTheSameJob) {
+  Job job;
+  job.name = "x-1";
+  job.data.path = "a b\"c\\d: #e";
+  job.data.task = "text";
+  job.grpo.lr = 1.0 / 3.0;
+  job.control.wait_bound_s = 0.25;
+  job.control.heartbeat_s = 0.1;
+  job.rewards = {{"format.think_answer", 0.1}};
+  LoadOptions options;
+  options.check_files = false;
+  const Loaded again = load_job_text(to_yaml(job), "config.resolved.yaml", options);
+  ASSERT_TRUE(again.ok()) << print(again.diagnostics);
+  EXPECT_EQ(to_json(again.job), to_json(job));
+}
+
+TEST(JobSerial, FingerprintSeesWhatDecidesTheNumbersAndNothingElse) {
+  Job a, b;
+  b.checkpoint.keep = 7;
+  b.parallel.threads = 2;
+  EXPECT_EQ(fingerprint(a), fingerprint(b));
+  b.model.hidden_size = 64;
+  EXPECT_NE(fingerprint(a), fingerprint(b));
+  EXPECT_EQ(numeric_differences(a, b), std::vector<std::string>{"model.hidden_size"});
+}
+
+}  // namespace
+}  // namespace weft::runtime
