@@ -10,6 +10,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "base/files.h"
 #include "comm/local/local_transport.h"
 #include "runtime/control/control.h"
 #include "runtime/job/serial.h"
@@ -203,11 +204,12 @@ class LocalRun {
   }
 
   void act(const SendAssignment& assignment) {
-    control_->send(assignment.rank, {{"type", "assign"},
-                                     {"job", to_json(job_)},
-                                     {"checkpoints", store_.paths().checkpoints().string()},
-                                     {"attempt", store_.attempt()},
-                                     {"fingerprint", fingerprint(job_)}});
+    json message = {{"type", "assign"},
+                    {"checkpoints", store_.paths().checkpoints().string()},
+                    {"attempt", store_.attempt()},
+                    {"fingerprint", fingerprint(job_)}};
+    message["job"] = to_json(job_);
+    control_->send(assignment.rank, message);
   }
   void act(const SendStop& stop) {
     control_->send(stop.rank, {{"type", "stop"}, {"reason", "asked to stop"}});

@@ -27,6 +27,9 @@ class Engine::StepEnd final : public dualpipe::StepEnd {
   Engine& engine_;
 };
 
+Engine::Engine() = default;
+Engine::~Engine() = default;
+
 Expected<std::unique_ptr<Engine>> Engine::create(comm::Transport& transport,
                                                  const EngineOptions& options) {
   std::unique_ptr<Engine> engine(new Engine);

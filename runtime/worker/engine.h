@@ -65,6 +65,8 @@ class Engine {
   static Expected<std::unique_ptr<Engine>> create(comm::Transport& transport,
                                                   const EngineOptions& options);
 
+  ~Engine();
+
   int rank() const { return place_.rank; }
   const scheduler::Placement& placement() const { return placement_; }
   comm::Communicator& world() { return *world_; }
@@ -102,6 +104,8 @@ class Engine {
     long long step = 0;
     long long tokens = 0;
     std::string state;  // the recipe's own JSON
+    std::string wall_time;  // RFC 3339
+    std::string parent;     // checkpoint that the run resumed from, or ""
     int keep = 3;
     std::string fingerprint;
   };
@@ -132,7 +136,7 @@ class Engine {
   };
   class StepEnd;
 
-  Engine() = default;
+  Engine();
   Expected<void> build(comm::Transport& transport, const EngineOptions& options);
   void load_batches(std::span<const trainer::MicroBatch> batch, trainer::Mode mode);
   Expected<void> run_forward(int micro_batches);

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <numbers>
 
+#include "base/units.h"
 #include "runtime/worker/evaluate.h"
 #include "runtime/worker/grpo_step.h"
 #include "runtime/worker/workload.h"
@@ -83,6 +84,7 @@ class Walker final : public Recipe {
   std::unique_ptr<Engine> engine_;
   RecipeState state_;
   long long saved_step_ = -1;
+  std::string resumed_from_;
 };
 
 Expected<void> Walker::open(comm::Transport& transport) {
@@ -106,6 +108,7 @@ Expected<void> Walker::resume() {
   if (state_.stage > static_cast<int>(job_.recipe.size()))
     return fail(Code::InvalidArgument, "the checkpoint is beyond the end of this job's recipe");
   saved_step_ = state_.step;
+  resumed_from_ = loaded.name;
   event("resumed", "resumed from " + loaded.name + " at step " + std::to_string(state_.step),
         {{"step", state_.step}, {"checkpoint", loaded.name}});
   return {};
@@ -243,6 +246,8 @@ Expected<void> Walker::save(const std::string& why) {
   info.step = state_.step;
   info.tokens = state_.tokens;
   info.state = to_json_text(state_);
+  info.wall_time = format_time(clock_.wall_now());
+  info.parent = resumed_from_;
   info.keep = job_.checkpoint.keep;
   info.fingerprint = options_.fingerprint;
   const Instant begin = clock_.now();

@@ -1,7 +1,6 @@
 #include "runtime/worker/sharded_optimizer.h"
 
 #include <algorithm>
-#include <set>
 #include <sstream>
 
 #include "base/check.h"
@@ -89,23 +88,37 @@ Expected<std::unique_ptr<ShardedOptimizer>> ShardedOptimizer::create(std::vector
                                                                      comm::Communicator& world,
                                                                      AdamOptions options) {
   std::unique_ptr<ShardedOptimizer> result(new ShardedOptimizer(std::move(replicas), options));
-  std::string mine;
-  for (const Owned& owned : result->owned_)
-    mine += owned.set->items()[owned.parameter].name + '\n';
-  WEFT_TRY_ASSIGN(const std::vector<std::string> all, comm::all_gather_text(world, mine));
-  std::set<std::string> names;
+  WEFT_TRY(result->number_tensors(world));
+  return result;
+}
+
+// Each rank tells of the tensors it owns, a line each: name, trainable, sizes.
+Expected<void> ShardedOptimizer::number_tensors(comm::Communicator& world) {
+  std::ostringstream mine;
+  for (const Owned& owned : owned_) {
+    const trainer::Parameter& item = owned.set->items()[owned.parameter];
+    mine << item.name << ' ' << item.trainable;
+    for (const std::int64_t size : item.shape) mine << ' ' << size;
+    mine << '\n';
+  }
+  WEFT_TRY_ASSIGN(const std::vector<std::string> all, comm::all_gather_text(world, mine.str()));
   for (const std::string& text : all) {
     std::istringstream lines(text);
-    for (std::string name; std::getline(lines, name);)
-      if (!names.insert(name).second)
+    for (std::string line; std::getline(lines, line);) {
+      std::istringstream words(line);
+      std::string name;
+      TensorInfo info;
+      words >> name >> info.trainable;
+      for (std::int64_t size; words >> size;) info.shape.push_back(size);
+      if (!tensors_.emplace(name, info).second)
         return fail(Code::Internal, "tensor " + name + " has two owners");
+    }
   }
-  for (const std::string& name : names)
-    result->tensor_index_.emplace(name, static_cast<int>(result->tensor_index_.size()));
-  for (const Owned& owned : result->owned_)
-    result->owned_index_.push_back(
-        result->tensor_index_.at(owned.set->items()[owned.parameter].name));
-  return result;
+  int index = 0;
+  for (auto& [name, info] : tensors_) info.index = index++;
+  for (const Owned& owned : owned_)
+    owned_index_.push_back(tensors_.at(owned.set->items()[owned.parameter].name).index);
+  return {};
 }
 
 Expected<void> ShardedOptimizer::reduce(int stage) {

@@ -38,8 +38,14 @@ class ShardedOptimizer {
   /// Sums the stage's gradients at their owners. Collective over the stage's holders.
   Expected<void> reduce(int stage);
 
-  /// Tensors of the whole model, over all ranks.
-  int num_tensors() const { return static_cast<int>(tensor_index_.size()); }
+  /// Tensors of the whole model, over all ranks, by name.
+  struct TensorInfo {
+    std::vector<std::int64_t> shape;
+    bool trainable = true;
+    int index = 0;
+  };
+  const std::map<std::string, TensorInfo>& tensors() const { return tensors_; }
+  int num_tensors() const { return static_cast<int>(tensors_.size()); }
   /// Writes the squared gradient norm of each tensor that this rank owns to its index.
   void squared_norms(std::span<double> by_tensor) const;
 
@@ -76,12 +82,13 @@ class ShardedOptimizer {
   void add_shard(const Replica& replica, bool experts, comm::Communicator& group);
   Expected<void> reduce(Shard& shard);
   Expected<void> spread(Shard& shard);
+  Expected<void> number_tensors(comm::Communicator& world);
 
   AdamOptions options_;
   std::vector<Shard> shards_;
   std::vector<Owned> owned_;
   std::vector<std::vector<float>> moments_;
-  std::map<std::string, int> tensor_index_;
+  std::map<std::string, TensorInfo> tensors_;
   std::vector<int> owned_index_;  // [owned_] number of the tensor in the whole model
   std::vector<comm::Request> requests_;
 };

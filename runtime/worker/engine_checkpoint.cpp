@@ -1,0 +1,174 @@
+// Engine::save and Engine::load_newest: each tensor is written once, by its owner, and read by name,
+// so that any layout can resume what any other wrote.
+#include <nlohmann/json.hpp>
+
+#include "base/check.h"
+#include "runtime/worker/engine.h"
+#include "trainer/checkpoint/checkpoint.h"
+
+namespace weft::runtime {
+
+using nlohmann::json;
+namespace checkpoint = trainer::checkpoint;
+
+namespace {
+
+constexpr const char* kMoment1 = ".exp_avg";
+constexpr const char* kMoment2 = ".exp_avg_sq";
+
+/// Every rank's text, or the first failed rank's error on all of them: nobody goes on alone.
+Expected<std::vector<std::string>> gather(comm::Communicator& world,
+                                          const Expected<std::string>& mine) {
+  const json wire = mine ? json{{"value", *mine}}
+                         : json{{"code", static_cast<int>(mine.error().code)},
+                                {"message", mine.error().message}};
+  WEFT_TRY_ASSIGN(const auto all, comm::all_gather_text(
+                                      world, wire.dump(-1, ' ', false, json::error_handler_t::replace)));
+  std::vector<std::string> values;
+  for (std::size_t rank = 0; rank < all.size(); ++rank) {
+    const json given = json::parse(all[rank], nullptr, false);
+    if (given.is_object() && given.contains("value") && given["value"].is_string()) {
+      values.push_back(given["value"]);
+      continue;
+    }
+    if (!given.is_object() || !given.contains("code") || !given.contains("message"))
+      return fail(Code::Corrupt, "rank " + std::to_string(rank) + " sent a malformed report");
+    return fail(static_cast<Code>(given["code"].get<int>()),
+                "rank " + std::to_string(rank) + ": " + given["message"].get<std::string>());
+  }
+  return values;
+}
+
+/// Rank 0's text on every rank; `make` runs on rank 0 only.
+template <class Make>
+Expected<std::string> from_rank_0(comm::Communicator& world, Make make) {
+  WEFT_TRY_ASSIGN(const auto all,
+                  gather(world, world.rank() == 0 ? make() : Expected<std::string>("")));
+  return all[0];
+}
+
+std::vector<checkpoint::ExpectedTensor> expected_tensors(const ShardedOptimizer& optimizer,
+                                                         bool reference) {
+  std::vector<checkpoint::ExpectedTensor> expected;
+  for (const auto& [name, info] : optimizer.tensors()) {
+    expected.push_back({"model", name, info.shape});
+    if (reference) expected.push_back({"ref", name, info.shape});
+    if (!info.trainable) continue;
+    expected.push_back({"optim", name + kMoment1, info.shape});
+    expected.push_back({"optim", name + kMoment2, info.shape});
+  }
+  return expected;
+}
+
+}  // namespace
+
+Expected<std::string> Engine::save(const SaveInfo& info) {
+  WEFT_TRY_ASSIGN(const std::string partial,
+                  from_rank_0(*world_, [&]() -> Expected<std::string> {
+                    WEFT_TRY_ASSIGN(const auto path, checkpoint::prepare(info.directory, info.step,
+                                                                         info.attempt));
+                    return path.string();
+                  }));
+  std::vector<checkpoint::TensorRef> tensors;
+  for (const ShardedOptimizer::Owned& owned : optimizer_->owned()) {
+    const trainer::Parameter& item = owned.set->items()[owned.parameter];
+    tensors.push_back({"model", item.name, item.shape, owned.set->value(owned.parameter).data(), {}, {}});
+    if (has_reference())
+      for (std::size_t i = 0; i < stages_.size(); ++i)
+        if (&stages_[i].model->parameters() == owned.set)
+          tensors.push_back({"ref", item.name, item.shape, reference_[i].data() + item.offset, {}, {}});
+    if (owned.moment1 == nullptr) continue;
+    tensors.push_back({"optim", item.name + kMoment1, item.shape, owned.moment1, {}, {}});
+    tensors.push_back({"optim", item.name + kMoment2, item.shape, owned.moment2, {}, {}});
+  }
+  const auto written = [&]() -> Expected<std::string> {
+    WEFT_TRY_ASSIGN(const checkpoint::ShardReport report,
+                    checkpoint::write_shard(partial, rank(), placement_.layout.world(), tensors));
+    return report.to_json();
+  }();
+  WEFT_TRY_ASSIGN(const std::vector<std::string> reports, gather(*world_, written));
+
+  return from_rank_0(*world_, [&]() -> Expected<std::string> {
+    std::vector<checkpoint::ShardReport> shards;
+    for (const std::string& text : reports) {
+      WEFT_TRY_ASSIGN(checkpoint::ShardReport shard, checkpoint::ShardReport::from_json(text));
+      shards.push_back(std::move(shard));
+    }
+    const scheduler::Layout& layout = placement_.layout;
+    checkpoint::ManifestInfo manifest;
+    manifest.run = info.run;
+    manifest.attempt = info.attempt;
+    manifest.step = info.step;
+    manifest.tokens = info.tokens;
+    manifest.wall_time = info.wall_time;
+    manifest.writer = "weft " WEFT_VERSION;
+    manifest.model_fingerprint = info.fingerprint;
+    manifest.parent = info.parent;
+    manifest.layout = {layout.pipeline, layout.data, layout.expert,
+                       std::string(dualpipe::to_string(layout.kind))};
+    manifest.state = info.state;
+    manifest.expected = expected_tensors(*optimizer_, has_reference());
+    manifest.keep = info.keep;
+    WEFT_TRY_ASSIGN(const checkpoint::Committed committed,
+                    checkpoint::commit(info.directory, partial, manifest, shards));
+    return committed.directory.filename().string();
+  });
+}
+
+Expected<Engine::Loaded> Engine::load_newest(const std::filesystem::path& directory) {
+  // Rank 0 reads every byte and chooses; the others trust its choice and check what they read.
+  WEFT_TRY_ASSIGN(const std::string text, from_rank_0(*world_, [&]() -> Expected<std::string> {
+                    WEFT_TRY_ASSIGN(const checkpoint::Choice choice,
+                                    checkpoint::newest_complete(directory, checkpoint::Mode::Full));
+                    json wire = {{"name", choice.chosen ? choice.chosen->name : ""},
+                                 {"skipped", json::array()}};
+                    for (const checkpoint::Skipped& skipped : choice.skipped)
+                      wire["skipped"].push_back("skipped " + skipped.name + ": " + skipped.reason);
+                    return wire.dump(-1, ' ', false, json::error_handler_t::replace);
+                  }));
+  const json wire = json::parse(text);
+  Loaded loaded;
+  loaded.name = wire["name"];
+  loaded.skipped = wire["skipped"].get<std::vector<std::string>>();
+  if (loaded.name.empty()) return loaded;
+  const Expected<void> read = read_checkpoint(directory / loaded.name, loaded);
+  WEFT_TRY(gather(*world_, read ? Expected<std::string>("") : tl::unexpected(read.error())));
+  return loaded;
+}
+
+Expected<void> Engine::read_checkpoint(const std::filesystem::path& path, Loaded& loaded) {
+  WEFT_TRY_ASSIGN(checkpoint::Reader reader, checkpoint::Reader::open(path));
+  loaded.step = static_cast<long long>(reader.manifest().step);
+  WEFT_TRY_ASSIGN(loaded.state, reader.state());
+  reference_.clear();
+  const bool reference = !reader.names("ref").empty();
+  for (HeldStage& held : stages_) {
+    trainer::ParameterSet& set = held.model->parameters();
+    std::vector<float>* copy =
+        reference ? &reference_.emplace_back(set.values().size(), 0.0f) : nullptr;
+    for (int i = 0; i < static_cast<int>(set.items().size()); ++i) {
+      const trainer::Parameter& item = set.items()[i];
+      WEFT_TRY_ASSIGN(const checkpoint::Shape shape, reader.shape("model", item.name));
+      if (shape != item.shape)
+        return fail(Code::InvalidArgument,
+                    loaded.name + ": tensor " + item.name + " has shape " +
+                        checkpoint::to_string(shape) + ", this job's model wants " +
+                        checkpoint::to_string(item.shape) + "; resume with the job it came from");
+      WEFT_TRY(reader.read("model", item.name, set.value(i)));
+      if (copy != nullptr)
+        WEFT_TRY(reader.read("ref", item.name,
+                             std::span<float>(*copy).subspan(item.offset, item.size)));
+    }
+    set.touch();
+  }
+  for (const ShardedOptimizer::Owned& owned : optimizer_->owned()) {
+    if (owned.moment1 == nullptr) continue;
+    const trainer::Parameter& item = owned.set->items()[owned.parameter];
+    const auto size = static_cast<std::size_t>(item.size);
+    WEFT_TRY(reader.read("optim", item.name + kMoment1, {owned.moment1, size}));
+    WEFT_TRY(reader.read("optim", item.name + kMoment2, {owned.moment2, size}));
+  }
+  return {};
+}
+
+}  // namespace weft::runtime
