@@ -5,3 +5,5 @@ foreach(unit data_tokenizer data_task data_example data_text data_pack
              rl_grpo rl_reward rl_sampler rl_metrics)
   weft_test(trainer/${unit}_test LINK weft_trainer_data)
 endforeach()
+# checkpoints
+weft_test(trainer/checkpoint_write_test LINK weft_trainer_checkpoint)

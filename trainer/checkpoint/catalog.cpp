@@ -1,0 +1,168 @@
+#include "trainer/checkpoint/catalog.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cstdio>
+
+namespace weft::trainer::checkpoint {
+namespace {
+
+constexpr std::string_view kStepPrefix = "step-";
+constexpr std::string_view kPartialMark = ".partial-a";
+constexpr std::string_view kPrunedMark = ".pruned";
+
+std::optional<std::uint64_t> number(std::string_view digits) {
+  std::uint64_t value = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+  if (error != std::errc() || end != digits.data() + digits.size()) return std::nullopt;
+  return value;
+}
+
+/// What the name alone says; nothing when it is not ours. Complete means: still to be looked into.
+std::optional<Entry> entry_of_name(const fs::path& ckpt_dir, const std::string& name) {
+  std::string_view rest = name;
+  if (rest.rfind(kStepPrefix, 0) != 0) return std::nullopt;
+  rest.remove_prefix(kStepPrefix.size());
+  Entry entry;
+  entry.directory = ckpt_dir / name;
+  entry.name = name;
+  entry.state = EntryState::Complete;
+  if (rest.ends_with(kPrunedMark)) {
+    entry.state = EntryState::Partial;
+    rest.remove_suffix(kPrunedMark.size());
+  }
+  if (const auto at = rest.find(kPartialMark); at != rest.npos) {
+    const auto attempt = number(rest.substr(at + kPartialMark.size()));
+    if (!attempt) return std::nullopt;
+    entry.state = EntryState::Partial;
+    entry.attempt = *attempt;
+    rest = rest.substr(0, at);
+  }
+  const auto step = number(rest);
+  if (!step) return std::nullopt;
+  entry.step = *step;
+  return entry;
+}
+
+void look_into(Entry& entry, Disk& disk) {
+  const auto manifest = load_manifest(entry.directory, disk);
+  if (!manifest) {
+    entry.state = EntryState::CorruptManifest;
+    entry.reason = manifest.error().message;
+  } else if (manifest->step != entry.step) {
+    entry.state = EntryState::CorruptManifest;
+    entry.reason = "the manifest is of step " + std::to_string(manifest->step);
+  } else {
+    entry.attempt = manifest->attempt;
+    entry.bytes = manifest->bytes();
+    entry.wall_time = manifest->wall_time;
+  }
+}
+
+/// Out of the way first, so that no half-removed directory bears a checkpoint's name.
+Expected<void> remove(const fs::path& ckpt_dir, const std::string& name, Disk& disk) {
+  const fs::path from = ckpt_dir / name;
+  fs::path aside = from;
+  if (!name.ends_with(kPrunedMark)) {
+    aside += kPrunedMark;
+    WEFT_TRY(disk.remove_tree(aside));
+    WEFT_TRY(disk.rename(from, aside));
+    WEFT_TRY(disk.sync_directory(ckpt_dir));
+  }
+  return disk.remove_tree(aside);
+}
+
+}  // namespace
+
+std::string directory_name(std::uint64_t step) {
+  char digits[32];
+  std::snprintf(digits, sizeof digits, "%09llu", static_cast<unsigned long long>(step));
+  return std::string(kStepPrefix) + digits;
+}
+
+std::string partial_name(std::uint64_t step, std::uint64_t attempt) {
+  return directory_name(step) + std::string(kPartialMark) + std::to_string(attempt);
+}
+
+const char* to_string(EntryState state) {
+  switch (state) {
+    case EntryState::Complete:
+      return "complete";
+    case EntryState::Partial:
+      return "partial";
+    case EntryState::CorruptManifest:
+      return "corrupt-manifest";
+  }
+  return "?";
+}
+
+Expected<std::vector<Entry>> list(const fs::path& ckpt_dir, Disk& disk) {
+  const auto names = disk.names_in(ckpt_dir);
+  if (!names && names.error().code == Code::NotFound) return std::vector<Entry>();
+  if (!names) return tl::unexpected(names.error());
+  std::vector<Entry> entries;
+  for (const std::string& name : *names) {
+    auto entry = entry_of_name(ckpt_dir, name);
+    if (!entry) continue;
+    if (entry->state == EntryState::Complete) look_into(*entry, disk);
+    entries.push_back(std::move(*entry));
+  }
+  std::stable_sort(entries.begin(), entries.end(),
+                   [](const Entry& a, const Entry& b) { return a.step < b.step; });
+  return entries;
+}
+
+Expected<Choice> newest_complete(const fs::path& ckpt_dir, Mode mode, Disk& disk) {
+  WEFT_TRY_ASSIGN(std::vector<Entry> entries, list(ckpt_dir, disk));
+  std::reverse(entries.begin(), entries.end());
+  Choice choice;
+  for (Entry& entry : entries) {
+    if (entry.state == EntryState::Partial) {
+      choice.skipped.push_back({entry.name, "was never committed"});
+      continue;
+    }
+    if (entry.state == EntryState::CorruptManifest) {
+      choice.skipped.push_back({entry.name, entry.reason});
+      continue;
+    }
+    const auto report = verify(entry.directory, mode, disk);
+    if (report && report->ok()) {
+      choice.chosen = std::move(entry);
+      break;
+    }
+    choice.skipped.push_back({entry.name, report ? report->summary() : report.error().message});
+  }
+  return choice;
+}
+
+bool is_stale(const Entry& partial, const PruneRule& rule) {
+  if (partial.name.ends_with(kPrunedMark)) return true;
+  if (partial.attempt == rule.attempt) return partial.step <= rule.step;
+  return partial.attempt + 1 < rule.attempt;
+}
+
+Expected<std::vector<std::string>> prune(const fs::path& ckpt_dir, const PruneRule& rule,
+                                         Disk& disk) {
+  WEFT_TRY_ASSIGN(std::vector<Entry> entries, list(ckpt_dir, disk));
+  std::reverse(entries.begin(), entries.end());
+  std::vector<std::string> removed;
+  int kept = 0;
+  for (const Entry& entry : entries) {
+    bool remove_it = false;
+    if (entry.state == EntryState::Partial) {
+      remove_it = is_stale(entry, rule);
+    } else if (entry.step != rule.step) {
+      remove_it = kept >= std::max(rule.keep, 1);
+    }
+    if (remove_it) {
+      WEFT_TRY(remove(ckpt_dir, entry.name, disk));
+      removed.push_back(entry.name);
+    } else if (entry.state == EntryState::Complete) {
+      const auto report = verify(entry.directory, Mode::Size, disk);
+      kept += report && report->ok() ? 1 : 0;
+    }
+  }
+  return removed;
+}
+
+}  // namespace weft::trainer::checkpoint

@@ -1,0 +1,79 @@
+// The checkpoints of a run: which there are, in which state, and which one to resume from.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/expected.h"
+#include "trainer/checkpoint/disk.h"
+#include "trainer/checkpoint/manifest.h"
+#include "trainer/checkpoint/verify.h"
+
+namespace weft::trainer::checkpoint {
+
+inline constexpr const char* kLatestLink = "latest";
+
+/// "step-000000040"
+std::string directory_name(std::uint64_t step);
+/// "step-000000040.partial-a3": where attempt 3 writes step 40 before it is committed.
+std::string partial_name(std::uint64_t step, std::uint64_t attempt);
+
+enum class EntryState {
+  Complete,         // has a valid manifest (what it names is verify's business)
+  Partial,          // being written, given up, or on its way out
+  CorruptManifest,  // has its final name but no valid manifest: does not exist for resume
+};
+/// "complete", "partial", "corrupt-manifest"
+const char* to_string(EntryState state);
+
+struct Entry {
+  fs::path directory;
+  std::string name;
+  EntryState state = EntryState::Partial;
+  std::uint64_t step = 0;
+  std::uint64_t attempt = 0;  // Complete and Partial
+  std::uint64_t bytes = 0;    // Complete: as the manifest says
+  std::string wall_time;      // Complete: RFC 3339
+  std::string reason;         // CorruptManifest: why
+};
+
+/// Everything in `ckpt_dir` that is named like a checkpoint, by step, newest last. A missing
+/// directory is an empty list. Errors: Io.
+Expected<std::vector<Entry>> list(const fs::path& ckpt_dir, Disk& disk = Disk::real());
+
+struct Skipped {
+  std::string name;
+  std::string reason;
+};
+
+struct Choice {
+  std::optional<Entry> chosen;   // none: there is nothing to resume from
+  std::vector<Skipped> skipped;  // newer than the chosen one, newest first, and why not they
+};
+
+/// The newest checkpoint that verifies. Mode::Full reads every byte of each candidate.
+/// Errors: Io for the directory itself; a damaged or unreadable checkpoint is skipped, not an
+/// error.
+Expected<Choice> newest_complete(const fs::path& ckpt_dir, Mode mode, Disk& disk = Disk::real());
+
+struct PruneRule {
+  int keep = 3;               // newest complete ones; at least 1
+  std::uint64_t attempt = 0;  // the present one
+  std::uint64_t step = 0;     // just committed: always kept
+};
+
+/// Partial, and nobody can be writing it any more (by the rule below).
+bool is_stale(const Entry& partial, const PruneRule& rule);
+
+/// Removes complete checkpoints beyond the newest `keep`, damaged ones older than those, partial
+/// ones of earlier attempts (the one before the present excepted: a slow writer may still be at it)
+/// and of this attempt up to `step`. A checkpoint whose sizes do not verify does not count as kept;
+/// when none verifies, none is removed. Returns the names removed. Errors: Io; what was removed
+/// stays removed.
+Expected<std::vector<std::string>> prune(const fs::path& ckpt_dir, const PruneRule& rule,
+                                         Disk& disk = Disk::real());
+
+}  // namespace weft::trainer::checkpoint

@@ -1,0 +1,211 @@
+#include "trainer/checkpoint/commit.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <tuple>
+
+namespace weft::trainer::checkpoint {
+namespace {
+
+using TensorKey = std::pair<std::string, std::string>;  // item, name
+
+std::string describe(const TensorKey& key) { return key.first + " tensor '" + key.second + "'"; }
+
+Expected<void> check_ranks(std::span<const ShardReport> reports) {
+  if (reports.empty()) return fail(Code::InvalidArgument, "no shard report");
+  const int world = reports[0].world;
+  std::set<int> ranks;
+  for (const ShardReport& report : reports) {
+    const std::string who = "the shard report of rank " + std::to_string(report.rank);
+    if (report.world != world)
+      return fail(Code::InvalidArgument, who + " is of " + std::to_string(report.world) +
+                                             " ranks, others of " + std::to_string(world));
+    if (!ranks.insert(report.rank).second) return fail(Code::InvalidArgument, who + " came twice");
+  }
+  for (int rank = 0; rank < world; ++rank)
+    if (!ranks.contains(rank))
+      return fail(Code::InvalidArgument,
+                  "the shard report of rank " + std::to_string(rank) + " is missing");
+  return {};
+}
+
+/// One entry a tensor, its pieces from all ranks. Ranks must agree on shape and dtype.
+Expected<std::vector<TensorEntry>> merge_tensors(std::span<const ShardReport> reports) {
+  std::map<TensorKey, TensorEntry> merged;
+  for (const ShardReport& report : reports) {
+    for (const TensorEntry& t : report.tensors) {
+      const auto [it, fresh] = merged.emplace(TensorKey{t.item, t.name}, t);
+      if (fresh) continue;
+      TensorEntry& whole = it->second;
+      if (whole.shape != t.shape || whole.dtype != t.dtype)
+        return fail(Code::InvalidArgument, describe(it->first) + ": rank " +
+                                               std::to_string(report.rank) + " says its shape is " +
+                                               to_string(t.shape) + ", others " +
+                                               to_string(whole.shape));
+      whole.pieces.insert(whole.pieces.end(), t.pieces.begin(), t.pieces.end());
+    }
+  }
+  std::vector<TensorEntry> tensors;
+  for (auto& [key, tensor] : merged) {
+    std::sort(tensor.pieces.begin(), tensor.pieces.end(), [](const Piece& a, const Piece& b) {
+      return std::tie(a.box.offset, a.file) < std::tie(b.box.offset, b.file);
+    });
+    tensors.push_back(std::move(tensor));
+  }
+  return tensors;
+}
+
+Expected<void> check_expected(const std::vector<TensorEntry>& tensors,
+                              const std::vector<ExpectedTensor>& expected) {
+  std::map<TensorKey, const ExpectedTensor*> missing;
+  for (const ExpectedTensor& e : expected) missing[{e.item, e.name}] = &e;
+  for (const TensorEntry& t : tensors) {
+    const auto it = missing.find({t.item, t.name});
+    if (it == missing.end())
+      return fail(Code::InvalidArgument, describe({t.item, t.name}) +
+                                             ": written, but not expected (or expected once only)");
+    if (it->second->shape != t.shape)
+      return fail(Code::InvalidArgument, describe(it->first) + ": its shape is " +
+                                             to_string(t.shape) + ", expected " +
+                                             to_string(it->second->shape));
+    missing.erase(it);
+  }
+  if (!missing.empty())
+    return fail(Code::InvalidArgument,
+                describe(missing.begin()->first) + ": no rank has written it");
+  return {};
+}
+
+Expected<Manifest> assemble(const ManifestInfo& info, std::span<const ShardReport> reports) {
+  WEFT_TRY(check_ranks(reports));
+  Manifest m;
+  m.run = info.run;
+  m.attempt = info.attempt;
+  m.step = info.step;
+  m.tokens = info.tokens;
+  m.wall_time = info.wall_time;
+  m.writer = info.writer;
+  m.model_fingerprint = info.model_fingerprint;
+  m.parent = info.parent;
+  m.layout = info.layout;
+  WEFT_TRY_ASSIGN(m.tensors, merge_tensors(reports));
+  WEFT_TRY(check_expected(m.tensors, info.expected));
+  for (const ShardReport& report : reports)
+    m.files.insert(m.files.end(), report.files.begin(), report.files.end());
+  m.files.push_back({kStateFile, info.state.size(), hash_of(info.state)});
+  std::sort(m.files.begin(), m.files.end(),
+            [](const FileEntry& a, const FileEntry& b) { return a.path < b.path; });
+  return m;
+}
+
+/// A shard that its rank has reported must be seen from here too, whole (a lagging shared disk).
+Expected<void> check_sizes(const fs::path& partial_dir, const Manifest& manifest, Disk& disk) {
+  for (const FileEntry& entry : manifest.files) {
+    if (entry.path == kStateFile) continue;
+    WEFT_TRY_ASSIGN(const auto file, disk.open(partial_dir / entry.path));
+    WEFT_TRY_ASSIGN(const std::uint64_t size, file->size());
+    if (size != entry.bytes)
+      return fail(Code::Corrupt, (partial_dir / entry.path).string() + " has " +
+                                     std::to_string(size) + " bytes, its rank wrote " +
+                                     std::to_string(entry.bytes));
+  }
+  return {};
+}
+
+/// A stray shard would be read by readers that take every file of a folder.
+Expected<std::set<std::string>> remove_strays(const fs::path& partial_dir, const Manifest& manifest,
+                                              Disk& disk) {
+  std::set<std::string> folders;
+  for (const FileEntry& file : manifest.files)
+    folders.insert(file.path.substr(0, file.path.find('/')));
+  WEFT_TRY_ASSIGN(const auto names, disk.names_in(partial_dir));
+  for (const std::string& name : names)
+    if (!folders.contains(name)) WEFT_TRY(disk.remove_tree(partial_dir / name));
+  for (const std::string& folder : folders) {
+    WEFT_TRY_ASSIGN(const auto files, disk.names_in(partial_dir / folder));
+    for (const std::string& file : files)
+      if (!manifest.find_file(folder + "/" + file))
+        WEFT_TRY(disk.remove_tree(partial_dir / folder / file));
+  }
+  return folders;
+}
+
+/// Everything inside the directory, the manifest last.
+Expected<void> write_manifest(const fs::path& partial_dir, const ManifestInfo& info,
+                              const Manifest& manifest, Disk& disk) {
+  WEFT_TRY_ASSIGN(const std::string text, to_json(manifest));
+  const fs::path state = partial_dir / kStateFile;
+  WEFT_TRY(disk.make_directories(state.parent_path()));
+  WEFT_TRY(write_text(disk, state, info.state));
+  WEFT_TRY_ASSIGN(const auto folders, remove_strays(partial_dir, manifest, disk));
+  WEFT_TRY(write_text(disk, partial_dir / kChecksumsFile, format_checksums(manifest, text)));
+  for (const std::string& folder : folders) WEFT_TRY(disk.sync_directory(partial_dir / folder));
+  WEFT_TRY(disk.sync_directory(partial_dir));
+  const fs::path temporary = partial_dir / (std::string(kManifestFile) + ".tmp");
+  WEFT_TRY(write_text(disk, temporary, text));
+  WEFT_TRY(disk.rename(temporary, partial_dir / kManifestFile));
+  return disk.sync_directory(partial_dir);
+}
+
+Expected<void> give_final_name(const fs::path& ckpt_dir, const fs::path& partial_dir,
+                               const fs::path& final_dir, Disk& disk) {
+  const bool replaces = disk.names_in(final_dir).has_value();
+  // An old checkpoint of the same step (damaged, or from before a fall-back) becomes a partial one
+  // in the same instant; prune removes it.
+  if (replaces)
+    WEFT_TRY(disk.exchange(partial_dir, final_dir));
+  else
+    WEFT_TRY(disk.rename(partial_dir, final_dir));
+  return disk.sync_directory(ckpt_dir);
+}
+
+Expected<void> move_latest(const fs::path& ckpt_dir, const std::string& name, Disk& disk) {
+  const fs::path temporary = ckpt_dir / (std::string(kLatestLink) + ".tmp");
+  WEFT_TRY(disk.remove_tree(temporary));
+  WEFT_TRY(disk.symlink(name, temporary));
+  WEFT_TRY(disk.rename(temporary, ckpt_dir / kLatestLink));
+  return disk.sync_directory(ckpt_dir);
+}
+
+}  // namespace
+
+Expected<fs::path> prepare(const fs::path& ckpt_dir, std::uint64_t step, std::uint64_t attempt,
+                           Disk& disk) {
+  WEFT_TRY(disk.make_directories(ckpt_dir));
+  WEFT_TRY_ASSIGN(const auto entries, list(ckpt_dir, disk));
+  for (const Entry& entry : entries)
+    if (entry.state == EntryState::Partial && is_stale(entry, {.attempt = attempt, .step = step}))
+      WEFT_TRY(disk.remove_tree(entry.directory));
+  const fs::path partial = ckpt_dir / partial_name(step, attempt);
+  WEFT_TRY(disk.make_directories(partial));
+  return partial;
+}
+
+Expected<Committed> commit(const fs::path& ckpt_dir, const fs::path& partial_dir,
+                           const ManifestInfo& info, std::span<const ShardReport> reports,
+                           Disk& disk) {
+  const std::string name = directory_name(info.step);
+  const std::string what = "checkpoint " + name;
+  auto manifest = assemble(info, reports);
+  if (!manifest) return fail_in(what, manifest.error());
+  if (auto good = validate(*manifest); !good) return fail_in(what, good.error());
+  WEFT_TRY(check_sizes(partial_dir, *manifest, disk));
+  WEFT_TRY(write_manifest(partial_dir, info, *manifest, disk));
+  Committed committed{std::move(*manifest), ckpt_dir / name, {}, {}};
+  WEFT_TRY(give_final_name(ckpt_dir, partial_dir, committed.directory, disk));
+  // From here on the checkpoint exists, whatever happens; and nothing is pruned while `latest` may
+  // still point to it.
+  if (auto moved = move_latest(ckpt_dir, name, disk); !moved) {
+    committed.warnings.push_back("latest was not moved: " + moved.error().message);
+    return committed;
+  }
+  auto pruned = prune(ckpt_dir, {info.keep, info.attempt, info.step}, disk);
+  if (pruned)
+    committed.pruned = std::move(*pruned);
+  else
+    committed.warnings.push_back("old checkpoints were not pruned: " + pruned.error().message);
+  return committed;
+}
+
+}  // namespace weft::trainer::checkpoint

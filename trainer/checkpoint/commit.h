@@ -1,0 +1,64 @@
+// From shards to a checkpoint that exists: one rank (the coordinator's) does this once all have
+// written. The order of the steps is the promise: a crash anywhere leaves what was complete before.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/expected.h"
+#include "trainer/checkpoint/catalog.h"
+#include "trainer/checkpoint/disk.h"
+#include "trainer/checkpoint/manifest.h"
+#include "trainer/checkpoint/shard.h"
+
+namespace weft::trainer::checkpoint {
+
+/// A tensor that the checkpoint must hold to be complete.
+struct ExpectedTensor {
+  std::string item;
+  std::string name;
+  Shape shape;  // global
+};
+
+/// What a manifest says beside the tensors.
+struct ManifestInfo {
+  std::string run;
+  std::uint64_t attempt = 0;
+  std::uint64_t step = 0;
+  std::uint64_t tokens = 0;
+  std::string wall_time;  // RFC 3339: base's format_time
+  std::string writer;
+  std::string model_fingerprint;
+  std::string parent;
+  Layout layout;
+  std::string state;                     // the trainer's own JSON text; kept byte for byte
+  std::vector<ExpectedTensor> expected;  // all of them
+  int keep = 3;                          // newest complete checkpoints that stay
+};
+
+struct Committed {
+  Manifest manifest;
+  fs::path directory;
+  std::vector<std::string> pruned;    // names removed
+  std::vector<std::string> warnings;  // the checkpoint exists, but `latest` or pruning failed
+};
+
+/// Before the ranks write: removes leftovers of this and of old attempts (which may be what fills
+/// the disk) and makes the directory that write_shard and commit are to be given.
+/// Errors: Io.
+Expected<fs::path> prepare(const fs::path& ckpt_dir, std::uint64_t step, std::uint64_t attempt,
+                           Disk& disk = Disk::real());
+
+/// Checks that the reports of all ranks together hold exactly `info.expected` (coverage included)
+/// and that their files are there at their size; then writes state, checksums and manifest, renames
+/// `partial_dir` to its final name (a checkpoint of the same step is replaced), moves `latest`,
+/// prunes. Errors: Corrupt or InvalidArgument, naming the tensor, file or rank; Io. After an error
+/// there is no new checkpoint and all old ones are as they were; the one exception is a failed sync
+/// of `ckpt_dir` after the rename, which leaves the new one there but unpromised.
+Expected<Committed> commit(const fs::path& ckpt_dir, const fs::path& partial_dir,
+                           const ManifestInfo& info, std::span<const ShardReport> reports,
+                           Disk& disk = Disk::real());
+
+}  // namespace weft::trainer::checkpoint

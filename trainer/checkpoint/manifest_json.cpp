@@ -1,0 +1,134 @@
+#include "trainer/checkpoint/manifest_json.h"
+
+#include "trainer/checkpoint/strict_json.h"
+
+namespace weft::trainer::checkpoint {
+namespace {
+
+using nlohmann::json;
+using nlohmann::ordered_json;
+
+Expected<Hash128> get_hash(const json& object) {
+  WEFT_TRY_ASSIGN(const std::string text, get_string(object, "xxh128"));
+  return parse_hash(text);
+}
+
+Expected<Piece> piece_from_json(const json& entry) {
+  Piece piece;
+  WEFT_TRY_ASSIGN(piece.file, get_string(entry, "file"));
+  WEFT_TRY_ASSIGN(piece.box.offset, get_shape(entry, "offset"));
+  WEFT_TRY_ASSIGN(piece.box.shape, get_shape(entry, "shape"));
+  WEFT_TRY_ASSIGN(piece.bytes, get_unsigned(entry, "bytes"));
+  WEFT_TRY_ASSIGN(piece.hash, get_hash(entry));
+  return piece;
+}
+
+Expected<TensorEntry> tensor_from_json(const json& entry) {
+  TensorEntry tensor;
+  WEFT_TRY_ASSIGN(tensor.item, get_string(entry, "item"));
+  WEFT_TRY_ASSIGN(tensor.name, get_string(entry, "name"));
+  const auto rest = [&]() -> Expected<void> {
+    WEFT_TRY_ASSIGN(tensor.shape, get_shape(entry, "shape"));
+    WEFT_TRY_ASSIGN(const std::string dtype, get_string(entry, "dtype"));
+    WEFT_TRY_ASSIGN(tensor.dtype, parse_dtype(dtype));
+    WEFT_TRY_ASSIGN(const json* const pieces, get_array(entry, "pieces"));
+    for (const json& piece : *pieces) {
+      WEFT_TRY_ASSIGN(Piece read, piece_from_json(piece));
+      tensor.pieces.push_back(std::move(read));
+    }
+    return {};
+  };
+  if (auto good = rest(); !good)
+    return fail_in(tensor.item + " tensor '" + tensor.name + "'", good.error());
+  WEFT_TRY(check_tensor(tensor));
+  return tensor;
+}
+
+}  // namespace
+
+Expected<void> check_tensor(const TensorEntry& tensor) {
+  const std::string what = tensor.item + " tensor '" + tensor.name + "'";
+  if (!is_item_name(tensor.item))
+    return fail(Code::Corrupt, what + ": the item must be a folder name such as model or optim");
+  if (tensor.name.empty() || tensor.name == "__metadata__")
+    return fail(Code::Corrupt, what + ": not a name that a tensor may have");
+  if (auto good = num_elements(tensor.shape); !good) return fail_in(what, good.error());
+  for (const Piece& piece : tensor.pieces) {
+    const auto elements = num_elements(piece.box.shape);
+    if (!elements) return fail_in(what, elements.error());
+    const std::uint64_t size = bytes_of(tensor.dtype);
+    if (piece.bytes % size != 0 || piece.bytes / size != *elements)
+      return fail(Code::Corrupt, what + ": a piece of " + std::to_string(piece.bytes) +
+                                     " bytes does not fit its shape " + to_string(piece.box.shape));
+    if (!is_plain_path(piece.file) || piece.file.rfind(tensor.item + "/", 0) != 0)
+      return fail(Code::Corrupt,
+                  what + ": the file '" + piece.file + "' is not in " + tensor.item + "/");
+  }
+  return {};
+}
+
+ordered_json tensors_to_json(const std::vector<TensorEntry>& tensors) {
+  ordered_json list = ordered_json::array();
+  for (const TensorEntry& t : tensors) {
+    ordered_json pieces = ordered_json::array();
+    for (const Piece& p : t.pieces)
+      pieces.push_back({{"file", p.file},
+                        {"offset", p.box.offset},
+                        {"shape", p.box.shape},
+                        {"bytes", p.bytes},
+                        {"xxh128", to_hex(p.hash)}});
+    list.push_back({{"item", t.item},
+                    {"name", t.name},
+                    {"shape", t.shape},
+                    {"dtype", to_string(t.dtype)},
+                    {"pieces", std::move(pieces)}});
+  }
+  return list;
+}
+
+ordered_json files_to_json(const std::vector<FileEntry>& files) {
+  ordered_json list = ordered_json::array();
+  for (const FileEntry& f : files)
+    list.push_back({{"path", f.path}, {"bytes", f.bytes}, {"xxh128", to_hex(f.hash)}});
+  return list;
+}
+
+Expected<std::vector<TensorEntry>> tensors_from_json(const json& list) {
+  std::vector<TensorEntry> tensors;
+  for (const json& entry : list) {
+    WEFT_TRY_ASSIGN(TensorEntry tensor, tensor_from_json(entry));
+    tensors.push_back(std::move(tensor));
+  }
+  return tensors;
+}
+
+Expected<std::vector<FileEntry>> files_from_json(const json& list) {
+  std::vector<FileEntry> files;
+  for (const json& entry : list) {
+    FileEntry file;
+    WEFT_TRY_ASSIGN(file.path, get_string(entry, "path"));
+    if (!is_plain_path(file.path))
+      return fail(Code::Corrupt, "file '" + file.path + "': not a plain path inside a checkpoint");
+    auto bytes = get_unsigned(entry, "bytes");
+    if (!bytes) return fail_in("file '" + file.path + "'", bytes.error());
+    if (*bytes > std::uint64_t{1} << 62)
+      return fail(Code::Corrupt, "file '" + file.path + "': its size is not believable");
+    file.bytes = *bytes;
+    auto hash = get_hash(entry);
+    if (!hash) return fail_in("file '" + file.path + "'", hash.error());
+    file.hash = *hash;
+    files.push_back(std::move(file));
+  }
+  return files;
+}
+
+Expected<std::string> dump_json(const ordered_json& value, int indent) {
+  try {
+    return value.dump(indent);
+  } catch (const json::exception& exception) {
+    return fail(Code::InvalidArgument,
+                std::string("text that JSON cannot hold: ") + exception.what());
+  }
+}
+
+}  // namespace weft::trainer::checkpoint

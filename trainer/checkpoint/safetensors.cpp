@@ -1,0 +1,161 @@
+#include "trainer/checkpoint/safetensors.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstdlib>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "trainer/checkpoint/strict_json.h"
+
+namespace weft::trainer::checkpoint {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "tensors are written as they lie");
+
+/// Collects bytes and writes them in large pieces at multiples of 4 KiB, hashing each byte once.
+/// The format allows no gap between tensors, so small ones must share a write.
+class StagedWriter {
+ public:
+  explicit StagedWriter(File& file)
+      : file_(file), buffer_(static_cast<std::byte*>(std::aligned_alloc(4096, kStageBytes))) {}
+  ~StagedWriter() { std::free(buffer_); }
+  StagedWriter(const StagedWriter&) = delete;
+  StagedWriter& operator=(const StagedWriter&) = delete;
+
+  Expected<void> add(std::span<const std::byte> bytes) {
+    while (!bytes.empty()) {
+      const std::size_t n = std::min(bytes.size(), kStageBytes - used_);
+      std::memcpy(buffer_ + used_, bytes.data(), n);
+      used_ += n;
+      bytes = bytes.subspan(n);
+      if (used_ == kStageBytes) WEFT_TRY(flush());
+    }
+    return {};
+  }
+
+  Expected<void> flush() {
+    const std::span<const std::byte> staged(buffer_, used_);
+    hasher_.add(staged);
+    WEFT_TRY(file_.write_at(written_, staged));
+    written_ += used_;
+    used_ = 0;
+    return {};
+  }
+
+  std::uint64_t written() const { return written_; }
+  Hash128 hash() const { return hasher_.digest(); }
+
+ private:
+  static constexpr std::size_t kStageBytes = std::size_t{8} << 20;
+  File& file_;
+  std::byte* buffer_;
+  std::size_t used_ = 0;
+  std::uint64_t written_ = 0;
+  Hasher hasher_;
+};
+
+Expected<void> check_writable(const std::vector<TensorData>& tensors) {
+  std::set<std::string_view> names;
+  for (const TensorData& t : tensors) {
+    const std::string what = "tensor '" + t.name + "'";
+    if (!names.insert(t.name).second) return fail(Code::InvalidArgument, what + " is there twice");
+    if (t.name.empty() || t.name == "__metadata__")
+      return fail(Code::InvalidArgument, what + ": not a name that a tensor may have");
+    WEFT_TRY(check_utf8(t.name, what));
+    const auto elements = num_elements(t.shape);
+    if (!elements) return fail(Code::InvalidArgument, what + ": " + elements.error().message);
+    if (*elements > std::uint64_t{1} << 59 || *elements * bytes_of(t.dtype) != t.bytes.size())
+      return fail(Code::InvalidArgument, what + ": " + std::to_string(t.bytes.size()) +
+                                             " bytes do not fit the shape " + to_string(t.shape));
+    if (!t.offset.empty() && t.offset.size() != t.shape.size())
+      return fail(Code::InvalidArgument, what + ": offset and shape differ in dims");
+  }
+  return {};
+}
+
+/// Larger elements first, then by name: no tensor starts at an address its type does not like.
+void sort_as_reference(std::vector<TensorData>& tensors) {
+  std::sort(tensors.begin(), tensors.end(), [](const TensorData& a, const TensorData& b) {
+    return a.dtype != b.dtype ? a.dtype > b.dtype : a.name < b.name;
+  });
+}
+
+std::map<std::string, std::string> dcp_metadata(const std::vector<TensorData>& tensors) {
+  nlohmann::json sharding = nlohmann::json::object();
+  for (const TensorData& t : tensors)
+    sharding[t.name]["saved_offsets"] = t.offset.empty() ? Shape(t.shape.size(), 0) : t.offset;
+  return {{"format", "pt"}, {"DCP_VERSION", "1.0"}, {"DCP_SHARDING_INFO", sharding.dump()}};
+}
+
+}  // namespace
+
+Expected<WrittenFile> write_safetensors(Disk& disk, const fs::path& path,
+                                        std::vector<TensorData> tensors) {
+  if (auto good = check_writable(tensors); !good) return fail_in(path.string(), good.error());
+  sort_as_reference(tensors);
+  std::vector<TensorInfo> infos;
+  WrittenFile written;
+  std::uint64_t at = 0;
+  for (const TensorData& t : tensors) {
+    infos.push_back({t.name, t.dtype, t.shape, at, at + t.bytes.size()});
+    written.tensors.push_back({t.name, t.bytes.size(), hash_of(t.bytes)});
+    at += t.bytes.size();
+  }
+  WEFT_TRY_ASSIGN(const auto file, disk.create(path));
+  StagedWriter out(*file);
+  const std::string header = format_header(infos, dcp_metadata(tensors));
+  WEFT_TRY(out.add(std::as_bytes(std::span(header))));
+  for (const TensorData& t : tensors) WEFT_TRY(out.add(t.bytes));
+  WEFT_TRY(out.flush());
+  WEFT_TRY(file->sync());
+  written.bytes = out.written();
+  written.hash = out.hash();
+  return written;
+}
+
+Expected<SafetensorsFile> SafetensorsFile::open(Disk& disk, const fs::path& path) {
+  SafetensorsFile result;
+  WEFT_TRY_ASSIGN(result.file_, disk.open(path));
+  WEFT_TRY_ASSIGN(result.bytes_, result.file_->size());
+  const auto corrupt = [&](const std::string& why) {
+    return fail(Code::Corrupt, path.string() + ": " + why);
+  };
+  if (result.bytes_ < 8) return corrupt("too short for a safetensors file (truncated?)");
+  std::uint64_t header_bytes = 0;
+  WEFT_TRY(result.file_->read_at(0, std::as_writable_bytes(std::span(&header_bytes, 1))));
+  if (header_bytes > kHeaderBytesMax)
+    return corrupt("the header claims " + std::to_string(header_bytes) + " bytes, more than the " +
+                   std::to_string(kHeaderBytesMax) + " allowed");
+  if (header_bytes > result.bytes_ - 8)
+    return corrupt("the header claims " + std::to_string(header_bytes) + " bytes, the file has " +
+                   std::to_string(result.bytes_) + " (truncated?)");
+  std::string text(header_bytes, '\0');
+  WEFT_TRY(result.file_->read_at(8, std::as_writable_bytes(std::span(text))));
+  auto header = parse_header(text, result.bytes_ - 8 - header_bytes);
+  if (!header) return fail_in(path.string(), header.error());
+  result.header_ = std::move(*header);
+  for (std::size_t i = 0; i < result.header_.tensors.size(); ++i)
+    result.index_[result.header_.tensors[i].name] = i;
+  return result;
+}
+
+const TensorInfo* SafetensorsFile::find(std::string_view name) const {
+  const auto it = index_.find(name);
+  return it == index_.end() ? nullptr : &header_.tensors[it->second];
+}
+
+Expected<void> SafetensorsFile::read(const TensorInfo& tensor, std::span<std::byte> out) {
+  if (out.size() != tensor.end - tensor.begin)
+    return fail(Code::InvalidArgument, "tensor '" + tensor.name + "' has " +
+                                           std::to_string(tensor.end - tensor.begin) +
+                                           " bytes, asked for " + std::to_string(out.size()));
+  return file_->read_at(header_.data_start + tensor.begin, out);
+}
+
+Expected<void> SafetensorsFile::read_at(std::uint64_t offset, std::span<std::byte> out) {
+  return file_->read_at(offset, out);
+}
+
+}  // namespace weft::trainer::checkpoint
