@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/check.h"
 #include "base/expected.h"
 
 namespace weft::comm {
@@ -23,6 +24,9 @@ using ConstBytes = std::span<const std::byte>;
 /// tag that the receiver expects. Callers pack (kind, direction, stage, micro-batch) into it.
 using Tag = std::uint64_t;
 
+/// Marks the messages of the collectives below; callers' own tags leave this bit alone (checked).
+inline constexpr Tag kCollectiveBit = Tag{1} << 63;
+
 /// A started operation; wait on it exactly once. Index into the communicator's own table.
 struct Request {
   int index = -1;
@@ -31,8 +35,10 @@ struct Request {
 /// One rank's end of a group. Every wait has a bound (`set_wait_bound`) and, when it ends unserved,
 /// the error names the operation, the peer, the tag and the action served (`set_serving`).
 /// Threads: one at a time. All group members call collectives in the same order.
-/// Errors of every waiting call: Unavailable (a peer is known to be gone, or the group was aborted),
-/// DeadlineExceeded (no answer in time), Corrupt (wrong tag or size).
+/// Errors of every waiting call: Unavailable (a peer is known to be gone, or the group was
+/// aborted), DeadlineExceeded (no answer in time), Corrupt (wrong tag or size). The first error
+/// ends the group: started operations are dropped, their buffers are not touched again, and every
+/// later wait returns the same error.
 class Communicator {
  public:
   virtual ~Communicator() = default;
@@ -58,13 +64,35 @@ class Communicator {
   void set_serving(std::string_view action) { serving_ = action; }
   std::string_view serving() const { return serving_; }
 
+ protected:
+  /// Implementations call it first in start_*.
+  void check_tag(Tag tag) const {
+    WEFT_CHECK((tag & kCollectiveBit) == 0 || collective_depth_ > 0,
+               "the top bit of a tag belongs to the collectives");
+  }
+
  private:
+  friend class CollectiveScope;  // what the collectives keep in a group between calls
+
   std::chrono::milliseconds wait_bound_{60'000};
   std::string_view serving_;
+  int collective_depth_ = 0;
+  std::uint64_t collective_count_ = 0;
+  std::vector<std::byte> scratch_;
+  struct Pending {
+    Request request;
+    int from;  // -1 for a send
+    std::size_t length;
+  };
+  std::vector<Pending> pending_;
 };
 
-/// Collectives, written once over send and receive. Sums run in ascending rank order, so that every
-/// rank sees the same bits, the same in every run.
+/// "tag 0x12", or the collective that a tag stands for, such as "all_reduce #7"; for messages.
+std::string describe_tag(Tag tag);
+
+/// Collectives, written once over send and receive; nothing is allocated once a group's workspace
+/// has grown to the sizes in use (all_gather_text aside). Sums run in ascending rank order, so that
+/// every rank sees the same bits, the same in every run.
 Expected<void> send(Communicator& group, int to, Tag tag, ConstBytes data);
 Expected<std::size_t> receive(Communicator& group, int from, Tag tag, Bytes into);
 Expected<void> barrier(Communicator& group);

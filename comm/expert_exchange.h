@@ -19,16 +19,21 @@ namespace weft::comm {
 /// weight. Rows are ordered by (source rank, token); slots by (local expert, row), so that the rows
 /// of one expert are slots [expert_begin[e], expert_begin[e+1]).
 struct ExpertLayout {
-  int num_tokens = 0;                       // of this rank's own micro-batch
-  int num_rows = 0;                         // arrived here, own tokens included
+  int num_tokens = 0;  // of this rank's own micro-batch
+  int num_rows = 0;    // arrived here, own tokens included
   int num_slots = 0;
-  std::vector<std::int32_t> expert_begin;   // [num_local_experts + 1]
-  std::vector<std::int32_t> slot_row;       // [num_slots] row of each slot
-  std::vector<float> slot_weight;           // [num_slots] gate weight of each slot
+  std::vector<std::int32_t> expert_begin;  // [num_local_experts + 1]
+  std::vector<std::int32_t> slot_row;      // [num_slots] row of each slot
+  std::vector<float> slot_weight;          // [num_slots] gate weight of each slot
+  std::vector<double> slot_weight_double;  // the same, unrounded; ExpertExchange<double> only
   struct Private;
-  std::shared_ptr<Private> priv;            // send-side bookkeeping
+  std::shared_ptr<Private> priv;  // send-side bookkeeping
 };
 
+/// Inputs of every begin_* may change after it returns. One layout has at most one exchange between
+/// begin and end; different layouts and ExpertExchange objects may share a group.
+/// Errors: those of the group; Corrupt, naming the peer, when what arrived is not what the shape
+/// allows; InvalidArgument for too many tokens or a choice that is no expert or made twice.
 /// Threads: one at a time. begin_* calls are made in the same order on every rank of the group;
 /// each begin is followed by its own end, other exchanges may lie between.
 template <class Real>
@@ -44,10 +49,9 @@ class ExpertExchange {
 
   /// Sends each token's row [num_tokens, hidden] to the ranks of its chosen experts.
   /// experts, weights: [num_tokens, top_k], experts of one token all different.
-  /// The inputs may change after begin returns.
   Expected<void> begin_dispatch(ExpertLayout& layout, Tag tag, int num_tokens, const Real* rows,
                                 const std::int32_t* experts, const Real* weights);
-  /// Fills the layout; returned rows [num_rows, hidden] live until the layout's next begin_*.
+  /// Fills the layout; returned rows [num_rows, hidden] live until the layout's next end_dispatch.
   Expected<const Real*> end_dispatch(ExpertLayout& layout);
 
   /// Sends rows [num_rows, hidden] back; at home each token's parts are added in ascending rank
@@ -57,7 +61,7 @@ class ExpertExchange {
 
   /// Backward of combine: each token's gradient row goes where the token went.
   Expected<void> begin_combine_backward(ExpertLayout& layout, Tag tag, const Real* gradients);
-  /// Rows [num_rows, hidden]; lives until the layout's next begin_*.
+  /// Rows [num_rows, hidden]; live until the layout's next end_combine_backward.
   Expected<const Real*> end_combine_backward(ExpertLayout& layout);
 
   /// Backward of dispatch: rows [num_rows, hidden] and the gradients of the gate weights

@@ -14,9 +14,10 @@ namespace weft::comm {
 /// Threads: any.
 class LocalWorld {
  public:
-  /// Errors: InvalidArgument (size < 1), Io (no memory).
+  /// Errors: InvalidArgument (size < 1 or > 1024), Io (no memory or address space).
   static Expected<LocalWorld> create(int world_size);
-  /// In a child: maps what the parent made. Errors: Corrupt when the descriptor is something else.
+  /// In a child: maps what the parent made. From then on the descriptor closes on exec, and the
+  /// child may close it. Errors: Corrupt when the descriptor is something else.
   static Expected<LocalWorld> attach(int descriptor);
 
   LocalWorld(LocalWorld&&) noexcept;
@@ -31,11 +32,13 @@ class LocalWorld {
   void abort(std::string_view reason);
   bool aborted() const;
 
-  /// This process's access as `world_rank`. The transport keeps the mapping alive by itself.
+  /// This process's access as `world_rank`, which can be taken once in the life of a world. The
+  /// transport keeps the mapping alive by itself. Errors: InvalidArgument.
   Expected<std::unique_ptr<Transport>> join(int world_rank) const;
 
+  struct Mapping;  // internal to comm/local
+
  private:
-  struct Mapping;
   explicit LocalWorld(std::shared_ptr<Mapping> mapping);
   std::shared_ptr<Mapping> mapping_;
 };

@@ -1,1 +1,2 @@
-# weft_test(<room>/<unit>_test LINK <library>...)
+weft_test(comm/conformance_test LINK weft_comm)
+weft_test(comm/expert_exchange_test LINK weft_comm)

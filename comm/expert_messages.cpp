@@ -1,0 +1,77 @@
+#include "comm/expert_messages.h"
+
+#include <cstring>
+
+namespace weft::comm {
+namespace {
+
+tl::unexpected<Error> bad(std::string why) { return fail(Code::Corrupt, std::move(why)); }
+
+Expected<void> check_header(const ExchangeShape& shape, const DispatchHeader& header) {
+  if (header.magic != kDispatchMagic) return bad("not a dispatch message");
+  if (header.real_bytes != shape.real_bytes || header.hidden != shape.hidden ||
+      header.num_local_experts != shape.num_local_experts)
+    return bad("rows of " + std::to_string(header.hidden) + " values of " +
+               std::to_string(header.real_bytes) + " bytes for " +
+               std::to_string(header.num_local_experts) + " experts, here they have " +
+               std::to_string(shape.hidden) + " of " + std::to_string(shape.real_bytes) + " for " +
+               std::to_string(shape.num_local_experts));
+  if (header.num_rows > shape.max_tokens ||
+      header.num_choices > header.num_rows * shape.choices_per_row_max())
+    return bad(std::to_string(header.num_rows) + " rows with " +
+               std::to_string(header.num_choices) + " choices, allowed are " +
+               std::to_string(shape.max_tokens) + " rows of " +
+               std::to_string(shape.choices_per_row_max()));
+  return {};
+}
+
+Expected<void> check_choices(const ExchangeShape& shape, const DispatchView& view) {
+  std::size_t choice = 0;
+  for (std::uint32_t row = 0; row < view.num_rows; ++row) {
+    const std::int32_t count = view.counts[row];
+    if (count < 1 || static_cast<std::size_t>(count) > shape.choices_per_row_max() ||
+        choice + static_cast<std::size_t>(count) > view.num_choices)
+      return bad("row " + std::to_string(row) + " claims " + std::to_string(count) + " experts");
+    for (std::int32_t i = 0; i < count; ++i) {
+      const std::int32_t expert = view.experts[choice + static_cast<std::size_t>(i)];
+      if (expert < 0 || static_cast<std::uint32_t>(expert) >= shape.num_local_experts)
+        return bad("row " + std::to_string(row) + " wants local expert " + std::to_string(expert) +
+                   " of " + std::to_string(shape.num_local_experts));
+      for (std::int32_t j = 0; j < i; ++j)
+        if (view.experts[choice + static_cast<std::size_t>(j)] == expert)
+          return bad("row " + std::to_string(row) + " wants local expert " +
+                     std::to_string(expert) + " twice");
+    }
+    choice += static_cast<std::size_t>(count);
+  }
+  if (choice != view.num_choices)
+    return bad("its rows have " + std::to_string(choice) + " choices, its header says " +
+               std::to_string(view.num_choices));
+  return {};
+}
+
+}  // namespace
+
+Expected<DispatchView> read_dispatch(const ExchangeShape& shape, ConstBytes message) {
+  if (message.size() < sizeof(DispatchHeader))
+    return bad("a dispatch message of only " + std::to_string(message.size()) + " bytes");
+  DispatchHeader header;
+  std::memcpy(&header, message.data(), sizeof header);
+  WEFT_TRY(check_header(shape, header));
+  const ExchangeShape::Places places = shape.places(header.num_rows, header.num_choices);
+  if (message.size() != places.end)
+    return bad("a dispatch message of " + std::to_string(message.size()) + " bytes, its header " +
+               "asks for " + std::to_string(places.end));
+  const std::byte* const bytes = message.data();
+  DispatchView view;
+  view.num_rows = header.num_rows;
+  view.num_choices = header.num_choices;
+  view.rows = bytes + places.rows;
+  view.counts = reinterpret_cast<const std::int32_t*>(bytes + places.counts);
+  view.experts = reinterpret_cast<const std::int32_t*>(bytes + places.experts);
+  view.weights = bytes + places.weights;
+  WEFT_TRY(check_choices(shape, view));
+  return view;
+}
+
+}  // namespace weft::comm

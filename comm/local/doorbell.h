@@ -1,0 +1,58 @@
+// How a rank sleeps until a peer has written to it or freed space for it. One doorbell per rank and
+// group, in shared memory. Internal to comm/local.
+//
+// No wake-up is missed: the sleeper sets `sleeping` and then looks at the rings; the peer changes
+// a ring and then looks at `sleeping`. All four are sequentially consistent, so at least one of
+// the two sees the other; and a peer that sees the sleeper moves `rings` on, which ends a futex
+// wait that has not begun yet.
+#pragma once
+
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <climits>
+#include <cstdint>
+#include <ctime>
+
+namespace weft::comm {
+
+struct alignas(64) Doorbell {
+  std::atomic<std::uint32_t> rings;
+  std::atomic<std::uint32_t> sleeping;
+
+  /// After a change that the owner may be waiting for.
+  void ring() {
+    if (sleeping.load(std::memory_order_seq_cst) == 0) return;
+    if (sleeping.exchange(0, std::memory_order_seq_cst) != 0) wake();
+  }
+
+  /// Wakes the owner whether it sleeps or is about to.
+  void wake() {
+    rings.fetch_add(1, std::memory_order_seq_cst);
+    ::syscall(SYS_futex, reinterpret_cast<std::uint32_t*>(&rings), FUTEX_WAKE, INT_MAX, nullptr,
+              nullptr, 0);
+  }
+
+  /// Sleeps for at most `longest`, or until rung, unless `ready()` holds already.
+  template <class Ready>
+  void sleep(std::chrono::nanoseconds longest, Ready ready) {
+    const std::uint32_t seen = rings.load(std::memory_order_seq_cst);
+    sleeping.store(1, std::memory_order_seq_cst);
+    if (!ready()) {
+      timespec timeout{};
+      timeout.tv_sec = static_cast<std::time_t>(longest.count() / 1'000'000'000);
+      timeout.tv_nsec = static_cast<long>(longest.count() % 1'000'000'000);
+      ::syscall(SYS_futex, reinterpret_cast<std::uint32_t*>(&rings), FUTEX_WAIT, seen, &timeout,
+                nullptr, 0);
+    }
+    sleeping.store(0, std::memory_order_seq_cst);
+  }
+};
+
+static_assert(std::atomic<std::uint32_t>::is_always_lock_free &&
+              sizeof(std::atomic<std::uint32_t>) == sizeof(std::uint32_t));
+
+}  // namespace weft::comm

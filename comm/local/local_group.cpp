@@ -1,0 +1,228 @@
+#include "comm/local/local_group.h"
+
+#include <algorithm>
+#include <chrono>
+
+namespace weft::comm {
+namespace {
+
+using std::chrono::milliseconds;
+
+// What is written or freed at once: the other side starts on it while we go on.
+constexpr std::size_t kPieceBytes = 64 << 10;
+constexpr std::uint64_t kMessageBytesMax = std::uint64_t{1} << 40;
+// About a microsecond: an answer from a rank that is running now. Ranks may outnumber cores, so
+// whoever waits longer has to leave its core to them.
+constexpr int kSpins = 20;
+constexpr milliseconds kSleepMax{50};
+
+void pause_briefly() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
+}  // namespace
+
+LocalCommunicator::LocalCommunicator(std::shared_ptr<LocalWorld::Mapping> world, std::string name,
+                                     std::vector<int> world_ranks, int rank, std::uint64_t offset)
+    : world_(std::move(world)),
+      name_(std::move(name)),
+      world_ranks_(std::move(world_ranks)),
+      rank_(rank),
+      operations_(static_cast<int>(world_ranks_.size())) {
+  const GroupRegion region(world_ranks_.size());
+  std::byte* const memory = world_->memory + offset;
+  auto* const bells = reinterpret_cast<Doorbell*>(memory);
+  own_bell_ = &bells[rank_];
+  for (int peer = 0; peer < size(); ++peer)
+    peers_.push_back({RingWriter(memory + region.ring_offset(rank_, peer), region.ring_capacity),
+                      RingReader(memory + region.ring_offset(peer, rank_), region.ring_capacity),
+                      &bells[peer]});
+}
+
+Request LocalCommunicator::start_send(int to, Tag tag, ConstBytes data) {
+  check_tag(tag);
+  const Request request = operations_.start_send(to, tag, data);
+  if (to != rank_ && !fault_) push(to);  // the peer need not wait until we wait
+  return request;
+}
+
+Request LocalCommunicator::start_receive(int from, Tag tag, Bytes into) {
+  check_tag(tag);
+  return operations_.start_receive(from, tag, into);
+}
+
+Expected<std::size_t> LocalCommunicator::wait(Request request) {
+  Operation& op = operations_.at(request);
+  if (!op.done) wait_until_done(op, request);
+  if (!op.done && !op.orphan) return tl::unexpected<Error>(*fault_);
+  const std::size_t length = op.length;
+  if (op.done) operations_.release(request);
+  return length;
+}
+
+bool LocalCommunicator::test(Request request) {
+  const Operation& op = operations_.at(request);
+  if (!op.done) progress();
+  return op.done || fault_.has_value();
+}
+
+void LocalCommunicator::wait_until_done(const Operation& op, Request request) {
+  std::optional<Instant> deadline;
+  for (int idle = 0; !fault_;) {
+    if (progress()) idle = 0;
+    if (op.done || fault_) return;
+    if (world_->aborted()) {
+      set_fault(op, Code::Unavailable, "the group was ended: " + world_->abort_reason());
+      return;
+    }
+    if (op.peer == rank_) {
+      // Nobody else can move a message from us to ourselves.
+      if (op.is_send) return operations_.keep_own_send(request);
+      return set_fault(op, Code::DeadlineExceeded, "nothing was sent to it");
+    }
+    if (++idle < kSpins) {
+      pause_briefly();
+      continue;
+    }
+    const Instant now = std::chrono::steady_clock::now();
+    if (!deadline) deadline = now + wait_bound();
+    if (now >= *deadline) {
+      set_fault(op, Code::DeadlineExceeded,
+                (op.is_send ? "it took nothing for " : "no answer within ") +
+                    std::to_string(wait_bound().count()) + " ms");
+      return;
+    }
+    own_bell_->sleep(std::min<Duration>(kSleepMax, *deadline - now),
+                     [&] { return progress() || fault_ || world_->aborted(); });
+  }
+}
+
+bool LocalCommunicator::progress() {
+  if (fault_) return false;
+  bool moved = false;
+  for (int peer = 0; peer < size(); ++peer) {
+    if (peer == rank_) {
+      moved |= progress_own();
+      continue;
+    }
+    if (operations_.first_send(peer) != nullptr) moved |= push(peer);
+    if (operations_.first_receive(peer) != nullptr) moved |= pull(peer);
+  }
+  return moved;
+}
+
+bool LocalCommunicator::progress_own() {
+  const Operation* const before = operations_.first_receive(rank_);
+  if (before == nullptr) return false;
+  if (const Operation* wrong = operations_.match_own(rank_)) {
+    const Operation& send = *operations_.first_send(rank_);
+    set_fault(*wrong, Code::Corrupt, mismatch(*wrong, send.tag, send.length));
+  }
+  return operations_.first_receive(rank_) != before;
+}
+
+bool LocalCommunicator::push(int to) {
+  Peer& peer = peers_[static_cast<std::size_t>(to)];
+  bool moved = false;
+  while (Operation* const op = operations_.first_send(to)) {
+    const std::size_t left = op->length - op->moved;
+    std::size_t room = 0;
+    if (!peer.out.room(left + kRingUnit, room)) {
+      set_fault(*op, Code::Corrupt, "its read position in shared memory is nonsense");
+      break;
+    }
+    if (!op->begun) {
+      if (room < kRingUnit) break;
+      const MessageHeader header{kMessageMagic, op->tag, op->length, peer.out.sequence++};
+      peer.out.write(&header, sizeof header);
+      op->begun = true;
+      room -= kRingUnit;
+    }
+    if (left > 0) {
+      const std::size_t piece = std::min({left, room, kPieceBytes});
+      if (piece == 0) break;
+      peer.out.write(op->data + op->moved, piece);
+      op->moved += piece;
+    }
+    if (op->moved == op->length) operations_.finish_first_send(to);
+    if (peer.out.unpublished() >= kPieceBytes) {
+      peer.out.publish();
+      peer.bell->ring();
+      moved = true;
+    }
+  }
+  if (peer.out.publish()) {
+    peer.bell->ring();
+    moved = true;
+  }
+  return moved;
+}
+
+bool LocalCommunicator::pull(int from) {
+  Peer& peer = peers_[static_cast<std::size_t>(from)];
+  bool moved = false;
+  while (Operation* const op = operations_.first_receive(from)) {
+    if (!op->begun && !begin_receive(*op, peer.in)) break;
+    const std::size_t left = op->length - op->moved;
+    if (left > 0) {
+      std::size_t ready = 0;
+      if (!peer.in.ready(std::min(round_up_to_unit(left), kPieceBytes), ready)) {
+        set_fault(*op, Code::Corrupt, "its write position in shared memory is nonsense");
+        break;
+      }
+      const std::size_t piece = std::min({left, ready, kPieceBytes});
+      if (piece == 0) break;
+      peer.in.read(op->data + op->moved, piece);
+      op->moved += piece;
+    }
+    if (op->moved == op->length) operations_.finish_first_receive(from);
+    if (peer.in.unpublished() >= kPieceBytes) {
+      peer.in.publish();
+      peer.bell->ring();
+      moved = true;
+    }
+  }
+  if (peer.in.publish()) {
+    peer.bell->ring();
+    moved = true;
+  }
+  return moved;
+}
+
+bool LocalCommunicator::begin_receive(Operation& op, RingReader& in) {
+  std::size_t ready = 0;
+  if (!in.ready(kRingUnit, ready)) {
+    set_fault(op, Code::Corrupt, "its write position in shared memory is nonsense");
+    return false;
+  }
+  if (ready < kRingUnit) return false;
+  MessageHeader header;
+  in.read(&header, sizeof header);
+  if (header.magic != kMessageMagic || header.sequence != in.sequence ||
+      header.length > kMessageBytesMax) {
+    set_fault(op, Code::Corrupt,
+              "no message header where message #" + std::to_string(in.sequence) + " should begin");
+    return false;
+  }
+  if (const std::string why = mismatch(op, header.tag, header.length); !why.empty()) {
+    set_fault(op, Code::Corrupt, why);
+    return false;
+  }
+  ++in.sequence;
+  op.length = header.length;
+  op.begun = true;
+  return true;
+}
+
+void LocalCommunicator::set_fault(const Operation& op, Code code, std::string_view why) {
+  if (fault_) return;
+  const int world_rank = world_ranks_[static_cast<std::size_t>(op.peer)];
+  fault_ = operation_error(*this, op, code,
+                           std::string(why) + " (world ranks " +
+                               std::to_string(world_ranks_[static_cast<std::size_t>(rank_)]) +
+                               " and " + std::to_string(world_rank) + ")");
+}
+
+}  // namespace weft::comm

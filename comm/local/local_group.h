@@ -1,0 +1,62 @@
+// One rank's end of a group in shared memory. Internal to comm/local.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "comm/communicator.h"
+#include "comm/local/ring.h"
+#include "comm/local/shared_world.h"
+#include "comm/operations.h"
+
+namespace weft::comm {
+
+class LocalCommunicator final : public Communicator {
+ public:
+  /// `offset`: of the group's region. world_ranks[i] is rank i of the group.
+  LocalCommunicator(std::shared_ptr<LocalWorld::Mapping> world, std::string name,
+                    std::vector<int> world_ranks, int rank, std::uint64_t offset);
+
+  int rank() const override { return rank_; }
+  int size() const override { return static_cast<int>(world_ranks_.size()); }
+  std::string_view name() const override { return name_; }
+
+  Request start_send(int to, Tag tag, ConstBytes data) override;
+  Request start_receive(int from, Tag tag, Bytes into) override;
+  Expected<std::size_t> wait(Request request) override;
+  bool test(Request request) override;
+
+ private:
+  struct Peer {
+    RingWriter out;
+    RingReader in;
+    Doorbell* bell;
+  };
+
+  /// Moves whatever can move; true when anything did.
+  bool progress();
+  bool progress_own();
+  bool push(int to);
+  bool pull(int from);
+  /// Reads the header of the first receive's message. False: not there yet, or a fault.
+  bool begin_receive(Operation& op, RingReader& in);
+  void wait_until_done(const Operation& op, Request request);
+  void set_fault(const Operation& op, Code code, std::string_view why);
+
+  std::shared_ptr<LocalWorld::Mapping> world_;
+  std::string name_;
+  std::vector<int> world_ranks_;
+  int rank_;
+  Doorbell* own_bell_;
+  std::vector<Peer> peers_;
+  Operations operations_;
+  std::optional<Error> fault_;  // the first one; ends the group
+};
+
+std::unique_ptr<Transport> make_local_transport(std::shared_ptr<LocalWorld::Mapping> world,
+                                                int world_rank);
+
+}  // namespace weft::comm
