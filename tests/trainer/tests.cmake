@@ -7,3 +7,5 @@ foreach(unit data_tokenizer data_task data_example data_text data_pack
 endforeach()
 # checkpoints
 weft_test(trainer/checkpoint_write_test LINK weft_trainer_checkpoint)
+# Kernels, model, optimizer.
+weft_test(trainer/model_gradient_test LINK weft_trainer_f64)

@@ -36,6 +36,7 @@ class ParameterSet {
   std::span<Real> gradient(int index);
   std::span<Real> values() { return values_; }
   std::span<Real> gradients() { return gradients_; }
+  const Real* values_data() const { return values_.data(); }
   void zero_gradients();
 
   /// Call after any value changed: packed copies are made anew on next use.

@@ -84,6 +84,8 @@ class StageModel {
 
   /// Score and Train on the head's stage: lives until the next set_micro_batches.
   const HeadOutput& head_output(int slot) const;
+  /// Sum of head_output(slot).loss, not rounded to float on the way.
+  double loss_sum(int slot) const;
   /// Decode on the head's stage: logits [num_sequences, vocab] of each sequence's last token; lives
   /// until the slot's next head().
   std::span<const Real> logits(int slot) const;

@@ -1,0 +1,25 @@
+// Rotary positions over interleaved pairs (2i, 2i+1), as DeepSeek-V3's model.py has them.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "trainer/kernels/context.h"
+
+namespace weft::trainer::kernels {
+
+/// cos and sin of position * theta^(-2i / dim) for every position below `max_position`.
+struct RopeTable {
+  RopeTable(double theta, int dim, int max_position);
+  int dim;
+  int max_position;
+  std::vector<Real> cos, sin;  // [max_position, dim / 2]
+};
+
+/// Rotates in place; `inverse` rotates back, which is also the backward pass. x: `rows` rows `ld`
+/// apart, in each `heads` vectors of table.dim elements, `ld_head` apart. positions: [rows], each
+/// below table.max_position.
+void rope(Context& context, const RopeTable& table, const std::int32_t* positions, int rows,
+          int heads, Real* x, int ld, int ld_head, bool inverse = false);
+
+}  // namespace weft::trainer::kernels

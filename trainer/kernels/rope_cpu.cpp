@@ -1,0 +1,43 @@
+#include "trainer/kernels/rope.h"
+
+#include <cmath>
+
+#include "base/check.h"
+
+namespace weft::trainer::kernels {
+
+RopeTable::RopeTable(double theta, int dim_in, int max_position_in)
+    : dim(dim_in), max_position(max_position_in) {
+  const int half = dim / 2;
+  cos.resize(static_cast<std::size_t>(max_position) * half);
+  sin.resize(cos.size());
+  for (int p = 0; p < max_position; ++p) {
+    for (int i = 0; i < half; ++i) {
+      const double angle = p * std::pow(theta, -2.0 * i / dim);
+      cos[static_cast<std::size_t>(p) * half + i] = static_cast<Real>(std::cos(angle));
+      sin[static_cast<std::size_t>(p) * half + i] = static_cast<Real>(std::sin(angle));
+    }
+  }
+}
+
+void rope(Context&, const RopeTable& table, const std::int32_t* positions, int rows, int heads,
+          Real* x, int ld, int ld_head, bool inverse) {
+  const int half = table.dim / 2;
+  const Real sign = inverse ? Real(-1) : Real(1);
+  for (int r = 0; r < rows; ++r) {
+    WEFT_CHECK(positions[r] >= 0 && positions[r] < table.max_position,
+               "position " + std::to_string(positions[r]) + " outside the rotary table");
+    const Real* cos = table.cos.data() + static_cast<std::ptrdiff_t>(positions[r]) * half;
+    const Real* sin = table.sin.data() + static_cast<std::ptrdiff_t>(positions[r]) * half;
+    for (int h = 0; h < heads; ++h) {
+      Real* v = x + static_cast<std::ptrdiff_t>(r) * ld + static_cast<std::ptrdiff_t>(h) * ld_head;
+      for (int i = 0; i < half; ++i) {
+        const Real a = v[2 * i], b = v[2 * i + 1];
+        v[2 * i] = a * cos[i] - sign * b * sin[i];
+        v[2 * i + 1] = b * cos[i] + sign * a * sin[i];
+      }
+    }
+  }
+}
+
+}  // namespace weft::trainer::kernels

@@ -1,0 +1,40 @@
+#include "trainer/kernels/softmax_head.h"
+
+#include <algorithm>
+
+#include "trainer/kernels/vector_math.h"
+
+namespace weft::trainer::kernels {
+
+void log_softmax_forward(Context&, const Real* logits, const std::int32_t* targets, int rows,
+                         int vocab, Real* logprob, Real* entropy, Real* log_sum) {
+  for (int r = 0; r < rows; ++r, logits += vocab) {
+    Real largest = logits[0];
+#pragma omp simd reduction(max : largest)
+    for (int v = 0; v < vocab; ++v) largest = logits[v] > largest ? logits[v] : largest;
+    Real sum = 0, weighted = 0;
+#pragma omp simd reduction(+ : sum, weighted)
+    for (int v = 0; v < vocab; ++v) {
+      const Real shifted = logits[v] - largest;
+      const Real e = vector_exp(shifted);
+      sum += e;
+      weighted += e * shifted;
+    }
+    const Real log_of_sum = std::log(sum);
+    log_sum[r] = largest + log_of_sum;
+    logprob[r] = logits[targets[r]] - largest - log_of_sum;
+    entropy[r] = log_of_sum - weighted / sum;
+  }
+}
+
+void log_softmax_backward(Context&, Real* logits, const std::int32_t* targets, int rows, int vocab,
+                          const Real* log_sum, const Real* d_logprob) {
+  for (int r = 0; r < rows; ++r, logits += vocab) {
+    const Real minus = -d_logprob[r], shift = log_sum[r];
+#pragma omp simd
+    for (int v = 0; v < vocab; ++v) logits[v] = minus * vector_exp(logits[v] - shift);
+    logits[targets[r]] += d_logprob[r];
+  }
+}
+
+}  // namespace weft::trainer::kernels

@@ -1,0 +1,150 @@
+// The last stage's end: final norm, output head, log-probabilities, loss and their way back. Only
+// tokens that have a loss (Decode: each sequence's last) are computed.
+#include <algorithm>
+#include <cmath>
+
+#include "base/check.h"
+#include "trainer/kernels/rmsnorm.h"
+#include "trainer/kernels/softmax_head.h"
+#include "trainer/model/stage_impl.h"
+#include "trainer/rl/grpo.h"
+
+namespace weft::trainer {
+
+using namespace kernels;
+
+namespace {
+
+std::size_t elements(int rows, int columns) {
+  return static_cast<std::size_t>(rows) * static_cast<std::size_t>(columns);
+}
+
+void clear_output(HeadOutput& out, const MicroBatch& batch) {
+  const auto n = static_cast<std::size_t>(batch.num_tokens());
+  const bool grpo = batch.loss == LossKind::Grpo;
+  out.logprob.assign(n, 0.0f);
+  out.loss.assign(n, 0.0f);
+  out.entropy.assign(n, 0.0f);
+  out.kl.assign(grpo && batch.grpo.beta > 0 ? n : 0, 0.0f);
+  out.clipped.assign(grpo ? n : 0, 0);
+}
+
+/// Loss and its derivative by the log-probability at token t, weight included.
+rl::TokenLoss loss_of_token(const MicroBatch& batch, std::size_t t, double logprob) {
+  const double weight = batch.weight[t];
+  if (batch.loss == LossKind::CrossEntropy) return {-weight * logprob, -weight, 0, false};
+  const double reference = batch.grpo.beta > 0 ? batch.ref_logprob[t] : 0.0;
+  rl::TokenLoss loss = rl::token_loss(logprob, batch.old_logprob[t], reference, batch.advantage[t],
+                                      batch.grpo);
+  loss.loss *= weight;
+  loss.d_logprob *= weight;
+  return loss;
+}
+
+}  // namespace
+
+void StageModel::Impl::pick_rows(const MicroBatch& batch, HeadActivations& h) {
+  h.rows.clear();
+  h.targets.clear();
+  if (batch.mode == Mode::Decode) {
+    for (int s = 0; s < batch.num_sequences(); ++s) {
+      h.rows.push_back(batch.sequence_begin[static_cast<std::size_t>(s) + 1] - 1);
+    }
+    return;
+  }
+  for (int t = 0; t < batch.num_tokens(); ++t) {
+    const std::int32_t target = batch.targets[static_cast<std::size_t>(t)];
+    if (target < 0) continue;
+    WEFT_CHECK(target < config.vocab_size, "target outside the vocabulary");
+    h.rows.push_back(t);
+    h.targets.push_back(target);
+  }
+}
+
+/// Fills head_output; in Train, turns logits into their gradient.
+void StageModel::Impl::losses(int slot, HeadActivations& h) {
+  const MicroBatch& batch = batches[static_cast<std::size_t>(slot)];
+  HeadOutput& out = head_outputs[static_cast<std::size_t>(slot)];
+  clear_output(out, batch);
+  double& sum = loss_sums[static_cast<std::size_t>(slot)];
+  sum = 0;
+  const int rows = static_cast<int>(h.rows.size()), vocab = config.vocab_size;
+  const std::size_t n = h.rows.size();
+  Real* logprob = context.scratch(kRouterLogits, 4 * n).data();
+  Real* entropy = logprob + n;
+  Real* log_sum = entropy + n;
+  Real* d_logprob = log_sum + n;
+  log_softmax_forward(context, h.logits.data(), h.targets.data(), rows, vocab, logprob, entropy,
+                      log_sum);
+  for (std::size_t r = 0; r < n; ++r) {
+    const auto t = static_cast<std::size_t>(h.rows[r]);
+    const rl::TokenLoss loss = loss_of_token(batch, t, logprob[r]);
+    out.logprob[t] = static_cast<float>(logprob[r]);
+    out.entropy[t] = static_cast<float>(entropy[r]);
+    out.loss[t] = static_cast<float>(loss.loss);
+    sum += loss.loss;
+    if (!out.kl.empty()) out.kl[t] = static_cast<float>(loss.kl);
+    if (!out.clipped.empty()) out.clipped[t] = loss.clipped ? 1 : 0;
+    d_logprob[r] = static_cast<Real>(loss.d_logprob);
+  }
+  if (batch.mode == Mode::Train) {
+    log_softmax_backward(context, h.logits.data(), h.targets.data(), rows, vocab, log_sum,
+                         d_logprob);
+  }
+}
+
+void StageModel::Impl::head(int slot) {
+  const MicroBatch& batch = batches[static_cast<std::size_t>(slot)];
+  HeadActivations& h = live(slot).head;
+  const int hidden = config.hidden_size;
+  pick_rows(batch, h);
+  const int rows = static_cast<int>(h.rows.size());
+  const Real* x = layer_input(slot, spec.num_layers);
+  Real* picked = h.picked.get(elements(rows, hidden));
+  for (int r = 0; r < rows; ++r) {
+    std::copy_n(x + static_cast<std::ptrdiff_t>(h.rows[static_cast<std::size_t>(r)]) * hidden,
+                hidden, picked + static_cast<std::ptrdiff_t>(r) * hidden);
+  }
+  Real* norm = h.norm.get(elements(rows, hidden));
+  rmsnorm_forward(context, picked, hidden, value(weights.norm), rows, hidden,
+                  static_cast<Real>(config.rms_norm_eps), norm, h.rstd.get(elements(rows, 1)));
+  const std::size_t n = elements(rows, config.vocab_size);
+  if (batch.mode == Mode::Decode) {
+    auto& kept = logits[static_cast<std::size_t>(slot)];
+    if (kept.size() < n) kept.resize(n);
+    linear_forward(context, norm, rows, weight(weights.head), kept.data());
+    return;
+  }
+  linear_forward(context, norm, rows, weight(weights.head), h.logits.get(n));
+  losses(slot, h);
+}
+
+void StageModel::Impl::head_backward_input(int slot) {
+  const int hidden = config.hidden_size;
+  const std::size_t all = elements(batches[static_cast<std::size_t>(slot)].num_tokens(), hidden);
+  HeadActivations& h = live(slot).head;
+  const int rows = static_cast<int>(h.rows.size());
+  const std::size_t n = elements(rows, hidden);
+  Real* d_norm = context.scratch(kDNorm, n).data();
+  linear_backward_input(context, h.logits.data(), rows, weight(weights.head), d_norm);
+  Real* d_norm_weight = h.d_norm_weight.get(elements(1, hidden));
+  std::fill_n(d_norm_weight, hidden, Real(0));
+  Real* d_picked = context.scratch(kDAttended, n).data();
+  rmsnorm_backward(context, d_norm, h.picked.data(), hidden, value(weights.norm), h.rstd.data(),
+                   rows, hidden, d_picked, hidden, false, d_norm_weight);
+  Real* d_input = h.d_input.get(all);
+  std::fill_n(d_input, all, Real(0));
+  for (int r = 0; r < rows; ++r) {
+    std::copy_n(d_picked + static_cast<std::ptrdiff_t>(r) * hidden, hidden,
+                d_input + static_cast<std::ptrdiff_t>(h.rows[static_cast<std::size_t>(r)]) * hidden);
+  }
+}
+
+void StageModel::Impl::head_backward_weights(int slot) {
+  HeadActivations& h = live(slot).head;
+  add_weight_gradient(weights.head, h.logits.data(), h.norm.data(),
+                      static_cast<int>(h.rows.size()));
+  add_vector_gradient(weights.norm, h.d_norm_weight.data());
+}
+
+}  // namespace weft::trainer

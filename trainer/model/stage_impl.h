@@ -1,0 +1,86 @@
+// The inside of StageModel, shared by the files that implement its phases: stage_model.cpp (slots
+// and edges), attention_block.cpp, expert_block.cpp, head_block.cpp.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "trainer/kernels/attention.h"
+#include "trainer/kernels/matmul.h"
+#include "trainer/kernels/mla_decode.h"
+#include "trainer/kernels/rope.h"
+#include "trainer/kernels/router.h"
+#include "trainer/model/activations.h"
+#include "trainer/model/weights.h"
+
+namespace weft::trainer {
+
+/// Scratch slots of layers (kernels use 0..7).
+enum Scratch { kRouterLogits = 8, kDNorm = 9, kDAct = 10, kDAttended = 11, kDKRope = 12, kDLatent = 13 };
+
+struct StageModel::Impl {
+  Impl(const ModelConfig& config, const StageSpec& spec, comm::Communicator& experts,
+       kernels::Context& context, int max_tokens);
+
+  // stage_model.cpp
+  Activations& live(int slot);
+  const Real* layer_input(int slot, int layer);
+  const Real* layer_output_gradient(int slot, int layer);
+  comm::Tag tag(int slot, int layer, int exchange) const;
+  kernels::Weight weight(Matrix& matrix) const {
+    return {set.values_data() + matrix.offset, matrix.out, matrix.in, set.version(),
+            &matrix.packed};
+  }
+  const Real* value(const Vector1& vector) const { return set.values_data() + vector.offset; }
+  Real* gradient(std::int64_t offset) { return set.gradients().data() + offset; }
+  void add_weight_gradient(const Matrix& matrix, const Real* dy, const Real* x, int rows);
+  void add_vector_gradient(const Vector1& vector, const Real* d);
+
+  // attention_block.cpp
+  void project(const MicroBatch& batch, LayerWeights& w, LayerActivations& a, const Real* x);
+  void attend_cached(int slot, int layer);
+  void route(int slot, int layer);
+  void attention(int slot, int layer);
+  void gate_backward(int slot, int layer);
+  void attention_backward_input(int slot, int layer);
+  void attention_backward_weights(int slot, int layer);
+
+  // expert_block.cpp
+  void gather_slots(LayerActivations& a);
+  void scatter_slots(const comm::ExpertLayout& layout, const Real* from, bool weighted,
+                     Real* to) const;
+  void slot_gradients(LayerActivations& a);
+  void run_experts(int slot, int layer);
+  void experts_backward_input(int slot, int layer);
+  void experts_backward_weights(int slot, int layer);
+
+  // head_block.cpp
+  void head(int slot);
+  void pick_rows(const MicroBatch& batch, HeadActivations& h);
+  void losses(int slot, HeadActivations& h);
+  void head_backward_input(int slot);
+  void head_backward_weights(int slot);
+
+  ModelConfig config;
+  StageSpec spec;
+  kernels::Context& context;
+  int max_tokens;
+  ParameterSet set;
+  StageWeights weights;
+  kernels::RopeTable rope;
+  kernels::AttentionShape attention_shape;
+  kernels::RouterShape router_shape;
+  std::optional<comm::ExpertExchange<Real>> exchange;  // only where a MoE layer is
+
+  std::span<const MicroBatch> batches;
+  std::vector<std::unique_ptr<Activations>> slots;  // null: not live
+  std::vector<std::unique_ptr<Activations>> pool;
+  std::vector<HeadOutput> head_outputs;
+  std::vector<double> loss_sums;
+  std::vector<std::vector<Real>> logits;  // Decode, by slot
+  std::vector<CacheSet> caches;           // by slot
+  std::vector<std::vector<double>> expert_load;  // by layer; empty for dense ones
+};
+
+}  // namespace weft::trainer

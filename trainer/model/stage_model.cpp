@@ -1,0 +1,253 @@
+#include "trainer/model/stage_model.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/check.h"
+#include "base/rng.h"
+#include "trainer/kernels/embedding.h"
+#include "trainer/model/stage_impl.h"
+
+namespace weft::trainer {
+
+namespace {
+
+bool has_moe(const ModelConfig& config, const StageSpec& spec) {
+  return spec.num_layers > 0 && config.is_moe(spec.first_layer + spec.num_layers - 1);
+}
+
+std::size_t elements(int rows, int columns) {
+  return static_cast<std::size_t>(rows) * static_cast<std::size_t>(columns);
+}
+
+}  // namespace
+
+StageModel::Impl::Impl(const ModelConfig& config_in, const StageSpec& spec_in,
+                       comm::Communicator& experts, kernels::Context& context_in,
+                       int max_tokens_in)
+    : config(config_in),
+      spec(spec_in),
+      context(context_in),
+      max_tokens(max_tokens_in),
+      rope(config_in.rope_theta, config_in.qk_rope_head_dim, config_in.max_position_embeddings) {
+  int first_expert = 0, num_experts = 0;
+  if (has_moe(config, spec)) {
+    exchange.emplace(experts, config.n_routed_experts, config.num_experts_per_tok,
+                     config.hidden_size, max_tokens);
+    first_expert = exchange->first_local_expert();
+    num_experts = exchange->num_local_experts();
+  }
+  weights = add_parameters(config, spec, first_expert, num_experts, set);
+  const int qk = config.qk_nope_head_dim + config.qk_rope_head_dim;
+  attention_shape = {config.num_attention_heads, config.qk_nope_head_dim, config.qk_rope_head_dim,
+                     config.v_head_dim, static_cast<Real>(1.0 / std::sqrt(static_cast<double>(qk)))};
+  router_shape = {config.n_routed_experts, config.num_experts_per_tok, config.n_group,
+                  config.topk_group,       config.norm_topk_prob,
+                  static_cast<Real>(config.routed_scaling_factor)};
+  expert_load.resize(static_cast<std::size_t>(spec.num_layers));
+  for (int l = 0; l < spec.num_layers; ++l) {
+    if (config.is_moe(spec.first_layer + l)) {
+      expert_load[static_cast<std::size_t>(l)].assign(
+          static_cast<std::size_t>(config.n_routed_experts), 0.0);
+    }
+  }
+}
+
+Activations& StageModel::Impl::live(int slot) {
+  auto& held = slots.at(static_cast<std::size_t>(slot));
+  if (held) return *held;
+  if (pool.empty()) {
+    pool.push_back(std::make_unique<Activations>());
+    pool.back()->layers.resize(static_cast<std::size_t>(spec.num_layers));
+  }
+  held = std::move(pool.back());
+  pool.pop_back();
+  return *held;
+}
+
+const Real* StageModel::Impl::layer_input(int slot, int layer) {
+  Activations& a = live(slot);
+  return layer == 0 ? a.input.data() : a.layers[static_cast<std::size_t>(layer) - 1].output.data();
+}
+
+const Real* StageModel::Impl::layer_output_gradient(int slot, int layer) {
+  Activations& a = live(slot);
+  if (layer + 1 < spec.num_layers) {
+    return a.layers[static_cast<std::size_t>(layer) + 1].d_input.data();
+  }
+  return spec.head ? a.head.d_input.data() : a.output_gradient.data();
+}
+
+// Exchanges of one slot and layer: 0 dispatch, 1 combine, 2 and 3 their backward passes.
+comm::Tag StageModel::Impl::tag(int slot, int layer, int exchange_index) const {
+  return static_cast<comm::Tag>(spec.first_layer + layer) << 32 |
+         static_cast<comm::Tag>(slot) << 4 | static_cast<comm::Tag>(exchange_index);
+}
+
+void StageModel::Impl::add_weight_gradient(const Matrix& matrix, const Real* dy, const Real* x,
+                                           int rows) {
+  kernels::linear_backward_weight(context, dy, x, rows, matrix.out, matrix.in,
+                                  gradient(matrix.offset));
+}
+
+void StageModel::Impl::add_vector_gradient(const Vector1& vector, const Real* d) {
+  Real* sum = gradient(vector.offset);
+  for (int i = 0; i < vector.size; ++i) sum[i] += d[i];
+}
+
+StageModel::StageModel(const ModelConfig& config, const StageSpec& spec,
+                       comm::Communicator& experts, kernels::Context& context, int max_tokens)
+    : impl_(std::make_unique<Impl>(config, spec, experts, context, max_tokens)) {}
+StageModel::~StageModel() = default;
+
+const ModelConfig& StageModel::config() const { return impl_->config; }
+const StageSpec& StageModel::spec() const { return impl_->spec; }
+ParameterSet& StageModel::parameters() { return impl_->set; }
+const ParameterSet& StageModel::parameters() const { return impl_->set; }
+
+void StageModel::initialize(std::uint64_t seed) {
+  ParameterSet& set = impl_->set;
+  const auto items = set.items();
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    const std::span<Real> value = set.value(static_cast<int>(i));
+    if (items[i].shape.size() == 1) {
+      std::fill(value.begin(), value.end(), items[i].trainable ? Real(1) : Real(0));
+      continue;
+    }
+    Rng rng(seed, "init " + items[i].name);
+    for (Real& x : value) x = static_cast<Real>(rng.normal() * impl_->config.initializer_range);
+  }
+  set.touch();
+}
+
+void StageModel::set_micro_batches(std::span<const MicroBatch> batches) {
+  for (std::size_t slot = 0; slot < impl_->slots.size(); ++slot) release(static_cast<int>(slot));
+  impl_->batches = batches;
+  for (const MicroBatch& batch : batches) {
+    WEFT_CHECK(batch.num_tokens() <= impl_->max_tokens,
+               "a micro-batch of " + std::to_string(batch.num_tokens()) + " tokens");
+    WEFT_CHECK(batch.positions.size() == batch.tokens.size());
+    WEFT_CHECK(batch.sequence_begin.size() >= 1 &&
+               batch.sequence_begin.back() == batch.num_tokens());
+  }
+  const std::size_t n = std::max(batches.size(), impl_->slots.size());
+  impl_->slots.resize(n);
+  impl_->head_outputs.resize(n);
+  impl_->loss_sums.resize(n);
+  impl_->logits.resize(n);
+}
+
+const MicroBatch& StageModel::micro_batch(int slot) const {
+  return impl_->batches[static_cast<std::size_t>(slot)];
+}
+
+std::span<Real> StageModel::input(int slot) {
+  const std::size_t n = elements(micro_batch(slot).num_tokens(), impl_->config.hidden_size);
+  return {impl_->live(slot).input.get(n), n};
+}
+
+std::span<const Real> StageModel::output(int slot) {
+  const std::size_t n = elements(micro_batch(slot).num_tokens(), impl_->config.hidden_size);
+  return {impl_->layer_input(slot, impl_->spec.num_layers), n};
+}
+
+std::span<Real> StageModel::output_gradient(int slot) {
+  const std::size_t n = elements(micro_batch(slot).num_tokens(), impl_->config.hidden_size);
+  return {impl_->live(slot).output_gradient.get(n), n};
+}
+
+std::span<const Real> StageModel::input_gradient(int slot) {
+  const std::size_t n = elements(micro_batch(slot).num_tokens(), impl_->config.hidden_size);
+  return {impl_->layer_output_gradient(slot, -1), n};
+}
+
+void StageModel::embed(int slot) {
+  const MicroBatch& batch = micro_batch(slot);
+  kernels::embedding_forward(impl_->context,
+                             impl_->set.values().data() + impl_->weights.embedding.offset,
+                             batch.tokens.data(), batch.num_tokens(), impl_->config.hidden_size,
+                             input(slot).data());
+}
+
+void StageModel::embed_backward(int slot) {
+  const MicroBatch& batch = micro_batch(slot);
+  kernels::embedding_backward(impl_->context, input_gradient(slot).data(), batch.tokens.data(),
+                              batch.num_tokens(), impl_->config.hidden_size,
+                              impl_->gradient(impl_->weights.embedding.offset));
+}
+
+void StageModel::attention(int slot, int layer) { impl_->attention(slot, layer); }
+void StageModel::experts(int slot, int layer) { impl_->run_experts(slot, layer); }
+void StageModel::head(int slot) { impl_->head(slot); }
+void StageModel::head_backward_input(int slot) { impl_->head_backward_input(slot); }
+void StageModel::head_backward_weights(int slot) { impl_->head_backward_weights(slot); }
+void StageModel::experts_backward_input(int slot, int layer) {
+  impl_->experts_backward_input(slot, layer);
+}
+void StageModel::experts_backward_weights(int slot, int layer) {
+  impl_->experts_backward_weights(slot, layer);
+}
+void StageModel::attention_backward_input(int slot, int layer) {
+  impl_->attention_backward_input(slot, layer);
+}
+void StageModel::attention_backward_weights(int slot, int layer) {
+  impl_->attention_backward_weights(slot, layer);
+}
+
+void StageModel::release(int slot) {
+  auto& held = impl_->slots.at(static_cast<std::size_t>(slot));
+  if (held) impl_->pool.push_back(std::move(held));
+}
+
+const HeadOutput& StageModel::head_output(int slot) const {
+  return impl_->head_outputs.at(static_cast<std::size_t>(slot));
+}
+
+double StageModel::loss_sum(int slot) const {
+  return impl_->loss_sums.at(static_cast<std::size_t>(slot));
+}
+
+std::span<const Real> StageModel::logits(int slot) const {
+  const auto& logits = impl_->logits.at(static_cast<std::size_t>(slot));
+  return {logits.data(), elements(micro_batch(slot).num_sequences(), impl_->config.vocab_size)};
+}
+
+void StageModel::open_cache(int slot, int rows, int max_length) {
+  auto& caches = impl_->caches;
+  if (caches.size() <= static_cast<std::size_t>(slot)) {
+    caches.resize(static_cast<std::size_t>(slot) + 1);
+  }
+  CacheSet& cache = caches[static_cast<std::size_t>(slot)];
+  cache.rows = rows;
+  cache.max_length = max_length;
+  cache.layers.resize(static_cast<std::size_t>(impl_->spec.num_layers));
+  const std::size_t n = elements(rows, max_length) *
+                        static_cast<std::size_t>(impl_->config.kv_lora_rank +
+                                                 impl_->config.qk_rope_head_dim);
+  for (auto& layer : cache.layers) layer.resize(n);
+}
+
+void StageModel::close_caches() { impl_->caches.clear(); }
+
+std::span<double> StageModel::expert_load(int layer) {
+  return impl_->expert_load.at(static_cast<std::size_t>(layer));
+}
+
+void StageModel::clear_expert_load() {
+  for (auto& load : impl_->expert_load) std::fill(load.begin(), load.end(), 0.0);
+}
+
+void StageModel::update_selection_bias(int layer, std::span<const double> load, double rate) {
+  const Vector1& where = impl_->weights.layers.at(static_cast<std::size_t>(layer)).selection_bias;
+  WEFT_CHECK(where.offset >= 0 && load.size() == static_cast<std::size_t>(where.size));
+  double mean = 0;
+  for (const double n : load) mean += n;
+  mean /= static_cast<double>(load.size());
+  Real* bias = impl_->set.values().data() + where.offset;
+  for (std::size_t e = 0; e < load.size(); ++e) {
+    if (load[e] < mean) bias[e] += static_cast<Real>(rate);
+    if (load[e] > mean) bias[e] -= static_cast<Real>(rate);
+  }
+}
+
+}  // namespace weft::trainer
