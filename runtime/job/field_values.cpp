@@ -78,10 +78,16 @@ Expected<double> parse_real(const Field& field, std::string_view text) {
   return value;
 }
 
+/// The shortest text that reads back as the same double: 0.2, 3e-4.
 std::string shortest(double value) {
   std::array<char, 40> buffer;
   const auto result = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value);
-  return {buffer.data(), result.ptr};
+  std::string text(buffer.data(), result.ptr);
+  if (const std::size_t e = text.find('e'); e != std::string::npos) {
+    const std::size_t zero = e + 2;  // to_chars writes e-04
+    if (text[zero] == '0') text.erase(zero, 1);
+  }
+  return text;
 }
 
 bool inside(const Range& range, double value) {
@@ -96,7 +102,9 @@ Expected<void> check_number(const Field& field, double value, const std::string&
 
 Expected<void> check_choice(const Field& field, const std::string& value) {
   if (std::ranges::find(field.choices, value) != field.choices.end()) return {};
-  const std::string near = closest(value, strings(field.choices));
+  std::string near = closest(value, strings(field.choices));
+  for (const std::string_view choice : field.choices)
+    if (value.size() > 3 && choice.find(value) != std::string_view::npos) near = choice;
   return refuse(field.path + " has no '" + value + "'",
                 (near.empty() ? "" : "did you mean '" + near + "'? ") + "one of " + one_of(field));
 }

@@ -269,7 +269,7 @@ void add_grpo_loss(std::vector<Field>& out) {
                  .slot = WEFT_AT(grpo.scale_rewards),
                  .choices = {"group", "batch", "none"},
                  .help = "What a reward minus its group's mean is divided by: the group's standard "
-                         "deviation, the batch's, or nothing (Dr. GRPO).",
+                         "deviation, the batch's, or nothing (Dr.GRPO).",
                  .interacts = "grpo.num_generations",
                  .example = "group",
                  .names = {{"TRL", "scale_rewards"},

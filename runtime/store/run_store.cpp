@@ -1,0 +1,277 @@
+#include "runtime/store/run_store.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cstdio>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "base/files.h"
+#include "base/units.h"
+#include "runtime/store/index.h"
+#include "runtime/store/json_lines.h"
+#include "runtime/store/run_lock.h"
+
+namespace weft::runtime {
+namespace {
+
+using nlohmann::json;
+namespace fs = std::filesystem;
+
+/// run.json follows the metrics at most so often.
+constexpr auto kStateInterval = std::chrono::milliseconds(300);
+
+Expected<void> make_directory(const fs::path& path) {
+  std::error_code error;
+  fs::create_directories(path, error);
+  if (error) return io_error("create", path, error.value());
+  return {};
+}
+
+/// Whole for readers, but not forced to disk: the next one follows within the second.
+Expected<void> replace_file(const fs::path& path, const std::string& content) {
+  const fs::path temporary = path.string() + ".new";
+  std::FILE* file = std::fopen(temporary.c_str(), "we");
+  if (file == nullptr) return io_error("create", temporary, errno);
+  const bool written = std::fwrite(content.data(), 1, content.size(), file) == content.size();
+  if (std::fclose(file) != 0 || !written) return io_error("write", temporary, errno);
+  if (std::rename(temporary.c_str(), path.c_str()) != 0) return io_error("rename to", path, errno);
+  return {};
+}
+
+/// The step of "120.jsonl"; nothing for other names.
+long long step_of(const fs::path& path) {
+  const std::string stem = path.stem().string();
+  long long step = -1;
+  const auto [end, error] = std::from_chars(stem.data(), stem.data() + stem.size(), step);
+  const bool whole = error == std::errc() && end == stem.data() + stem.size();
+  return whole && path.extension() == ".jsonl" ? step : -1;
+}
+
+fs::path sample_file(const RunPaths& paths, long long step) {
+  char name[32];
+  std::snprintf(name, sizeof name, "%lld.jsonl", step);
+  return paths.samples() / name;
+}
+
+json read_object(const fs::path& path) {
+  const auto text = read_file(path, std::size_t{1} << 24);
+  json object = text ? json::parse(*text, nullptr, false) : json();
+  return object.is_object() ? object : json::object();
+}
+
+Expected<std::unique_ptr<Index>> build_index(const RunPaths& paths) {
+  WEFT_TRY_ASSIGN(auto index, Index::create(paths.sqlite()));
+  WEFT_TRY(index->begin());
+  if (fs::exists(paths.metrics())) {
+    WEFT_TRY_ASSIGN(const auto steps, read_json_lines(paths.metrics()));
+    for (const json& record : steps) WEFT_TRY(index->add_step(record));
+  }
+  if (fs::exists(paths.events())) {
+    WEFT_TRY_ASSIGN(const auto events, read_json_lines(paths.events()));
+    for (const json& record : events) WEFT_TRY(index->add_event(record));
+  }
+  for (const long long step : sample_steps(paths)) {
+    WEFT_TRY_ASSIGN(const auto samples, read_json_lines(sample_file(paths, step)));
+    WEFT_TRY(index->replace_samples(step, samples));
+  }
+  WEFT_TRY(index->commit());
+  return index;
+}
+
+}  // namespace
+
+fs::path RunPaths::worker_log(int rank) const {
+  return logs() / ("worker-" + std::to_string(rank) + ".log");
+}
+
+const char* to_string(RunState state) {
+  switch (state) {
+    case RunState::Running:
+      return "running";
+    case RunState::Finished:
+      return "finished";
+    case RunState::Failed:
+      return "failed";
+    case RunState::Stopped:
+      return "stopped";
+  }
+  return "?";
+}
+
+struct RunStore::Impl {
+  RunPaths paths;
+  const Clock& clock;
+  RunLock lock;
+  JsonLines metrics;
+  JsonLines events;
+  std::unique_ptr<Index> index;
+  json state;
+  Instant written{};
+
+  std::string now() const { return format_time(clock.wall_now()); }
+  /// Durable: state changes. Otherwise throttled.
+  Expected<void> write_state(bool durable) {
+    const Instant at = clock.now();
+    if (!durable && at - written < kStateInterval) return {};
+    written = at;
+    state["updated"] = now();
+    const std::string text = state.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
+    return durable ? write_file_atomically(paths.run(), text) : replace_file(paths.run(), text);
+  }
+};
+
+RunStore::RunStore(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+RunStore::~RunStore() = default;
+
+Expected<std::unique_ptr<RunStore>> RunStore::open(const fs::path& root, const Clock& clock) {
+  const RunPaths paths{root};
+  WEFT_TRY(make_directory(root));
+  WEFT_TRY_ASSIGN(RunLock lock, RunLock::take(paths.lock()));
+  for (const fs::path& part : {paths.samples(), paths.logs(), paths.checkpoints()})
+    WEFT_TRY(make_directory(part));
+  WEFT_TRY_ASSIGN(JsonLines metrics, JsonLines::open(paths.metrics()));
+  WEFT_TRY_ASSIGN(JsonLines events, JsonLines::open(paths.events()));
+  WEFT_TRY_ASSIGN(auto index, build_index(paths));
+  std::unique_ptr<Impl> impl(new Impl{paths, clock, std::move(lock), std::move(metrics),
+                                      std::move(events), std::move(index), json::object()});
+  impl->state = read_object(paths.run());
+  json& state = impl->state;
+  const json attempt = state.value("attempt", json());
+  state["attempt"] = (attempt.is_number_integer() ? attempt.get<int>() : 0) + 1;
+  if (!state.contains("name"))
+    state["name"] = fs::absolute(root).lexically_normal().filename().string();
+  if (!state.contains("started")) state["started"] = impl->now();
+  state["schema"] = "weft.run/v1";
+  state["pid"] = ::getpid();
+  state["state"] = to_string(RunState::Running);
+  state["reason"] = "opened";
+  WEFT_TRY(impl->write_state(true));
+  return std::unique_ptr<RunStore>(new RunStore(std::move(impl)));
+}
+
+const RunPaths& RunStore::paths() const { return impl_->paths; }
+int RunStore::attempt() const { return impl_->state["attempt"].get<int>(); }
+int RunStore::lock_fd() const { return impl_->lock.fd(); }
+
+Expected<void> RunStore::set_state(RunState state, const std::string& reason) {
+  impl_->state["state"] = to_string(state);
+  impl_->state["reason"] = reason;
+  return impl_->write_state(true);
+}
+
+Expected<void> RunStore::describe(const json& facts) {
+  impl_->state.update(facts);
+  return impl_->write_state(true);
+}
+
+Expected<void> RunStore::append_metrics(const json& record) {
+  WEFT_TRY(impl_->metrics.append(record));
+  WEFT_TRY(impl_->index->add_step(record));
+  for (const char* key : {"step", "stage"})
+    if (record.contains(key)) impl_->state[key] = record[key];
+  impl_->state["last_metrics"] = record;
+  return impl_->write_state(false);
+}
+
+Expected<void> RunStore::append_event(const std::string& kind, const std::string& message,
+                                      const json& details) {
+  json record = details.is_object() ? details : json::object();
+  record["time"] = impl_->now();
+  record["kind"] = kind;
+  record["message"] = message;
+  WEFT_TRY(impl_->events.append(record));
+  return impl_->index->add_event(record);
+}
+
+Expected<void> RunStore::write_samples(long long step, const std::vector<json>& samples) {
+  WEFT_TRY(write_file_atomically(sample_file(impl_->paths, step), lines_text(samples)));
+  WEFT_TRY(impl_->index->begin());
+  WEFT_TRY(impl_->index->replace_samples(step, samples));
+  return impl_->index->commit();
+}
+
+Expected<void> RunStore::truncate_after(long long step) {
+  WEFT_TRY(keep_lines(impl_->paths.metrics(), [&](const json& record) {
+    const auto at = record.find("step");
+    return at != record.end() && at->is_number_integer() && at->get<long long>() <= step;
+  }));
+  WEFT_TRY_ASSIGN(impl_->metrics, JsonLines::open(impl_->paths.metrics()));
+  for (const long long present : sample_steps(impl_->paths)) {
+    std::error_code error;
+    if (present > step) fs::remove(sample_file(impl_->paths, present), error);
+    if (error) return io_error("remove", sample_file(impl_->paths, present), error.value());
+  }
+  WEFT_TRY_ASSIGN(impl_->index, build_index(impl_->paths));
+  WEFT_TRY_ASSIGN(const auto kept, read_json_lines(impl_->paths.metrics()));
+  impl_->state["step"] = step;
+  if (kept.empty())
+    impl_->state.erase("last_metrics");
+  else
+    impl_->state["last_metrics"] = kept.back();
+  return impl_->write_state(true);
+}
+
+bool is_locked(const RunPaths& paths) { return RunLock::is_taken(paths.lock()); }
+
+Expected<json> read_state(const fs::path& root) {
+  const RunPaths paths{root};
+  const auto text = read_file(paths.run(), std::size_t{1} << 24);
+  if (!text && text.error().code == Code::NotFound)
+    return fail(Code::NotFound, root.string() + " is no run directory: it has no run.json");
+  if (!text) return tl::unexpected<Error>(text.error());
+  json state = json::parse(*text, nullptr, false);
+  if (!state.is_object() || !state.contains("state") || !state["state"].is_string())
+    return fail(Code::Corrupt, paths.run().string() + " is damaged; metrics.jsonl is not");
+  const bool alive = is_locked(paths);
+  state["alive"] = alive;
+  state["directory"] = root.string();
+  if (!alive && state["state"] == "running") {
+    state["state"] = "dead";
+    state["reason"] = "run.json says running, but no process holds the run directory";
+  }
+  return state;
+}
+
+Expected<std::vector<json>> list_runs(const fs::path& parent) {
+  std::error_code error;
+  fs::directory_iterator entries(parent, error);
+  if (error) return io_error("list", parent, error.value());
+  std::vector<json> runs;
+  for (const fs::directory_entry& entry : entries) {
+    if (!fs::exists(RunPaths{entry.path()}.run(), error)) continue;
+    auto state = read_state(entry.path());
+    if (state)
+      runs.push_back(std::move(*state));
+    else
+      runs.push_back({{"name", entry.path().filename().string()},
+                      {"directory", entry.path().string()},
+                      {"state", "unreadable"},
+                      {"reason", state.error().message}});
+  }
+  std::sort(runs.begin(), runs.end(), [](const json& a, const json& b) {
+    const json none = "";
+    return std::pair(b.value("updated", none), a.value("name", none)) <
+           std::pair(a.value("updated", none), b.value("name", none));
+  });
+  return runs;
+}
+
+std::vector<long long> sample_steps(const RunPaths& paths) {
+  std::vector<long long> steps;
+  std::error_code error;
+  for (fs::directory_iterator entry(paths.samples(), error), end; !error && entry != end;
+       entry.increment(error))
+    if (const long long step = step_of(entry->path()); step >= 0) steps.push_back(step);
+  std::sort(steps.begin(), steps.end());
+  return steps;
+}
+
+Expected<void> rebuild_index(const RunPaths& paths) {
+  WEFT_TRY(build_index(paths));
+  return {};
+}
+
+}  // namespace weft::runtime
