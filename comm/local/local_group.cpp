@@ -11,9 +11,9 @@ using std::chrono::milliseconds;
 // What is written or freed at once: the other side starts on it while we go on.
 constexpr std::size_t kPieceBytes = 64 << 10;
 constexpr std::uint64_t kMessageBytesMax = std::uint64_t{1} << 40;
-// About a microsecond: an answer from a rank that is running now. Ranks may outnumber cores, so
+// One to two microseconds: an answer from a rank that is running now. Ranks may outnumber cores, so
 // whoever waits longer has to leave its core to them.
-constexpr int kSpins = 20;
+constexpr int kSpins = 40;
 constexpr milliseconds kSleepMax{50};
 
 void pause_briefly() {

@@ -1,0 +1,251 @@
+// Shared memory between processes when something goes wrong: killed, silent, mistaken and
+// malicious peers.
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/mman.h>
+
+#include <atomic>
+#include <cstring>
+#include <filesystem>
+#include <set>
+
+#include "comm/local/ring.h"
+#include "comm/local/shared_world.h"
+#include "tests/comm/ranks.h"
+
+namespace weft::comm {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+/// Set by children, read by the parent.
+class Flag {
+ public:
+  Flag()
+      : memory_(::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)),
+        count_(new (memory_) std::atomic<int>(0)) {}
+  ~Flag() { ::munmap(memory_, 4096); }
+  Flag(const Flag&) = delete;
+  Flag& operator=(const Flag&) = delete;
+  void raise() { count_->fetch_add(1); }
+  void wait_for(int count) const {
+    while (count_->load() < count) std::this_thread::sleep_for(milliseconds(1));
+  }
+
+ private:
+  void* memory_;
+  std::atomic<int>* count_;
+};
+
+std::set<std::string> names_in_dev_shm() {
+  std::set<std::string> names;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator("/dev/shm", error))
+    names.insert(entry.path().filename());
+  return names;
+}
+
+LocalWorld world_of(int size) {
+  auto world = LocalWorld::create(size);
+  EXPECT_TRUE(world) << world.error().message;
+  return std::move(*world);
+}
+
+/// Ranks 0..n-2 run `body`; rank n-1 raises the flag and then does nothing for ever.
+struct SilentPeer {
+  LocalWorld world;
+  Flag ready;
+  std::vector<pid_t> pids;
+
+  SilentPeer(int n, const RankBody& body) : world(world_of(n)) {
+    for (int r = 0; r < n; ++r)
+      pids.push_back(fork_rank([this, n, r, body] {
+        join_and_run(world, r, [this, n, &body](Communicator& group) {
+          check(barrier(group));
+          ready.raise();
+          while (group.rank() == n - 1) ::pause();
+          body(group);
+        });
+      }));
+    ready.wait_for(n);
+  }
+};
+
+TEST(LocalWorld, AnAbortAfterAKilledPeerEndsEveryWaitWithItsReason) {
+  const auto before = names_in_dev_shm();
+  {
+    SilentPeer run(4, [](Communicator& group) {
+      int value = 0;
+      const auto result = receive(group, 3, 1, std::as_writable_bytes(std::span(&value, 1)));
+      ASSERT_FALSE(result);
+      EXPECT_EQ(result.error().code, Code::Unavailable);
+      EXPECT_NE(result.error().message.find("rank 3 was killed by signal 9"), std::string::npos)
+          << result.error().message;
+    });
+    ::kill(run.pids[3], SIGKILL);
+    EXPECT_TRUE(WIFSIGNALED(exit_status(run.pids[3])));
+    const auto begin = steady_clock::now();
+    run.world.abort("rank 3 was killed by signal 9");
+    run.world.abort("a later reason");
+    for (int r = 0; r < 3; ++r) EXPECT_EQ(exit_status(run.pids[static_cast<std::size_t>(r)]), 0);
+    // Not a measurement: the waits themselves are bounded by a minute.
+    EXPECT_LT(steady_clock::now() - begin, std::chrono::seconds(30));
+    EXPECT_TRUE(run.world.aborted());
+  }
+  EXPECT_EQ(names_in_dev_shm(), before);
+  EXPECT_EQ(::waitpid(-1, nullptr, WNOHANG), -1) << "a child is left";
+}
+
+TEST(LocalWorld, AStoppedPeerIsADeadlineExceeded) {
+  SilentPeer run(3, [](Communicator& group) {
+    group.set_wait_bound(milliseconds(200));
+    group.set_serving("B mb 2 dir 1 stage 0");
+    // More than the ring takes: sending waits for the silent peer, too.
+    const std::vector<std::byte> big(std::size_t{3} << 20);
+    const auto result = group.rank() == 0 ? send(group, 2, 1, big) : barrier(group);
+    ASSERT_FALSE(result);
+    EXPECT_EQ(result.error().code, Code::DeadlineExceeded);
+    for (const char* part : {"200 ms", "B mb 2 dir 1 stage 0", group.rank() == 0 ? "rank 2" : ""})
+      EXPECT_NE(result.error().message.find(part), std::string::npos) << result.error().message;
+  });
+  ::kill(run.pids[2], SIGSTOP);
+  EXPECT_EQ(exit_status(run.pids[0]), 0);
+  EXPECT_EQ(exit_status(run.pids[1]), 0);
+  ::kill(run.pids[2], SIGKILL);
+  exit_status(run.pids[2]);
+}
+
+TEST(LocalWorld, ADroppedReceiveIsNotWrittenToLater) {
+  run_ranks(Mode::threads, 2, [](Communicator& group) {
+    static std::atomic<bool> gave_up;
+    int value = 1;
+    const auto bytes = std::as_writable_bytes(std::span(&value, 1));
+    if (group.rank() == 1) {
+      while (!gave_up.load()) std::this_thread::yield();
+      check(send(group, 0, 1, bytes));
+      return;
+    }
+    group.set_wait_bound(milliseconds(20));
+    EXPECT_FALSE(receive(group, 1, 1, bytes));
+    gave_up.store(true);
+    std::this_thread::sleep_for(milliseconds(20));
+    EXPECT_FALSE(receive(group, 1, 1, bytes));
+    EXPECT_EQ(value, 1);
+  });
+}
+
+TEST(LocalWorld, GroupsNamedDifferentlyFailWithBothNames) {
+  LocalWorld world = world_of(2);
+  auto first = world.join(0), second = world.join(1);
+  const GroupSpec dense{"dense", {0, 1}}, expert{"expert", {1, 0}};
+  ASSERT_TRUE((*first)->make_groups(std::span(&dense, 1)));
+  const auto result = (*second)->make_groups(std::span(&expert, 1));
+  ASSERT_FALSE(result);
+  for (const char* part : {"dense {0, 1}", "expert {1, 0}", "rank 0", "rank 1"})
+    EXPECT_NE(result.error().message.find(part), std::string::npos) << result.error().message;
+  EXPECT_TRUE(world.aborted());
+}
+
+TEST(LocalWorld, GroupsOfSomeRanksAreNullForTheOthers) {
+  LocalWorld world = world_of(4);
+  const std::vector<GroupSpec> specs{{"even", {2, 0}}, {"odd", {1, 3}}, {"all", {3, 2, 1, 0}}};
+  std::vector<std::jthread> ranks;
+  for (int r = 0; r < 4; ++r)
+    ranks.emplace_back([&world, &specs, r] {
+      auto transport = value_of(world.join(r));
+      auto groups = value_of(transport->make_groups(specs));
+      ASSERT_EQ(groups.size(), 3u);
+      EXPECT_EQ(groups[0] != nullptr, r % 2 == 0);
+      EXPECT_EQ(groups[1] != nullptr, r % 2 == 1);
+      EXPECT_EQ(groups[2]->rank(), 3 - r);
+      Communicator& pair = r % 2 == 0 ? *groups[0] : *groups[1];
+      const auto names = value_of(all_gather_text(pair, std::to_string(r)));
+      EXPECT_EQ(names[static_cast<std::size_t>(pair.rank())], std::to_string(r));
+      EXPECT_EQ(names, r % 2 == 0 ? (std::vector<std::string>{"2", "0"})
+                                  : (std::vector<std::string>{"1", "3"}));
+      check(barrier(*groups[2]));
+    });
+}
+
+TEST(LocalWorld, RefusesRanksAndGroupsThatCannotBe) {
+  EXPECT_EQ(LocalWorld::create(0).error().code, Code::InvalidArgument);
+  LocalWorld world = world_of(2);
+  EXPECT_EQ(world.join(2).error().code, Code::InvalidArgument);
+  EXPECT_EQ(world.join(-1).error().code, Code::InvalidArgument);
+  auto transport = value_of(world.join(0));
+  EXPECT_EQ(world.join(0).error().code, Code::InvalidArgument);  // taken
+  for (const auto& ranks : std::vector<std::vector<int>>{{}, {0, 0}, {0, 2}, {-1}}) {
+    const GroupSpec spec{"wrong", ranks};
+    const auto result = transport->make_groups(std::span(&spec, 1));
+    ASSERT_FALSE(result);
+    EXPECT_EQ(result.error().code, Code::InvalidArgument);
+    EXPECT_NE(result.error().message.find("wrong"), std::string::npos);
+  }
+}
+
+TEST(LocalWorld, ADescriptorOfSomethingElseIsCorrupt) {
+  EXPECT_EQ(LocalWorld::attach(-1).error().code, Code::Corrupt);
+  int pipe[2];
+  ASSERT_EQ(::pipe(pipe), 0);
+  EXPECT_EQ(LocalWorld::attach(pipe[0]).error().code, Code::Corrupt);
+  ::close(pipe[0]);
+  ::close(pipe[1]);
+  const int file = ::memfd_create("other", 0);
+  EXPECT_EQ(LocalWorld::attach(file).error().code, Code::Corrupt);
+  ASSERT_EQ(::ftruncate(file, static_cast<off_t>(kWorldBytes)), 0);
+  EXPECT_EQ(LocalWorld::attach(file).error().code, Code::Corrupt);
+  ::close(file);
+}
+
+TEST(LocalWorld, ItsDescriptorSurvivesExecOnlyUntilAChildAttaches) {
+  LocalWorld world = world_of(1);
+  EXPECT_EQ(::fcntl(world.descriptor(), F_GETFD) & FD_CLOEXEC, 0);
+  const int copy = ::dup(world.descriptor());
+  auto attached = LocalWorld::attach(copy);
+  ASSERT_TRUE(attached);
+  EXPECT_NE(::fcntl(copy, F_GETFD) & FD_CLOEXEC, 0);
+  ::close(copy);
+  EXPECT_EQ(attached->world_size(), 1);
+}
+
+/// Rank 1's ring to rank 0, scribbled on by `damage` as a broken peer would.
+void expect_corrupt(const std::function<void(RingControl&, std::byte*)>& damage) {
+  LocalWorld world = world_of(2);
+  const GroupSpec spec{"all", {0, 1}};
+  auto transport = value_of(world.join(0));
+  auto groups = value_of(transport->make_groups(std::span(&spec, 1)));
+  void* const memory = ::mmap(nullptr, kWorldBytes, PROT_READ | PROT_WRITE,
+                              MAP_SHARED | MAP_NORESERVE, world.descriptor(), 0);
+  ASSERT_NE(memory, MAP_FAILED);
+  std::byte* const ring = static_cast<std::byte*>(memory) + LocalWorld::Mapping::first_region() +
+                          GroupRegion(2).ring_offset(1, 0);
+  damage(*reinterpret_cast<RingControl*>(ring), ring + sizeof(RingControl));
+  std::vector<std::byte> buffer(16, std::byte{9});
+  groups[0]->set_wait_bound(milliseconds(5000));
+  const auto result = receive(*groups[0], 1, 7, buffer);
+  ASSERT_FALSE(result);
+  EXPECT_EQ(result.error().code, Code::Corrupt) << result.error().message;
+  EXPECT_NE(result.error().message.find("rank 1"), std::string::npos);
+  EXPECT_EQ(buffer, std::vector<std::byte>(16, std::byte{9}));
+  ::munmap(memory, kWorldBytes);
+}
+
+TEST(LocalWorld, NonsenseInTheRingIsCorruptAndTouchesNothing) {
+  const auto with_header = [](MessageHeader header) {
+    return [header](RingControl& control, std::byte* data) {
+      std::memcpy(data, &header, sizeof header);
+      control.written.store(64);
+    };
+  };
+  expect_corrupt([](RingControl& control, std::byte*) { control.written.store(~0ull << 5); });
+  expect_corrupt([](RingControl& control, std::byte*) { control.written.store(33); });
+  expect_corrupt(with_header({0, 7, 16, 0}));                                  // no magic
+  expect_corrupt(with_header({kMessageMagic, 7, 16, 1}));                      // out of sequence
+  expect_corrupt(with_header({kMessageMagic, 7, std::uint64_t{1} << 60, 0}));  // absurd length
+  expect_corrupt(with_header({kMessageMagic, 7, 17, 0}));                      // too long
+  expect_corrupt(with_header({kMessageMagic, 8, 16, 0}));                      // another tag
+}
+
+}  // namespace
+}  // namespace weft::comm
