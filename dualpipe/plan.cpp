@@ -81,7 +81,7 @@ class Planner {
     if (is_message(action.op)) {
       planned.tag = message_tag(action);
       WEFT_TRY(stage_of(action.chunk));
-      return {};
+      return fill_message(action, index);
     }
     if (!is_compute(action.op)) return {};
     WEFT_TRY_ASSIGN(const Stage* stage, stage_of(action.chunk));
@@ -109,6 +109,20 @@ class Planner {
         planned.moves.begin(), planned.moves.end(),
         [](const PhaseMove& move) { return move.what != PhaseMove::What::Run; });
     return fill_passes(planned, index);
+  }
+
+  /// A send must follow what makes its data; a receive must be used later, or nobody would wait for
+  /// it.
+  Expected<void> fill_message(const Action& action, int index) const {
+    const bool gradient = action.op == Op::SendB || action.op == Op::RecvB;
+    const int computed = Messages::find(messages_.computes[gradient], action.chunk);
+    if (is_send(action.op) && (computed < 0 || computed > index)) {
+      return fail(Code::InvalidArgument, "nothing before it makes what it sends");
+    }
+    if (!is_send(action.op) && computed < index) {
+      return fail(Code::InvalidArgument, "nothing after it uses what it receives");
+    }
+    return {};
   }
 
   std::vector<PhaseMove> pair_moves(std::span<const Phase> forward,

@@ -207,6 +207,53 @@ TEST(Executor, ExchangesOfAPairAreHiddenBehindTheOtherPass) {
   EXPECT_GT(hidden, 0);
 }
 
+// Two lanes of two positions: the lanes of a position exchange at every dispatch and combine. Sends wait
+// for their receivers and nothing moves outside a wait on the same communicator: the transport that
+// deadlocks most easily.
+TEST(Executor, ExpertExchangesAndPipelineMessagesNeverWaitForEachOther) {
+  constexpr int kLanes = 2;
+  for (Kind kind : {Kind::DualPipe, Kind::DualPipeV, Kind::OneFOneB, Kind::ZBV}) {
+    SCOPED_TRACE(std::string(to_string(kind)));
+    const Schedule schedule = lowered(kind, 2, 8);
+    std::vector<Pipeline> lanes;
+    std::vector<std::unique_ptr<FakeWire>> pipeline_wires, lane_wires;
+    for (int lane = 0; lane < kLanes; ++lane) {
+      lanes.push_back(make_pipeline(schedule));
+      pipeline_wires.push_back(std::make_unique<FakeWire>(schedule.ranks, true));
+    }
+    for (int p = 0; p < schedule.ranks; ++p) {
+      lane_wires.push_back(std::make_unique<FakeWire>(kLanes, true));
+    }
+    std::vector<std::thread> threads;
+    for (int lane = 0; lane < kLanes; ++lane) {
+      for (int position = 0; position < schedule.ranks; ++position) {
+        threads.emplace_back([&, lane, position] {
+          const auto l = static_cast<std::size_t>(lane);
+          const auto p = static_cast<std::size_t>(position);
+          FakeCommunicator pipeline(*pipeline_wires[l], position);
+          FakeCommunicator across(*lane_wires[p], lane);
+          pipeline.set_wait_bound(std::chrono::seconds(20));
+          across.set_wait_bound(std::chrono::seconds(20));
+          std::vector<Stage*> stages;
+          for (auto& stage : lanes[l].stages[p]) {
+            if (stage) stage->lanes = &across;
+            stages.push_back(stage.get());
+          }
+          CountingEnd end;
+          Executor executor(stages, &end, pipeline, {});
+          lanes[l].results[p] = executor.run(schedule.programs[p]);
+        });
+      }
+    }
+    for (auto& thread : threads) thread.join();
+    for (const Pipeline& lane : lanes) {
+      for (const auto& result : lane.results) ASSERT_TRUE(result) << result.error().message;
+      EXPECT_EQ(lane.logs, lanes[0].logs);
+      expect_right_gradients(lane, schedule);
+    }
+  }
+}
+
 TEST(Executor, RunsTheStepEndInOrderAndOnlyWithOne) {
   const Schedule schedule = lowered(Kind::GPipe, 1, 1);
   FakeWire wire(1);
@@ -286,6 +333,8 @@ TEST(Executor, RefusesAProgramThatItsStagesCannotRun) {
   EXPECT_THAT(run_one({{Op::F, {0, 9, 0}, {}}}), HasSubstr("stage 9 is not on this rank"));
   EXPECT_THAT(run_one({{Op::F, {0, 0, 0}, {}}}), HasSubstr("neither sent nor used"));
   EXPECT_THAT(run_one({{Op::B, {0, 0, 0}, {}}}), HasSubstr("neither received nor made"));
+  EXPECT_THAT(run_one({{Op::SendF, {0, 0, 0}, {}, 1}}), HasSubstr("nothing before it makes"));
+  EXPECT_THAT(run_one({{Op::RecvB, {0, 0, 0}, {}, 1}}), HasSubstr("nothing after it uses"));
 }
 
 TEST(MessageTag, IsTheSameOnBothSidesAndDifferentForEveryMessage) {

@@ -188,6 +188,7 @@ class FakeStage final : public Stage {
     Work& work = work_of(chunk);
     Flight& flight = work.flight[pass == Pass::Backward];
     if (communicates(phase)) {
+      start_exchange(flight, pass, phase, chunk);
       if (flight.open) return fail(Code::Internal, "a second exchange of one pass was begun");
       flight.open = true;
       flight.phase = phase;
@@ -210,7 +211,7 @@ class FakeStage final : public Stage {
     }
     flight.open = false;
     value(work, pass).swap(flight.data);
-    return {};
+    return finish_exchange(flight);
   }
 
   std::span<std::byte> incoming(Pass pass, const Chunk& chunk) override {
@@ -233,6 +234,7 @@ class FakeStage final : public Stage {
   std::vector<double> attention_gradient, experts_gradient;
   double loss = 0;
   int outstanding = 0;      // activations given out and not yet sent
+  comm::Communicator* lanes = nullptr;  // exchanges go over it, where there is one
   Chunk fail_at{-1, -1, -1};
   bool short_message = false;
 
@@ -241,6 +243,8 @@ class FakeStage final : public Stage {
     bool open = false;
     Phase phase;
     Vector data;
+    std::vector<std::byte> out, in;
+    std::vector<comm::Request> requests;
   };
   struct Work {
     Vector x, g;                                // activation, gradient on their way
@@ -248,6 +252,33 @@ class FakeStage final : public Stage {
     Flight flight[2];
     Vector out[2];
   };
+
+  /// A byte to and from every other lane; the tag is what is exchanged, so that lanes which differ
+  /// in their order fail.
+  void start_exchange(Flight& flight, Pass pass, const Phase& phase, const Chunk& c) {
+    if (lanes == nullptr) return;
+    const auto size = static_cast<std::size_t>(lanes->size());
+    flight.out.assign(size, std::byte{1});
+    flight.in.assign(size, std::byte{0});
+    const comm::Tag tag = static_cast<comm::Tag>(pass == Pass::Backward) |
+                          static_cast<comm::Tag>(phase.kind) << 4 |
+                          static_cast<comm::Tag>(phase.layer) << 8 |
+                          static_cast<comm::Tag>(c.direction) << 16 |
+                          static_cast<comm::Tag>(c.stage) << 20 |
+                          static_cast<comm::Tag>(c.micro_batch) << 32;
+    for (std::size_t r = 0; r < size; ++r) {
+      const int peer = static_cast<int>(r);
+      if (peer == lanes->rank()) continue;
+      flight.requests.push_back(lanes->start_send(peer, tag, std::span(flight.out).subspan(r, 1)));
+      flight.requests.push_back(lanes->start_receive(peer, tag, std::span(flight.in).subspan(r, 1)));
+    }
+  }
+
+  Expected<void> finish_exchange(Flight& flight) {
+    for (const comm::Request& request : flight.requests) WEFT_TRY(lanes->wait(request));
+    flight.requests.clear();
+    return {};
+  }
 
   Work& work_of(const Chunk& c) { return work_[{c.direction, c.stage, c.micro_batch}]; }
   static Vector& value(Work& work, Pass pass) { return pass == Pass::Forward ? work.x : work.g; }
