@@ -90,7 +90,7 @@ std::string grid(const Schedule& schedule, const Timeline& times, const std::vec
       line.resize(std::max(line.size(), column), ' ');
       line += c.text;
       const std::size_t end = label + 2 + static_cast<std::size_t>(c.end) * width;
-      if (line.size() < end) line.resize(end, c.end - c.begin > 1 ? '-' : ' ');
+      if (line.size() + 1 < end) line.resize(end - 1, c.end - c.begin > 1 ? '-' : ' ');
     }
     while (!line.empty() && line.back() == ' ') line.pop_back();
     text += line + '\n';

@@ -148,12 +148,24 @@ TEST(Peak, IsTheKnownOneForEachKind) {
     const auto peaks = peak_activations(s);
     for (int rank = 0; rank < s.ranks; ++rank) {
       const int peak = peaks[static_cast<std::size_t>(rank)];
-      if (s.kind == Kind::GPipe) ASSERT_EQ(peak, s.micro_batches);
-      if (s.kind == Kind::OneFOneB) ASSERT_EQ(peak, std::min(s.ranks - rank, s.micro_batches));
-      if (s.kind == Kind::ZeroBubble) ASSERT_EQ(peak, std::min(s.ranks, s.micro_batches));
-      if (s.kind == Kind::DualPipe) ASSERT_EQ(peak, s.ranks + 1);
-      if (s.kind == Kind::DualPipeV) ASSERT_EQ(peak, 2 * s.ranks + 1);
-      if (s.kind == Kind::ZBV && s.micro_batches >= 2 * s.ranks) ASSERT_LE(peak, 2 * s.ranks);
+      if (s.kind == Kind::GPipe) {
+        ASSERT_EQ(peak, s.micro_batches);
+      }
+      if (s.kind == Kind::OneFOneB) {
+        ASSERT_EQ(peak, std::min(s.ranks - rank, s.micro_batches));
+      }
+      if (s.kind == Kind::ZeroBubble) {
+        ASSERT_EQ(peak, std::min(s.ranks, s.micro_batches));
+      }
+      if (s.kind == Kind::DualPipe) {
+        ASSERT_EQ(peak, s.ranks + 1);
+      }
+      if (s.kind == Kind::DualPipeV) {
+        ASSERT_EQ(peak, 2 * s.ranks + 1);
+      }
+      if (s.kind == Kind::ZBV && s.micro_batches >= 2 * s.ranks) {
+        ASSERT_LE(peak, 2 * s.ranks);
+      }
     }
   });
   EXPECT_EQ(peak_activations(must_generate(Kind::Interleaved, 8, 20))[0], 25);

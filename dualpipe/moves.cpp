@@ -1,0 +1,105 @@
+#include <algorithm>
+#include <optional>
+
+#include "dualpipe/plan.h"
+
+namespace weft::dualpipe {
+namespace {
+
+using What = PhaseMove::What;
+
+/// Communication phases of a merged pair on their way through the communication lane.
+class Overlap {
+ public:
+  explicit Overlap(std::span<const PhaseStep> merged) : merged_(merged) {
+    for (std::size_t i = 0; i < merged.size(); ++i) {
+      if (communicates(merged[i].phase)) lane_.push_back(i);
+    }
+  }
+
+  std::vector<PhaseMove> run() {
+    begin_ready(0);
+    for (std::size_t i = 0; i < merged_.size(); ++i) {
+      const PhaseStep& step = merged_[i];
+      if (communicates(step.phase)) continue;
+      const bool chained = step.phase.part != Part::Weights;
+      if (chained) {
+        begin_up_to(i);
+        finish(step.backward);
+      }
+      moves_.push_back({What::Run, step});
+      begin_ready(i + 1);
+    }
+    begin_up_to(merged_.size());
+    finish(false);
+    finish(true);
+    return std::move(moves_);
+  }
+
+ private:
+  /// Everything of its pass before it has run by the time `now` steps of the merged order are done.
+  bool ready(std::size_t comm, std::size_t now) const {
+    for (std::size_t i = now; i < comm; ++i) {
+      const bool same = merged_[i].backward == merged_[comm].backward;
+      if (same && merged_[i].phase.part != Part::Weights && !communicates(merged_[i].phase)) {
+        return false;
+      }
+    }
+    return true;
+  }
+
+  void begin_ready(std::size_t now) {
+    while (next_ < lane_.size() && ready(lane_[next_], now)) {
+      // Two communication phases of one pass in a row: the second needs the first.
+      if (open_[merged_[lane_[next_]].backward] && lane_[next_] >= now) return;
+      begin_next();
+    }
+  }
+
+  void begin_up_to(std::size_t place) {
+    while (next_ < lane_.size() && lane_[next_] < place) begin_next();
+  }
+
+  void begin_next() {
+    const PhaseStep& step = merged_[lane_[next_++]];
+    finish(step.backward);
+    moves_.push_back({What::Begin, step});
+    open_[step.backward] = step;
+  }
+
+  void finish(bool backward) {
+    if (!open_[backward]) return;
+    moves_.push_back({What::Finish, *open_[backward]});
+    open_[backward].reset();
+  }
+
+  std::span<const PhaseStep> merged_;
+  std::vector<std::size_t> lane_;  // communication phases, in merged order
+  std::size_t next_ = 0;           // in lane_
+  std::optional<PhaseStep> open_[2];
+  std::vector<PhaseMove> moves_;
+};
+
+}  // namespace
+
+std::vector<PhaseMove> plain_moves(std::span<const Phase> phases, bool backward, Parts parts) {
+  std::vector<PhaseMove> moves;
+  for (const Phase& phase : phases) {
+    const bool weights = phase.part == Part::Weights;
+    if (parts == Parts::ButWeights && weights) continue;
+    if (parts == Parts::WeightsOnly && !weights) continue;
+    if (communicates(phase)) {
+      moves.push_back({What::Begin, {backward, phase}});
+      moves.push_back({What::Finish, {backward, phase}});
+    } else {
+      moves.push_back({What::Run, {backward, phase}});
+    }
+  }
+  return moves;
+}
+
+std::vector<PhaseMove> overlapped_moves(std::span<const PhaseStep> merged) {
+  return Overlap(merged).run();
+}
+
+}  // namespace weft::dualpipe
