@@ -131,18 +131,19 @@ TEST(PackWindows, EveryTokenButTheFirstIsPredicted) {
 }
 
 TEST(PackGrpo, CarriesAdvantagesWeightsAndLogprobsToTheirTokens) {
-  GrpoSequence a{.example = {.tokens = {1, 2, 3, 4, 5}, .prompt_length = 3},
-                 .advantage = 1.5f,
-                 .weight = 0.25f,
-                 .old_logprob = {-1.0f, -2.0f},
-                 .ref_logprob = {-3.0f, -4.0f}};
-  GrpoSequence b{.example = {.tokens = {6, 7}, .prompt_length = 1},
-                 .advantage = -0.5f,
-                 .weight = 0.5f,
-                 .old_logprob = {},
-                 .ref_logprob = {-5.0f}};
+  std::vector<GrpoSequence> sequences(2);
+  GrpoSequence &a = sequences[0], &b = sequences[1];
+  a.example = {.tokens = {1, 2, 3, 4, 5}, .prompt_length = 3};
+  a.advantage = 1.5f;
+  a.weight = 0.25f;
+  a.old_logprob = {-1.0f, -2.0f};
+  a.ref_logprob = {-3.0f, -4.0f};
+  b.example = {.tokens = {6, 7}, .prompt_length = 1};
+  b.advantage = -0.5f;
+  b.weight = 0.5f;
+  b.ref_logprob = {-5.0f};
   const rl::GrpoOptions options{.epsilon = 0.1, .epsilon_high = 0.3, .beta = 0.01};
-  const auto batches = pack_grpo(std::vector{a, b}, 1, options);
+  const auto batches = pack_grpo(sequences, 1, options);
   ASSERT_TRUE(batches) << batches.error().message;
   const MicroBatch& batch = (*batches)[0];
   expect_consistent(batch);
@@ -190,8 +191,7 @@ TEST(PackGrpo, WeightsDoNotDependOnTheMicroBatches) {
     for (const int parts : {1, 2, 8, 32}) {
       std::multiset<float> all;
       const auto batches = *pack_grpo(sequences, parts, {});
-      for (const MicroBatch& batch : batches)
-        all.insert(batch.weight.begin(), batch.weight.end());
+      for (const MicroBatch& batch : batches) all.insert(batch.weight.begin(), batch.weight.end());
       if (parts == 1) whole = all;
       EXPECT_EQ(all, whole);
     }
