@@ -76,7 +76,7 @@ class Prover {
 
   // Boxes from an enemy can share slabs in every dim and make the proof take n^dims steps; those
   // of a sharded model need some n log n.
-  static constexpr std::size_t kWorkMax = std::size_t{1} << 26;
+  static constexpr std::size_t kWorkMax = std::size_t{1} << 22;
 
   const Shape& global_;
   std::span<const Box> boxes_;

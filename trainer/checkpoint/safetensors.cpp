@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "base/check.h"
 #include "trainer/checkpoint/strict_json.h"
 
 namespace weft::trainer::checkpoint {
@@ -18,19 +19,24 @@ static_assert(std::endian::native == std::endian::little, "tensors are written a
 /// The format allows no gap between tensors, so small ones must share a write.
 class StagedWriter {
  public:
-  explicit StagedWriter(File& file)
-      : file_(file), buffer_(static_cast<std::byte*>(std::aligned_alloc(4096, kStageBytes))) {}
+  /// `total`: what will be written in all; small files get a small buffer.
+  StagedWriter(File& file, std::uint64_t total)
+      : file_(file),
+        capacity_(std::min<std::uint64_t>(kStageBytes, (total / kAlignment + 1) * kAlignment)),
+        buffer_(static_cast<std::byte*>(std::aligned_alloc(kAlignment, capacity_))) {
+    WEFT_CHECK(buffer_ != nullptr, "out of memory for a staging buffer");
+  }
   ~StagedWriter() { std::free(buffer_); }
   StagedWriter(const StagedWriter&) = delete;
   StagedWriter& operator=(const StagedWriter&) = delete;
 
   Expected<void> add(std::span<const std::byte> bytes) {
     while (!bytes.empty()) {
-      const std::size_t n = std::min(bytes.size(), kStageBytes - used_);
+      const std::size_t n = std::min(bytes.size(), capacity_ - used_);
       std::memcpy(buffer_ + used_, bytes.data(), n);
       used_ += n;
       bytes = bytes.subspan(n);
-      if (used_ == kStageBytes) WEFT_TRY(flush());
+      if (used_ == capacity_) WEFT_TRY(flush());
     }
     return {};
   }
@@ -48,8 +54,10 @@ class StagedWriter {
   Hash128 hash() const { return hasher_.digest(); }
 
  private:
+  static constexpr std::size_t kAlignment = 4096;
   static constexpr std::size_t kStageBytes = std::size_t{8} << 20;
   File& file_;
+  std::size_t capacity_;
   std::byte* buffer_;
   std::size_t used_ = 0;
   std::uint64_t written_ = 0;
@@ -104,8 +112,8 @@ Expected<WrittenFile> write_safetensors(Disk& disk, const fs::path& path,
     at += t.bytes.size();
   }
   WEFT_TRY_ASSIGN(const auto file, disk.create(path));
-  StagedWriter out(*file);
   const std::string header = format_header(infos, dcp_metadata(tensors));
+  StagedWriter out(*file, header.size() + at);
   WEFT_TRY(out.add(std::as_bytes(std::span(header))));
   for (const TensorData& t : tensors) WEFT_TRY(out.add(t.bytes));
   WEFT_TRY(out.flush());

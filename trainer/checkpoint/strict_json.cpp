@@ -91,6 +91,9 @@ const json* member(const json& object, const char* key) {
 }  // namespace
 
 Expected<json> parse_json(std::string_view text, JsonLimits limits) {
+  // The library takes a NUL for the end of its input, and would not see what stands behind it.
+  if (const auto at = text.find('\0'); at != text.npos)
+    return fail(Code::Corrupt, "not valid JSON at byte " + std::to_string(at) + ": a NUL");
   Builder builder(limits);
   if (!json::sax_parse(text.begin(), text.end(), &builder))
     return fail(Code::Corrupt, builder.error);

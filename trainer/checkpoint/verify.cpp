@@ -111,7 +111,8 @@ class Verifier {
   /// Feeds the file's hash, and `own` where given, with bytes [begin, begin + size).
   template <class Source>
   Expected<void> hash_range(Source& source, std::uint64_t begin, std::uint64_t size, Hasher* own) {
-    chunk_.resize(kChunkBytes);
+    if (chunk_.size() < std::min<std::uint64_t>(size, kChunkBytes))
+      chunk_.resize(static_cast<std::size_t>(std::min<std::uint64_t>(size, kChunkBytes)));
     while (size > 0) {
       const auto n = static_cast<std::size_t>(std::min<std::uint64_t>(size, kChunkBytes));
       const std::span<std::byte> part(chunk_.data(), n);
