@@ -2,3 +2,8 @@
 
 # Kernels, model, optimizer.
 weft_test(trainer/model_gradient_test LINK weft_trainer_f64)
+weft_test(trainer/kernels_matmul_test LINK weft_trainer)
+weft_test(trainer/kernels_rowwise_test LINK weft_trainer)
+weft_test(trainer/kernels_attention_test LINK weft_trainer)
+weft_test(trainer/kernels_router_test LINK weft_trainer)
+weft_test(trainer/optimizer_adamw_test LINK weft_trainer)
