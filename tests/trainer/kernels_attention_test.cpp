@@ -128,23 +128,24 @@ TEST(Attention, ATokenDoesNotDependOnWhatComesAfterOrBeside) {
   }
 }
 
-TEST(MlaDecode, EqualsAttentionOverExpandedLatents) {
+void expect_decode_equals_attention(int lora) {
   Context context;
   const AttentionShape shape{3, 8, 4, 6, Real(0.3)};
-  const int lora = 11, length = 21, wide = shape.heads * (shape.nope + shape.value);
+  const int length = 21, wide = shape.heads * (shape.nope + shape.value);
   const auto kv_b = random_values(static_cast<std::size_t>(wide * lora), 1);
-  const auto cached = random_values(static_cast<std::size_t>(2 * 30 * (lora + shape.rope)), 2);
-  std::vector<Real> memory = cached;
-  const LatentCache cache{memory.data(), 2, 30, lora, shape.rope};
-  std::vector<Real> kv(static_cast<std::size_t>(length * wide)), k_rope;
+  const auto latents = random_values(static_cast<std::size_t>(length * lora), 2);
+  const auto k_rope = random_values(static_cast<std::size_t>(length * shape.rope), 4);
+  LatentCache cache;
+  cache.open(2, 30, lora, shape.rope);
+  std::vector<Real> kv(static_cast<std::size_t>(length * wide));
   for (int t = 0; t < length; ++t) {
-    const Real* entry = cache.at(1, t);
+    const Real* latent = latents.data() + t * lora;
+    cache.store(1, t, latent, k_rope.data() + t * shape.rope);
     for (int o = 0; o < wide; ++o) {
       double sum = 0;
-      for (int d = 0; d < lora; ++d) sum += kv_b[static_cast<std::size_t>(o * lora + d)] * entry[d];
+      for (int d = 0; d < lora; ++d) sum += kv_b[static_cast<std::size_t>(o * lora + d)] * latent[d];
       kv[static_cast<std::size_t>(t * wide + o)] = static_cast<Real>(sum);
     }
-    k_rope.insert(k_rope.end(), entry + lora, entry + lora + shape.rope);
   }
   const int q_width = shape.heads * (shape.nope + shape.rope), out_width = shape.heads * shape.value;
   const auto q = random_values(static_cast<std::size_t>(length * q_width), 3);
@@ -152,11 +153,15 @@ TEST(MlaDecode, EqualsAttentionOverExpandedLatents) {
   const std::vector<std::int32_t> begin = {0, length};
   causal_attention_forward(context, shape, begin, q.data(), kv.data(), k_rope.data(), shape.rope,
                            want.data());
-  for (int t = 0; t < length; ++t) {
-    mla_decode_token(context, shape, cache, 1, t, q.data() + t * q_width, kv_b.data(),
-                     got.data() + t * out_width);
-  }
+  std::vector<std::int32_t> rows(static_cast<std::size_t>(length), 1), positions;
+  for (int t = 0; t < length; ++t) positions.push_back(t);
+  mla_decode(context, shape, cache, length, rows.data(), positions.data(), q.data(), kv_b.data(),
+             got.data());
   expect_close(got, want, 2e-5, "decoded");
+}
+
+TEST(MlaDecode, EqualsAttentionOverExpandedLatents) {
+  for (const int lora : {1, 11, 16, 33, 64}) expect_decode_equals_attention(lora);
 }
 
 }  // namespace
