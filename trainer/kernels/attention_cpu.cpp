@@ -70,21 +70,25 @@ void load_head(const AttentionShape& shape, const Real* kv, std::ptrdiff_t ld_kv
   }
 }
 
-/// Softmax of scale * row over its first `seen` elements; zeros up to `width`.
+/// Softmax of scale * row over its first `seen` elements; zeros up to `width`. Runs over whole
+/// vectors: a tail of single elements would cost more than the rest.
 void softmax_row(Real* row, int seen, int width, Real scale) {
   Real largest = row[0];
 #pragma omp simd reduction(max : largest)
-  for (int j = 0; j < seen; ++j) largest = row[j] > largest ? row[j] : largest;
+  for (int j = 0; j < width; ++j) {
+    const Real x = j < seen ? row[j] : row[0];
+    largest = x > largest ? x : largest;
+  }
   Real sum = 0;
 #pragma omp simd reduction(+ : sum)
-  for (int j = 0; j < seen; ++j) {
-    row[j] = vector_exp((row[j] - largest) * scale);
+  for (int j = 0; j < width; ++j) {
+    const Real e = vector_exp((row[j] - largest) * scale);
+    row[j] = j < seen ? e : Real(0);
     sum += row[j];
   }
   const Real inverse = Real(1) / sum;
 #pragma omp simd
-  for (int j = 0; j < seen; ++j) row[j] *= inverse;
-  std::fill(row + seen, row + width, Real(0));
+  for (int j = 0; j < width; ++j) row[j] *= inverse;
 }
 
 /// Probabilities of `rows` tokens from `first` on, into rows of `p` head.width apart.
@@ -113,17 +117,17 @@ void forward_head(Context& context, const Head& head, const Real* q, std::ptrdif
   }
 }
 
-/// dp becomes the gradient of the unscaled scores: scale * p * (dp - sum(p dp)).
-void softmax_backward_row(const Real* p, Real* dp, int seen, int width, Real scale) {
+/// dp becomes the gradient of the unscaled scores: scale * p * (dp - sum(p dp)); p is zero beyond
+/// what a token sees.
+void softmax_backward_row(const Real* p, Real* dp, int width, Real scale) {
   Real dot = 0;
 #pragma omp simd reduction(+ : dot)
-  for (int j = 0; j < seen; ++j) dot += p[j] * dp[j];
+  for (int j = 0; j < width; ++j) dot += p[j] * dp[j];
 #pragma omp simd
-  for (int j = 0; j < seen; ++j) dp[j] = scale * p[j] * (dp[j] - dot);
-  std::fill(dp + seen, dp + width, Real(0));
+  for (int j = 0; j < width; ++j) dp[j] = scale * p[j] * (dp[j] - dot);
 }
 
-/// Copies rows from..+count of a strided matrix into rows padded with zeros.
+/// Copies rows of a strided matrix into rows padded with zeros.
 void pad_rows(const Real* from, std::ptrdiff_t ld, int rows, int dim, int width, Real* to) {
   for (int r = 0; r < rows; ++r, from += ld, to += width) {
     std::copy_n(from, dim, to);
@@ -157,8 +161,7 @@ void backward_head(Context& context, const AttentionShape& shape, const Head& he
     small_product(rows, head.value, seen, {gradients.d_out + first * ld_out, ld_out, 1},
                   head.values_across, width, ds_rows, width);
     for (int r = 0; r < rows; ++r) {
-      softmax_backward_row(p_rows + r * width, ds_rows + r * width, first + r + 1, seen,
-                           shape.scale);
+      softmax_backward_row(p_rows + r * width, ds_rows + r * width, seen, shape.scale);
     }
     small_product(rows, first + rows, head.dim_width, {ds_rows, width, 1}, head.keys,
                   head.dim_width, result, head.dim_width);

@@ -1,33 +1,48 @@
 // Attention of new tokens against a cache of compressed latents, in the absorbed form: the up
 // projections of keys and values are applied to the query and to the result instead of to every
-// cached token, so that the cache holds kv_lora_rank + rope numbers a token and nothing is expanded.
+// cached token, so that nothing is expanded.
 // Source: DeepSeek-V2 (arXiv:2405.04434) section 2.1; DeepSeek-V3 model.py, attn_impl "absorb".
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "trainer/kernels/attention.h"
 
 namespace weft::trainer::kernels {
 
-/// One layer's cache: row r holds its tokens' normalised latents and rotated keys,
-/// [rows, max_length, lora + rope].
-struct LatentCache {
-  Real* data = nullptr;
-  int rows = 0;
-  int max_length = 0;
-  int lora = 0;
-  int rope = 0;
+/// One layer's cache of `rows` sequences: per token its normalised latent [lora] and rotated key
+/// [rope]. Kept twice, by token for sums over tokens and by element for products with queries, each
+/// in whole vectors.
+class LatentCache {
+ public:
+  /// Forgets everything.
+  void open(int rows, int max_length, int lora, int rope);
 
-  Real* at(int row, int position) const {
-    return data + (static_cast<std::ptrdiff_t>(row) * max_length + position) * (lora + rope);
-  }
+  int rows() const { return rows_; }
+  int max_length() const { return max_length_; }
+  int lora() const { return lora_; }
+  int rope() const { return rope_; }
+
+  void store(int row, int position, const Real* latent, const Real* key);
+  /// [max_length, latent_width]: tokens' latents.
+  const Real* latents(int row) const;
+  int latent_width() const;
+  /// [lora + rope, token_width]: element by element, all tokens.
+  const Real* elements(int row) const;
+  int token_width() const;
+
+ private:
+  int rows_ = 0, max_length_ = 0, lora_ = 0, rope_ = 0;
+  std::vector<Real> latents_, elements_;
 };
 
-/// One token: attends over positions 0..position of cache row `row`, which are filled.
-/// q: [heads, nope + rope], rotated. kv_b: the up projection [heads * (nope + value), lora].
-/// out: [heads, value]. Equal to causal_attention_forward up to rounding.
-void mla_decode_token(Context& context, const AttentionShape& shape, const LatentCache& cache,
-                      int row, int position, const Real* q, const Real* kv_b, Real* out);
+/// Token t attends over positions 0..positions[t] of cache row rows[t], all of which are stored.
+/// q: [num_tokens, heads, nope + rope], rotated. kv_b: the up projection
+/// [heads * (nope + value), lora]. out: [num_tokens, heads, value]. Equal to
+/// causal_attention_forward up to rounding; a token's result depends on its own row only.
+void mla_decode(Context& context, const AttentionShape& shape, const LatentCache& cache,
+                int num_tokens, const std::int32_t* rows, const std::int32_t* positions,
+                const Real* q, const Real* kv_b, Real* out);
 
 }  // namespace weft::trainer::kernels

@@ -84,13 +84,7 @@ struct Activations {
   Buffer output_gradient;  // [T, hidden]
   std::vector<LayerActivations> layers;
   HeadActivations head;
-};
-
-/// One slot's latents of every layer of the stage.
-struct CacheSet {
-  int rows = 0;
-  int max_length = 0;
-  std::vector<std::vector<Real>> layers;  // [rows, max_length, kv_lora + rope]
+  std::vector<std::int32_t> cache_rows;  // Decode: of each token
 };
 
 }  // namespace weft::trainer

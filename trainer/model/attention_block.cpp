@@ -52,32 +52,28 @@ void StageModel::Impl::project(const MicroBatch& batch, LayerWeights& w,
 
 void StageModel::Impl::attend_cached(int slot, int layer) {
   const MicroBatch& batch = batches[static_cast<std::size_t>(slot)];
-  LayerActivations& a = live(slot).layers[static_cast<std::size_t>(layer)];
+  Activations& activations = live(slot);
+  LayerActivations& a = activations.layers[static_cast<std::size_t>(layer)];
   LayerWeights& w = weights.layers[static_cast<std::size_t>(layer)];
   WEFT_CHECK(static_cast<std::size_t>(slot) < caches.size() &&
-             caches[static_cast<std::size_t>(slot)].rows > 0, "no cache was opened for this slot");
-  CacheSet& set_of_slot = caches[static_cast<std::size_t>(slot)];
-  const int lora = config.kv_lora_rank, rope_dim = config.qk_rope_head_dim;
-  const LatentCache cache{set_of_slot.layers[static_cast<std::size_t>(layer)].data(),
-                          set_of_slot.rows, set_of_slot.max_length, lora, rope_dim};
-  const int value_dim = config.num_attention_heads * config.v_head_dim;
+                 !caches[static_cast<std::size_t>(slot)].empty(),
+             "no cache was opened for slot " + std::to_string(slot));
+  LatentCache& cache = caches[static_cast<std::size_t>(slot)][static_cast<std::size_t>(layer)];
+  const int n = batch.num_tokens();
+  std::vector<std::int32_t>& rows = activations.cache_rows;
+  rows.clear();
   for (int s = 0; s < batch.num_sequences(); ++s) {
-    const int row = batch.cache_row[static_cast<std::size_t>(s)];
-    WEFT_CHECK(row >= 0 && row < cache.rows, "cache row outside the cache");
-    for (int t = batch.sequence_begin[static_cast<std::size_t>(s)];
-         t < batch.sequence_begin[static_cast<std::size_t>(s) + 1]; ++t) {
-      const int position = batch.positions[static_cast<std::size_t>(t)];
-      WEFT_CHECK(position >= 0 && position < cache.max_length, "position outside the cache");
-      Real* entry = cache.at(row, position);
-      std::copy_n(a.kv_norm.data() + static_cast<std::ptrdiff_t>(t) * lora, lora, entry);
-      std::copy_n(a.k_rope.data() + static_cast<std::ptrdiff_t>(t) * rope_dim, rope_dim,
-                  entry + lora);
-      mla_decode_token(context, attention_shape, cache, row, position,
-                       a.q.data() + static_cast<std::ptrdiff_t>(t) * w.q_up.out,
-                       set.values_data() + w.kv_up.offset,
-                       a.attended.data() + static_cast<std::ptrdiff_t>(t) * value_dim);
-    }
+    const auto index = static_cast<std::size_t>(s);
+    rows.resize(static_cast<std::size_t>(batch.sequence_begin[index + 1]), batch.cache_row[index]);
   }
+  for (int t = 0; t < n; ++t) {
+    const auto token = static_cast<std::size_t>(t);
+    cache.store(rows[token], batch.positions[token],
+                a.kv_norm.data() + static_cast<std::ptrdiff_t>(t) * config.kv_lora_rank,
+                a.k_rope.data() + static_cast<std::ptrdiff_t>(t) * config.qk_rope_head_dim);
+  }
+  mla_decode(context, attention_shape, cache, n, rows.data(), batch.positions.data(), a.q.data(),
+             set.values_data() + w.kv_up.offset, a.attended.data());
 }
 
 void StageModel::Impl::route(int slot, int layer) {

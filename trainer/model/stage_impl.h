@@ -79,7 +79,7 @@ struct StageModel::Impl {
   std::vector<HeadOutput> head_outputs;
   std::vector<double> loss_sums;
   std::vector<std::vector<Real>> logits;  // Decode, by slot
-  std::vector<CacheSet> caches;           // by slot
+  std::vector<std::vector<kernels::LatentCache>> caches;  // by slot and layer; empty: not open
   std::vector<std::vector<double>> expert_load;  // by layer; empty for dense ones
 };
 

@@ -217,14 +217,11 @@ void StageModel::open_cache(int slot, int rows, int max_length) {
   if (caches.size() <= static_cast<std::size_t>(slot)) {
     caches.resize(static_cast<std::size_t>(slot) + 1);
   }
-  CacheSet& cache = caches[static_cast<std::size_t>(slot)];
-  cache.rows = rows;
-  cache.max_length = max_length;
-  cache.layers.resize(static_cast<std::size_t>(impl_->spec.num_layers));
-  const std::size_t n = elements(rows, max_length) *
-                        static_cast<std::size_t>(impl_->config.kv_lora_rank +
-                                                 impl_->config.qk_rope_head_dim);
-  for (auto& layer : cache.layers) layer.resize(n);
+  auto& layers = caches[static_cast<std::size_t>(slot)];
+  layers.resize(static_cast<std::size_t>(impl_->spec.num_layers));
+  for (auto& layer : layers) {
+    layer.open(rows, max_length, impl_->config.kv_lora_rank, impl_->config.qk_rope_head_dim);
+  }
 }
 
 void StageModel::close_caches() { impl_->caches.clear(); }
