@@ -18,7 +18,8 @@ std::string spelled(const CLI::Option& option) {
   for (const std::string& name : option.get_snames()) names.push_back("-" + name);
   for (const std::string& name : option.get_lnames()) names.push_back("--" + name);
   const bool takes_value = option.get_items_expected_max() > 0;
-  return join(names, ", ") + (takes_value ? " " + option.get_type_name() : "");
+  const std::string type = option.get_type_name();  // "FORMAT:{table,json,…}"
+  return join(names, ", ") + (takes_value ? " " + type.substr(0, type.find(':')) : "");
 }
 
 std::string usage(const CLI::App& app) {
