@@ -73,9 +73,19 @@ int usage_error(const std::string& message, const CLI::App& app, Io& io) {
   return kUsage;
 }
 
+/// CLI11 would take the words after "help" for verbs to run.
+int answer_help(const CLI::App& root, const std::vector<std::string>& words, Io& io) {
+  const Way way = follow(root, words);
+  if (!way.stray.empty()) return usage_error(explain_usage(root, words, ""), *way.app, io);
+  io.out << help_text(*way.app);
+  return kOk;
+}
+
 int parse_and_run(const std::vector<std::string>& args, Io& io) {
   Command command;
   const std::unique_ptr<CLI::App> tree = build_tree(command);
+  if (args.size() > 1 && args[0] == "help" && !args[1].starts_with('-'))
+    return answer_help(*tree, {args.begin() + 1, args.end()}, io);
   try {
     std::vector<std::string> reversed(args.rbegin(), args.rend());  // as CLI11 wants it
     tree->parse(reversed);

@@ -243,11 +243,7 @@ class Builder {
 
     CLI::App* help = root_.add_subcommand("help", "Help of a verb");
     help->footer("weft help run");
-    auto words = std::make_shared<std::vector<std::string>>();
-    help->add_option("VERB", *words, "A verb, such as run or ckpt verify");
-    help->callback([this, words] {
-      command_.action = [this, words](Io& io) { return print_help(*words, io); };
-    });
+    help->add_option("VERB", "A verb, such as run or ckpt verify");  // answered by run_cli
 
     CLI::App* completion = root_.add_subcommand("completion", "A completion script for your shell");
     completion->footer("weft completion bash > /etc/bash_completion.d/weft");
@@ -261,27 +257,6 @@ class Builder {
         return static_cast<int>(kOk);
       };
     });
-  }
-
-  int print_help(const std::vector<std::string>& words, Io& io) const {
-    const CLI::App* app = &root_;
-    for (const std::string& word : words) {
-      std::vector<std::string> names;
-      const CLI::App* next = nullptr;
-      for (const CLI::App* sub : verbs_of(*app)) {
-        names.push_back(sub->get_name());
-        if (sub->get_name() == word) next = sub;
-      }
-      if (next == nullptr) {
-        const std::string near = closest(word, names);
-        io.err << "weft: error: no verb '" << word << "'"
-               << (near.empty() ? "" : "; did you mean '" + near + "'?") << "\n";
-        return kUsage;
-      }
-      app = next;
-    }
-    io.out << help_text(*app);
-    return kOk;
   }
 
   CLI::App& root_;

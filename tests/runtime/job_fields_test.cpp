@@ -31,6 +31,7 @@ TEST(Fields, EachIsExplainedAndItsExampleAndDefaultAreLegal) {
     const std::string set = field.path + "=" + std::string(field.example);
     const Loaded loaded = load_job_text("", "j", {.overrides = {{}, {set}}, .check_files = false});
     for (const Diagnostic& d : loaded.diagnostics) {
+      if (d.severity == Severity::Warning) continue;
       EXPECT_EQ(d.message.find(" is not "), std::string::npos) << d.message;
       EXPECT_EQ(d.message.find("out of range"), std::string::npos) << d.message;
     }
@@ -40,7 +41,7 @@ TEST(Fields, EachIsExplainedAndItsExampleAndDefaultAreLegal) {
 
 TEST(Fields, EveryMemberOfAJobIsInTheTable) {
   // A field that the table forgot would not survive the wire; this counts what does.
-  EXPECT_EQ(to_json(Job{})["model"].size(), 22u) << "ModelConfig changed: update fields_model.cpp";
+  EXPECT_EQ(to_json(Job{})["model"].size(), 23u) << "ModelConfig changed: update fields_model.cpp";
   EXPECT_EQ(to_json(Job{})["grpo"].size(), 16u);
 }
 
