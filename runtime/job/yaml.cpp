@@ -113,7 +113,16 @@ class Builder final : public YAML::EventHandler {
 
   /// What was read before a Stop is still worth checking.
   void close_all() {
-    while (!open_.empty()) close();
+    while (!open_.empty()) {
+      Frame frame = std::move(open_.back());
+      open_.pop_back();
+      if (open_.empty()) {
+        add(std::move(frame.node));
+      } else if (Frame& owner = open_.back(); owner.entry) {
+        add_value(owner,
+                  std::move(frame.node));  // an item of a list, or a would-be key, is dropped
+      }
+    }
   }
 
  private:

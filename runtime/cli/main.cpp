@@ -1,0 +1,57 @@
+// The binary: hands the world (streams, terminal, environment, clock) to the command line.
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <iostream>
+
+#include "runtime/cli/app.h"
+
+namespace {
+
+int terminal_width() {
+  winsize size{};
+  if (::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) return size.ws_col;
+  const char* columns = std::getenv("COLUMNS");
+  const int width = columns == nullptr ? 0 : std::atoi(columns);
+  return width > 0 ? width : 100;
+}
+
+bool wants_color(bool tty) {
+  const char* no_color = std::getenv("NO_COLOR");
+  const char* term = std::getenv("TERM");
+  const bool refused = no_color != nullptr && no_color[0] != '\0';
+  return tty && !refused && (term == nullptr || std::strcmp(term, "dumb") != 0);
+}
+
+std::vector<std::pair<std::string, std::string>> our_environment() {
+  std::vector<std::pair<std::string, std::string>> ours;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string text = *entry;
+    const std::size_t equals = text.find('=');
+    if (text.starts_with("WEFT__") && equals != std::string::npos)
+      ours.emplace_back(text.substr(0, equals), text.substr(equals + 1));
+  }
+  return ours;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::signal(SIGPIPE, SIG_IGN);  // `weft logs | head` ends with an error of the stream, not of us
+  const weft::SystemClock clock;
+  const bool out_tty = ::isatty(STDOUT_FILENO) == 1, err_tty = ::isatty(STDERR_FILENO) == 1;
+  weft::cli::Io io{.in = std::cin,
+                   .out = std::cout,
+                   .err = std::cerr,
+                   .clock = clock,
+                   .out_tty = out_tty,
+                   .err_tty = err_tty,
+                   .width = terminal_width(),
+                   .color_out = wants_color(out_tty),
+                   .color_err = wants_color(err_tty),
+                   .environment = our_environment()};
+  return weft::cli::run_cli({argv + 1, argv + argc}, io);
+}

@@ -1,0 +1,76 @@
+#include <nlohmann/json.hpp>
+#include <ostream>
+
+#include "base/text.h"
+#include "base/units.h"
+#include "runtime/cli/render.h"
+#include "runtime/cli/verbs.h"
+#include "runtime/job/load.h"
+#include "runtime/job/serial.h"
+
+namespace weft::cli {
+namespace {
+
+using nlohmann::json;
+using namespace runtime;
+
+json diagnostic_json(const Diagnostic& d) {
+  return {{"severity", d.severity == Severity::Error ? "error" : "warning"},
+          {"file", d.file},
+          {"line", d.at.line},
+          {"column", d.at.column},
+          {"length", d.at.length},
+          {"message", d.message},
+          {"hint", d.hint},
+          {"field", d.field}};
+}
+
+json summary(const Loaded& loaded, const std::string& path) {
+  json diagnostics = json::array();
+  for (const Diagnostic& d : loaded.diagnostics) diagnostics.push_back(diagnostic_json(d));
+  json out = {{"job", path}, {"ok", loaded.ok()}, {"diagnostics", diagnostics}};
+  if (!loaded.ok()) return out;
+  const ParallelJob& p = loaded.job.parallel;
+  out["name"] = loaded.job.name;
+  out["recipe"] = loaded.job.recipe;
+  out["workers"] = p.pipeline * p.data;
+  out["fingerprint"] = fingerprint(loaded.job);
+  out["resolved"] = to_json(loaded.job);
+  for (const auto& [field, origin] : loaded.origins) out["origins"][field] = to_string(origin);
+  return out;
+}
+
+std::vector<std::pair<std::string, std::string>> lines(const Job& job) {
+  const ParallelJob& p = job.parallel;
+  const std::string data = job.data.task == "text" ? "text of " + job.data.path : job.data.task;
+  return {{"name", job.name},
+          {"recipe", join(job.recipe, " > ") + " on " + data},
+          {"workers", std::to_string(p.pipeline * p.data) + " (pipeline " +
+                          std::to_string(p.pipeline) + " x data " + std::to_string(p.data) +
+                          ", experts over " + std::to_string(p.expert) + ")"},
+          {"schedule", p.schedule + ", " + std::to_string(p.micro_batches) + " micro-batches"},
+          {"model", std::to_string(job.model.num_hidden_layers) + " layers of width " +
+                        std::to_string(job.model.hidden_size) + ", " +
+                        std::to_string(job.model.n_routed_experts) + " experts, " +
+                        std::to_string(job.model.num_experts_per_tok) + " a token"},
+          {"fingerprint", fingerprint(job)}};
+}
+
+}  // namespace
+
+int verb_check(const CheckOptions& options, Io& io) {
+  const Loaded loaded = load_job(options.job, {.overrides = {io.environment, options.set}});
+  io.err << print(loaded.diagnostics, {.color = io.color_err});
+  if (options.format != Format::Table || loaded.ok()) {
+    if (options.resolved && options.format == Format::Table)
+      io.out << to_yaml(loaded.job, loaded.origins);
+    else
+      print_object(io, options.format, "check", summary(loaded, options.job), "name",
+                   lines(loaded.job));
+  }
+  if (!loaded.ok()) return kConfiguration;
+  io.err << "Run it with: weft run " << options.job << "\n";
+  return kOk;
+}
+
+}  // namespace weft::cli

@@ -1,0 +1,97 @@
+#include <nlohmann/json.hpp>
+#include <ostream>
+
+#include "runtime/cli/render.h"
+#include "runtime/cli/verbs.h"
+#include "runtime/store/run_store.h"
+
+namespace weft::cli {
+namespace {
+
+using nlohmann::json;
+
+/// Never colour alone: a glyph and a word.
+std::string state_text(const json& run) {
+  const std::string state = cell(run, "state");
+  const char* glyph = state == "running"    ? "● "
+                      : state == "finished" ? "✔ "
+                      : state == "stopped"  ? "◌ "
+                                            : "✖ ";
+  return glyph + state;
+}
+
+std::string step_text(const json& run) {
+  const std::string step = cell(run, "step"), planned = cell(run, "steps_planned");
+  return planned == "-" ? step : step + " / " + planned;
+}
+
+std::string last(const json& run, const char* key) {
+  const auto metrics = run.find("last_metrics");
+  return metrics == run.end() ? "-" : cell(*metrics, key);
+}
+
+std::vector<std::pair<std::string, std::string>> lines(const json& run, const Io& io) {
+  std::vector<std::pair<std::string, std::string>> out = {
+      {"run", cell(run, "name")},
+      {"state", state_text(run) + "  (" + cell(run, "reason") + ")"},
+      {"step", step_text(run)},
+      {"stage", cell(run, "stage")},
+      {"updated", ago(run, "updated", io.clock)},
+      {"started", ago(run, "started", io.clock)},
+      {"attempt", cell(run, "attempt")},
+      {"directory", cell(run, "directory")}};
+  if (const auto metrics = run.find("last_metrics"); metrics != run.end() && metrics->is_object())
+    for (const auto& [key, value] : metrics->items())
+      if (value.is_number() && key != "step") out.emplace_back(key, cell(*metrics, key.c_str()));
+  return out;
+}
+
+void print_next(const json& run, Io& io) {
+  const std::string state = cell(run, "state"), directory = cell(run, "directory");
+  if (state == "running")
+    io.err << "Follow it with: weft logs " << directory << " -f\n";
+  else if (state == "finished")
+    io.err << "See what it says: weft samples " << directory << "\n";
+  else
+    io.err << "Why: weft events " << directory << "; go on with: weft resume " << directory << "\n";
+}
+
+}  // namespace
+
+int verb_status(const StatusOptions& options, Io& io) {
+  const auto root = find_run(options.run);
+  if (!root) return report(root.error(), io);
+  const auto state = runtime::read_state(*root);
+  if (!state) return report(state.error(), io);
+  print_object(io, options.format, "status", *state, "name", lines(*state, io));
+  if (!options.expect.empty() && cell(*state, "state") != options.expect) {
+    io.err << "weft: the run is " << cell(*state, "state") << ", not " << options.expect << "\n";
+    return kNotSo;
+  }
+  if (options.format == Format::Table) print_next(*state, io);
+  return kOk;
+}
+
+int verb_ls(const LsOptions& options, Io& io) {
+  auto runs = runtime::list_runs(options.parent);
+  if (!runs && runs.error().code == Code::NotFound && options.parent == "runs")
+    runs = std::vector<json>{};
+  if (!runs) return report(runs.error(), io);
+  const std::vector<Column> columns = {
+      {"NAME", [](const json& run) { return cell(run, "name"); }},
+      {"STATE", state_text},
+      {"STAGE", [](const json& run) { return cell(run, "stage"); }},
+      {"STEP", step_text, true},
+      {"LOSS", [](const json& run) { return last(run, "loss"); }, true},
+      {"REWARD", [](const json& run) { return last(run, "reward_mean"); }, true},
+      {"UPDATED", [&](const json& run) { return ago(run, "updated", io.clock); }},
+      {"DIRECTORY", [](const json& run) { return cell(run, "directory"); }}};
+  print_list(io, options.format, "ls", *runs, columns, "name");
+  if (options.format == Format::Table)
+    io.err << (runs->empty()
+                   ? "No runs yet. Start one: weft run deploy/jobs/r1-zero-arithmetic.yaml\n"
+                   : "One of them: weft status NAME\n");
+  return kOk;
+}
+
+}  // namespace weft::cli

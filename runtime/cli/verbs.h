@@ -1,0 +1,33 @@
+// One function a verb; each lives in verb_<name>.cpp. They print and return the exit code.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "runtime/cli/io.h"
+#include "runtime/cli/options.h"
+
+namespace weft::cli {
+
+int verb_check(const CheckOptions& options, Io& io);
+int verb_explain(const ExplainOptions& options, Io& io);
+int verb_schema(Io& io);
+int verb_run(const RunOptions& options, Io& io);
+int verb_resume(const ResumeOptions& options, Io& io);
+int verb_status(const StatusOptions& options, Io& io);
+int verb_ls(const LsOptions& options, Io& io);
+int verb_logs(const LogsOptions& options, Io& io);
+int verb_events(const EventsOptions& options, Io& io);
+int verb_samples(const SamplesOptions& options, Io& io);
+int verb_ckpt_ls(const CheckpointOptions& options, Io& io);
+int verb_ckpt_show(const CheckpointOptions& options, Io& io);
+int verb_ckpt_verify(const CheckpointOptions& options, Io& io);
+int verb_generate(const GenerateOptions& options, Io& io);
+int verb_schedule(const ScheduleOptions& options, Io& io);
+int verb_version(const VersionOptions& options, Io& io);
+
+/// A run directory from what the user typed: a path, a name below runs/, or "" for the newest run
+/// there. Errors: NotFound with the nearest name.
+Expected<std::filesystem::path> find_run(const std::string& text);
+
+}  // namespace weft::cli
