@@ -327,8 +327,8 @@ void ExpertExchange<Real>::Impl::pack_back(Private& p, const Real* rows, bool wi
     auto* const values = reinterpret_cast<Real*>(out + count * row_bytes());
     for (std::size_t i = 0; i < num_values; ++i) values[i] = slot_values[p.choice_slot[first + i]];
     const auto& sent = p.sent[r];
-    peer.in_bytes = sent.tokens.size() * row_bytes() +
-                    (with_values ? sent.choices.size() * sizeof(Real) : 0);
+    peer.in_bytes =
+        sent.tokens.size() * row_bytes() + (with_values ? sent.choices.size() * sizeof(Real) : 0);
   }
 }
 

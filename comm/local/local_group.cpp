@@ -32,6 +32,7 @@ LocalCommunicator::LocalCommunicator(std::shared_ptr<LocalWorld::Mapping> world,
       rank_(rank),
       operations_(static_cast<int>(world_ranks_.size())) {
   const GroupRegion region(world_ranks_.size());
+  ring_capacity_ = region.ring_capacity;
   std::byte* const memory = world_->memory + offset;
   auto* const bells = reinterpret_cast<Doorbell*>(memory);
   own_bell_ = &bells[rank_];
@@ -163,6 +164,7 @@ bool LocalCommunicator::push(int to) {
 bool LocalCommunicator::pull(int from) {
   Peer& peer = peers_[static_cast<std::size_t>(from)];
   bool moved = false;
+  std::size_t freed = 0;  // since the writer was last told
   while (Operation* const op = operations_.first_receive(from)) {
     if (!op->begun && !begin_receive(*op, peer.in)) break;
     const std::size_t left = op->length - op->moved;
@@ -178,16 +180,17 @@ bool LocalCommunicator::pull(int from) {
       op->moved += piece;
     }
     if (op->moved == op->length) operations_.finish_first_receive(from);
-    if (peer.in.unpublished() >= kPieceBytes) {
+    if (const std::size_t piece = peer.in.unpublished(); piece >= kPieceBytes) {
       peer.in.publish();
-      peer.bell->ring();
       moved = true;
+      freed += piece;
+      if (freed < ring_capacity_ / 2) continue;  // a sleeping writer is worth waking for much
+      peer.bell->ring();
+      freed = 0;
     }
   }
-  if (peer.in.publish()) {
-    peer.bell->ring();
-    moved = true;
-  }
+  moved |= peer.in.publish();
+  if (moved) peer.bell->ring();
   return moved;
 }
 

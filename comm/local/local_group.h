@@ -51,6 +51,7 @@ class LocalCommunicator final : public Communicator {
   std::vector<int> world_ranks_;
   int rank_;
   Doorbell* own_bell_;
+  std::size_t ring_capacity_;
   std::vector<Peer> peers_;
   Operations operations_;
   std::optional<Error> fault_;  // the first one; ends the group

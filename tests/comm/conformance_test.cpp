@@ -12,7 +12,7 @@
 namespace weft::comm {
 namespace {
 
-constexpr std::size_t kSizes[] = {0, 1, 13, 4097, (std::size_t{2} << 20) + 5};
+constexpr std::size_t kSizes[] = {0, 1, 13, 4097, (std::size_t{1} << 20) + 70003};
 
 struct Case {
   Mode mode;
