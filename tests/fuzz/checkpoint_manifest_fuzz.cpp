@@ -33,14 +33,14 @@ checkpoint::Manifest example() {
   m.run = "fuzz";
   m.step = 40;
   m.layout = {2, 1, 2, "dualpipe"};
-  const std::string a = "model/a.safetensors", b = "optim/b.safetensors";
-  m.files = {{a, 5000, {1, 2}}, {b, 5000, {3, 4}}};
+  const std::string a = "model/a.safetensors", b = "model/b.safetensors", c = "optim/c.safetensors";
+  m.files = {{a, 5000, {1, 2}}, {b, 5000, {3, 4}}, {c, 5000, {3, 4}}};
   m.tensors = {{"model",
                 "w",
                 {4, 6},
                 checkpoint::Dtype::F32,
-                {{a, {{0, 0}, {4, 2}}, 32, {1, 2}}, {a, {{0, 2}, {4, 4}}, 64, {3, 4}}}},
-               {"optim", "s", {}, checkpoint::Dtype::F32, {{b, {{}, {}}, 4, {5, 6}}}}};
+                {{a, {{0, 0}, {4, 2}}, 32, {1, 2}}, {b, {{0, 2}, {4, 4}}, 64, {3, 4}}}},
+               {"optim", "s", {}, checkpoint::Dtype::F32, {{c, {{}, {}}, 4, {5, 6}}}}};
   return m;
 }
 

@@ -159,8 +159,13 @@ TEST(Manifest, RefusesTensorsThatDoNotAddUp) {
   EXPECT_TRUE(says(broken([](Manifest& m) { m.tensors.push_back(m.tensors[0]); }), "listed twice"));
   EXPECT_TRUE(says(broken([](Manifest& m) { m.files[1].path = m.files[0].path; }), "listed twice"));
   EXPECT_TRUE(says(broken([](Manifest& m) { m.tensors[0].item = "../x"; }), "folder name"));
-  EXPECT_TRUE(says(broken([](Manifest& m) { m.tensors[0].item = "optim"; }), "is not in optim/"));
+  EXPECT_TRUE(
+      says(broken([](Manifest& m) { m.tensors[0].item = "optim"; }), "is not a shard in optim/"));
   EXPECT_TRUE(says(broken([](Manifest& m) { m.tensors[0].shape = {4, 1ll << 61}; }), "2^62"));
+  EXPECT_TRUE(says(broken([](Manifest& m) { m.tensors[0].pieces[1].file = m.files[0].path; }),
+                   "two pieces in one file"));
+  EXPECT_TRUE(says(broken([](Manifest& m) { m.tensors[0].pieces[1].file = "model/b.bin"; }),
+                   "is not a shard"));
 }
 
 TEST(Manifest, PathsCannotLeaveTheCheckpoint) {

@@ -18,6 +18,7 @@ inline constexpr std::string_view kManifestSchema = "weft.checkpoint/v1";
 inline constexpr const char* kManifestFile = "MANIFEST.json";
 inline constexpr const char* kChecksumsFile = "CHECKSUMS.xxh128";
 inline constexpr const char* kStateFile = "state/trainer.json";
+inline constexpr std::string_view kShardSuffix = ".safetensors";
 inline constexpr std::uint64_t kManifestBytesMax = std::uint64_t{1} << 30;
 
 struct Piece {

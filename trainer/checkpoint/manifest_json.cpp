@@ -1,5 +1,7 @@
 #include "trainer/checkpoint/manifest_json.h"
 
+#include <set>
+
 #include "trainer/checkpoint/strict_json.h"
 
 namespace weft::trainer::checkpoint {
@@ -53,6 +55,7 @@ Expected<void> check_tensor(const TensorEntry& tensor) {
   if (tensor.name.empty() || tensor.name == "__metadata__")
     return fail(Code::Corrupt, what + ": not a name that a tensor may have");
   if (auto good = num_elements(tensor.shape); !good) return fail_in(what, good.error());
+  std::set<std::string_view> files;
   for (const Piece& piece : tensor.pieces) {
     const auto elements = num_elements(piece.box.shape);
     if (!elements) return fail_in(what, elements.error());
@@ -60,9 +63,12 @@ Expected<void> check_tensor(const TensorEntry& tensor) {
     if (piece.bytes % size != 0 || piece.bytes / size != *elements)
       return fail(Code::Corrupt, what + ": a piece of " + std::to_string(piece.bytes) +
                                      " bytes does not fit its shape " + to_string(piece.box.shape));
-    if (!is_plain_path(piece.file) || piece.file.rfind(tensor.item + "/", 0) != 0)
+    if (!is_plain_path(piece.file) || piece.file.rfind(tensor.item + "/", 0) != 0 ||
+        !piece.file.ends_with(kShardSuffix))
       return fail(Code::Corrupt,
-                  what + ": the file '" + piece.file + "' is not in " + tensor.item + "/");
+                  what + ": the file '" + piece.file + "' is not a shard in " + tensor.item + "/");
+    if (!files.insert(piece.file).second)  // a safetensors file holds one tensor of a name
+      return fail(Code::Corrupt, what + ": two pieces in one file, '" + piece.file + "'");
   }
   return {};
 }

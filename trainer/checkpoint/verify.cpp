@@ -25,7 +25,7 @@ Expectations pieces_by_file(const Manifest& manifest) {
   return by_file;
 }
 
-bool is_shard(const std::string& path) { return fs::path(path).extension() == ".safetensors"; }
+bool is_shard(const std::string& path) { return path.ends_with(kShardSuffix); }
 
 class Verifier {
  public:
