@@ -41,7 +41,8 @@ TEST(StageModel, ASteadyStepAllocatesNothing) {
   model.initialize(5);
   std::vector<MicroBatch> batches;
   for (std::uint64_t i = 0; i < 4; ++i) {
-    batches.push_back(random_batch(config, {10, 7, 20}, i, i % 2 ? LossKind::Grpo : LossKind::CrossEntropy));
+    batches.push_back(
+        random_batch(config, {10, 7, 20}, i, i % 2 ? LossKind::Grpo : LossKind::CrossEntropy));
   }
   const auto step = [&] {
     model.set_micro_batches(batches);

@@ -2,9 +2,9 @@
 // y = x W^T. Float goes through oneDNN (matmul_dnnl.cpp), double through plain loops
 // (matmul_f64.cpp).
 //
-// In the two products with a weight, a row of the result depends on its own row of the operand only,
-// bit for bit, however many rows are asked for (kernels_matmul_test checks it). The weight gradient
-// is a sum over rows, so it depends on how they are batched.
+// In the two products with a weight, a row of the result depends on its own row of the operand
+// only, bit for bit, however many rows are asked for (kernels_matmul_test checks it). The weight
+// gradient is a sum over rows, so it depends on how they are batched.
 #pragma once
 
 #include <cstdint>
