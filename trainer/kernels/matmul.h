@@ -8,15 +8,15 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
 
+#include "trainer/kernels/aligned.h"
 #include "trainer/kernels/context.h"
 
 namespace weft::trainer::kernels {
 
 /// The library's own layout of one weight, made anew whenever the weight's version changed.
 struct PackedCopy {
-  std::vector<Real> storage;
+  AlignedVector storage;
   std::uint64_t version = 0;  // 0: none yet
 };
 

@@ -9,6 +9,7 @@
 
 #include "comm/expert_exchange.h"
 #include "trainer/batch.h"
+#include "trainer/kernels/aligned.h"
 #include "trainer/real.h"
 
 namespace weft::trainer {
@@ -17,15 +18,14 @@ namespace weft::trainer {
 class Buffer {
  public:
   Real* get(std::size_t n) {
-    if (data_.size() < n) data_ = std::vector<Real>(n);
+    if (data_.size() < n) data_ = AlignedVector(n);
     return data_.data();
   }
   Real* data() { return data_.data(); }
   const Real* data() const { return data_.data(); }
-  void reserve(std::size_t n) { get(n); }
 
  private:
-  std::vector<Real> data_;
+  AlignedVector data_;
 };
 
 /// A SwiGLU feed-forward's intermediate values and their gradients.
