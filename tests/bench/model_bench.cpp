@@ -2,9 +2,8 @@
 // to the floating-point limit: dnnl_sgemm over the same products, measured in the same run.
 //
 //   model_bench [threads]
-#include <omp.h>
-
 #include <dnnl.h>
+#include <omp.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -222,18 +221,20 @@ void bench_training(const ModelConfig& c, int threads, int sequences, int length
   omp_set_num_threads(threads);
   limit.run();
   const double bound = slots * best_of(2 * kRepeats, [&] { limit.run(); });
-  std::printf("train  %d x %-3d tokens x %d, hidden %d, %d layers: %8.0f tokens/s, limit %8.0f, "
-              "ratio %.2f  (%.1f GFLOP/s of %.1f)\n",
-              sequences, length, slots, c.hidden_size, c.num_hidden_layers, slots * m / best,
-              slots * m / bound, bound / best, slots * limit.flops() / best * 1e-9,
-              slots * limit.flops() / bound * 1e-9);
+  std::printf(
+      "train  %d x %-3d tokens x %d, hidden %d, %d layers: %8.0f tokens/s, limit %8.0f, "
+      "ratio %.2f  (%.1f GFLOP/s of %.1f)\n",
+      sequences, length, slots, c.hidden_size, c.num_hidden_layers, slots * m / best,
+      slots * m / bound, bound / best, slots * limit.flops() / best * 1e-9,
+      slots * limit.flops() / bound * 1e-9);
   const double all = mean * kRepeats;
-  std::printf("       attention %.0f %%  experts %.0f %%  exchange %.0f %%  head %.0f %%  weight "
-              "gradients %.0f %%  rest %.0f %%\n",
-              100 * timer.attention / all, 100 * timer.experts / all, 100 * timer.exchange / all,
-              100 * timer.head / all, 100 * timer.weights / all,
-              100 * (all - timer.attention - timer.experts - timer.exchange - timer.head -
-                     timer.weights) / all);
+  std::printf(
+      "       attention %.0f %%  experts %.0f %%  exchange %.0f %%  head %.0f %%  weight "
+      "gradients %.0f %%  rest %.0f %%\n",
+      100 * timer.attention / all, 100 * timer.experts / all, 100 * timer.exchange / all,
+      100 * timer.head / all, 100 * timer.weights / all,
+      100 * (all - timer.attention - timer.experts - timer.exchange - timer.head - timer.weights) /
+          all);
 }
 
 void bench_decoding(const ModelConfig& c, int threads, int rows, int length) {
@@ -262,8 +263,8 @@ void bench_decoding(const ModelConfig& c, int threads, int rows, int length) {
   omp_set_num_threads(threads);
   limit.run();
   const double bound = best_of(40, [&] { limit.run(); }) / 3;
-  std::printf("decode %d rows to length %d: %8.0f tokens/s, limit %8.0f, ratio %.2f\n", rows, length,
-              rows / best, rows / bound, bound / best);
+  std::printf("decode %d rows to length %d: %8.0f tokens/s, limit %8.0f, ratio %.2f\n", rows,
+              length, rows / best, rows / bound, bound / best);
   const double all = 5 * best * length;
   std::printf("       attention %.0f %%  experts %.0f %%  exchange %.0f %%  head %.0f %%\n",
               100 * timer.attention / all, 100 * timer.experts / all, 100 * timer.exchange / all,

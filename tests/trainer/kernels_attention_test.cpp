@@ -1,6 +1,5 @@
-#include "trainer/kernels/attention.h"
-
 #include "kernels_fixture.h"
+#include "trainer/kernels/attention.h"
 #include "trainer/kernels/mla_decode.h"
 
 namespace weft::trainer::kernels {
@@ -143,11 +142,13 @@ void expect_decode_equals_attention(int lora) {
     cache.store(1, t, latent, k_rope.data() + t * shape.rope);
     for (int o = 0; o < wide; ++o) {
       double sum = 0;
-      for (int d = 0; d < lora; ++d) sum += kv_b[static_cast<std::size_t>(o * lora + d)] * latent[d];
+      for (int d = 0; d < lora; ++d)
+        sum += kv_b[static_cast<std::size_t>(o * lora + d)] * latent[d];
       kv[static_cast<std::size_t>(t * wide + o)] = static_cast<Real>(sum);
     }
   }
-  const int q_width = shape.heads * (shape.nope + shape.rope), out_width = shape.heads * shape.value;
+  const int q_width = shape.heads * (shape.nope + shape.rope),
+            out_width = shape.heads * shape.value;
   const auto q = random_values(static_cast<std::size_t>(length * q_width), 3);
   std::vector<Real> want(static_cast<std::size_t>(length * out_width)), got = want;
   const std::vector<std::int32_t> begin = {0, length};

@@ -25,8 +25,8 @@ void expect_close(const Got& got, const Want& want, double tolerance, const std:
   ASSERT_EQ(got.size(), want.size()) << what;
   for (std::size_t i = 0; i < got.size(); ++i) {
     const auto g = static_cast<double>(got[i]), w = static_cast<double>(want[i]);
-    ASSERT_LE(std::abs(g - w), tolerance * (1 + std::abs(w))) << what << ", element " << i << ": "
-                                                             << g << " instead of " << w;
+    ASSERT_LE(std::abs(g - w), tolerance * (1 + std::abs(w)))
+        << what << ", element " << i << ": " << g << " instead of " << w;
   }
 }
 

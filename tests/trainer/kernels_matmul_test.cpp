@@ -1,6 +1,5 @@
-#include "trainer/kernels/matmul.h"
-
 #include "kernels_fixture.h"
+#include "trainer/kernels/matmul.h"
 
 namespace weft::trainer::kernels {
 namespace {
@@ -10,9 +9,9 @@ struct Shape {
 };
 
 // Sizes 1, odd, prime, at and above a tile; rows below, at, between and above the row units.
-const Shape kShapes[] = {{1, 1, 1},    {1, 7, 3},    {15, 13, 17},  {16, 64, 64}, {17, 65, 63},
-                         {40, 8, 128}, {33, 72, 128}, {127, 31, 97}, {256, 16, 24}, {259, 130, 70},
-                         {600, 5, 9}};
+const Shape kShapes[] = {{1, 1, 1},     {1, 7, 3},      {15, 13, 17},  {16, 64, 64},
+                         {17, 65, 63},  {40, 8, 128},   {33, 72, 128}, {127, 31, 97},
+                         {256, 16, 24}, {259, 130, 70}, {600, 5, 9}};
 
 struct Operands {
   std::vector<Real> x, w, dy;

@@ -1,9 +1,8 @@
-#include "trainer/kernels/router.h"
-
 #include <algorithm>
 #include <numeric>
 
 #include "kernels_fixture.h"
+#include "trainer/kernels/router.h"
 
 namespace weft::trainer::kernels {
 namespace {

@@ -35,7 +35,9 @@ TEST(RmsNorm, EqualsItsFormulaAndDerivative) {
     Reference y(elements(rows, dim)), dx(y.size()), dw(w.size());
     for (int r = 0; r < rows; ++r) {
       double squares = 0, pull = 0;
-      const auto at = [&](int i) { return static_cast<double>(x[elements(r, ld) + static_cast<std::size_t>(i)]); };
+      const auto at = [&](int i) {
+        return static_cast<double>(x[elements(r, ld) + static_cast<std::size_t>(i)]);
+      };
       for (int i = 0; i < dim; ++i) squares += at(i) * at(i);
       const double s = 1 / std::sqrt(squares / dim + 1e-6);
       for (int i = 0; i < dim; ++i) {
@@ -53,7 +55,8 @@ TEST(RmsNorm, EqualsItsFormulaAndDerivative) {
     }
     std::vector<Real> got(y.size()), rstd(static_cast<std::size_t>(rows)), got_dx(y.size()),
         got_dw(w.size());
-    rmsnorm_forward(context, x.data(), ld, w.data(), rows, dim, Real(1e-6), got.data(), rstd.data());
+    rmsnorm_forward(context, x.data(), ld, w.data(), rows, dim, Real(1e-6), got.data(),
+                    rstd.data());
     expect_close(got, y, 1e-5, "y");
     rmsnorm_backward(context, dy.data(), x.data(), ld, w.data(), rstd.data(), rows, dim,
                      got_dx.data(), dim, false, got_dw.data());
@@ -83,7 +86,8 @@ TEST(Rope, TurnsInterleavedPairsByPositionAndBack) {
         continue;
       }
       const int pair = inside / 2;
-      const double angle = positions[static_cast<std::size_t>(r)] * std::pow(100.0, -2.0 * pair / dim);
+      const double angle =
+          positions[static_cast<std::size_t>(r)] * std::pow(100.0, -2.0 * pair / dim);
       const double a = x[inside % 2 ? k - 1 : k], b = x[inside % 2 ? k : k + 1];
       const double want = inside % 2 ? b * std::cos(angle) + a * std::sin(angle)
                                      : a * std::cos(angle) - b * std::sin(angle);
@@ -130,10 +134,13 @@ TEST(SoftmaxHead, EqualsItsFormulaAndDerivative) {
     std::vector<Real> logprob(2), entropy(2), log_sum(2), grad = logits;
     log_softmax_forward(context, logits.data(), targets.data(), rows, vocab, logprob.data(),
                         entropy.data(), log_sum.data());
-    log_softmax_backward(context, grad.data(), targets.data(), rows, vocab, log_sum.data(), d.data());
+    log_softmax_backward(context, grad.data(), targets.data(), rows, vocab, log_sum.data(),
+                         d.data());
     for (int r = 0; r < rows; ++r) {
       double sum = 0, entropy_want = 0;
-      const auto at = [&](int v) { return static_cast<double>(logits[elements(r, vocab) + static_cast<std::size_t>(v)]); };
+      const auto at = [&](int v) {
+        return static_cast<double>(logits[elements(r, vocab) + static_cast<std::size_t>(v)]);
+      };
       for (int v = 0; v < vocab; ++v) sum += std::exp(at(v));
       const auto row = static_cast<std::size_t>(r);
       for (int v = 0; v < vocab; ++v) {

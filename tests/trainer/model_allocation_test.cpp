@@ -24,12 +24,26 @@ void* counted(std::size_t n, const void* caller) {
 }
 }  // namespace
 
-void* operator new(std::size_t n) { return counted(n, __builtin_return_address(0)); }
-void* operator new[](std::size_t n) { return counted(n, __builtin_return_address(0)); }
-void operator delete(void* p) noexcept { std::free(p); }
-void operator delete[](void* p) noexcept { std::free(p); }
-void operator delete(void* p, std::size_t) noexcept { std::free(p); }
-void operator delete[](void* p, std::size_t) noexcept { std::free(p); }
+// Not inlined, so that the compiler does not take malloc and operator delete for a mismatch.
+[[gnu::noinline]] void* operator new(std::size_t n) {
+  return counted(n, __builtin_return_address(0));
+}
+[[gnu::noinline]] void* operator new[](std::size_t n) {
+  return counted(n, __builtin_return_address(0));
+}
+[[gnu::noinline]] void* operator new(std::size_t n, std::align_val_t align) {
+  const auto unit = static_cast<std::size_t>(align);
+  if (counting.load()) ++allocations;
+  return std::aligned_alloc(unit, (n + unit - 1) / unit * unit);
+}
+[[gnu::noinline]] void operator delete(void* p) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete[](void* p) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete(void* p, std::size_t) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete[](void* p, std::size_t) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete(void* p, std::size_t, std::align_val_t) noexcept {
+  std::free(p);
+}
 
 namespace weft::trainer {
 namespace {
@@ -41,7 +55,8 @@ TEST(StageModel, ASteadyStepAllocatesNothing) {
   model.initialize(5);
   std::vector<MicroBatch> batches;
   for (std::uint64_t i = 0; i < 4; ++i) {
-    batches.push_back(random_batch(config, {10, 7, 20}, i, i % 2 ? LossKind::Grpo : LossKind::CrossEntropy));
+    batches.push_back(
+        random_batch(config, {10, 7, 20}, i, i % 2 ? LossKind::Grpo : LossKind::CrossEntropy));
   }
   const auto step = [&] {
     model.set_micro_batches(batches);

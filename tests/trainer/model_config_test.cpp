@@ -1,8 +1,7 @@
-#include "trainer/model/config.h"
-
 #include <gtest/gtest.h>
 
 #include "model_fixture.h"
+#include "trainer/model/config.h"
 
 namespace weft::trainer {
 namespace {
@@ -52,7 +51,8 @@ TEST(ModelConfig, NamesEveryContradictionAtOnce) {
   bad.hidden_size = 0;
   const auto found = problems(bad);
   ASSERT_EQ(found.size(), 3u);
-  EXPECT_NE(found[1].find("n_routed_experts (8) is not divisible by n_group (3)"), std::string::npos);
+  EXPECT_NE(found[1].find("n_routed_experts (8) is not divisible by n_group (3)"),
+            std::string::npos);
 }
 
 TEST(ModelConfig, TooManyExpertsForTheOpenGroupsIsAProblem) {

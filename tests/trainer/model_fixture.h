@@ -75,8 +75,8 @@ inline MicroBatch random_batch(const ModelConfig& config, const std::vector<int>
       batch.targets.push_back(rng.below(5) == 0 ? -1 : static_cast<int>(rng.below(vocab)));
       batch.weight.push_back(static_cast<float>(0.5 + rng.uniform()));
       batch.advantage.push_back(static_cast<float>(rng.normal()));
-      batch.old_logprob.push_back(rng.below(3) == 0 ? std::nanf("")
-                                                    : static_cast<float>(-2.4 + 0.3 * rng.normal()));
+      batch.old_logprob.push_back(
+          rng.below(3) == 0 ? std::nanf("") : static_cast<float>(-2.4 + 0.3 * rng.normal()));
       batch.ref_logprob.push_back(static_cast<float>(-2.4 + 0.3 * rng.normal()));
     }
     batch.sequence_begin.push_back(batch.num_tokens());

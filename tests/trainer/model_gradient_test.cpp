@@ -35,8 +35,8 @@ void expect_gradients_match(const ModelConfig& config, const MicroBatch& batch_i
     double largest = 0;
     // A few elements of each: enough to find a wrong formula, quick enough under a sanitizer.
     for (int trial = 0; trial < 12; ++trial) {
-      const auto i = static_cast<std::size_t>(item.offset) +
-                     rng.below(static_cast<std::uint32_t>(item.size));
+      const auto i =
+          static_cast<std::size_t>(item.offset) + rng.below(static_cast<std::uint32_t>(item.size));
       Real& x = model.parameters().values()[i];
       const Real kept = x;
       x = kept + kStep;

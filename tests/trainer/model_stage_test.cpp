@@ -82,8 +82,9 @@ TEST(StageModel, InitialValuesDoNotDependOnTheLayout) {
     const Parameter* same = one.parameters().find(item.name);
     ASSERT_NE(same, nullptr) << item.name;
     const auto value = part.parameters().value(static_cast<int>(i));
-    EXPECT_TRUE(std::equal(value.begin(), value.end(),
-                           one.parameters().values().begin() + same->offset)) << item.name;
+    EXPECT_TRUE(
+        std::equal(value.begin(), value.end(), one.parameters().values().begin() + same->offset))
+        << item.name;
     if (item.shape.size() > 1) continue;
     EXPECT_EQ(value[0], item.trainable ? Real(1) : Real(0)) << item.name;
   }
@@ -115,7 +116,9 @@ TEST(StageModel, ASequenceDoesNotDependOnItsNeighbours) {
   std::vector<MicroBatch> batches = {random_batch(config, {9, 20, 3}, 1), {}};
   MicroBatch& single = batches[1];
   const MicroBatch& all = batches[0];
-  const auto cut = [](const auto& values) { return std::vector(values.begin() + 9, values.begin() + 29); };
+  const auto cut = [](const auto& values) {
+    return std::vector(values.begin() + 9, values.begin() + 29);
+  };
   single.tokens = cut(all.tokens);
   single.positions = cut(all.positions);
   single.targets = cut(all.targets);
@@ -220,9 +223,11 @@ TEST(StageModel, LoadIsCountedInTrainingAndMovesTheBias) {
   load[2] = 6;
   load[3] = 8;
   model.update_selection_bias(1, load, 0.25);
-  const Parameter* bias = model.parameters().find("model.layers.1.mlp.gate.e_score_correction_bias");
+  const Parameter* bias =
+      model.parameters().find("model.layers.1.mlp.gate.e_score_correction_bias");
   ASSERT_NE(bias, nullptr);
-  const auto values = model.parameters().values().subspan(static_cast<std::size_t>(bias->offset), 8);
+  const auto values =
+      model.parameters().values().subspan(static_cast<std::size_t>(bias->offset), 8);
   EXPECT_EQ(std::vector<Real>(values.begin(), values.end()),
             (std::vector<Real>{0, 0, Real(0.25), Real(-0.25), 0, 0, 0, 0}));
   model.clear_expert_load();
@@ -307,6 +312,9 @@ TEST(StageModel, ShardedExpertsLeaveTheSameLossesAndGradients) {
 }
 
 TEST(StageModel, ThreadsChangeNoBit) {
+#ifdef __SANITIZE_THREAD__
+  GTEST_SKIP() << "the thread sanitizer does not see the barriers of libgomp";
+#endif
   const ModelConfig config = medium_config();
   const std::vector<MicroBatch> batches = {random_batch(config, {9, 20, 30}, 1)};
   Alone one(1), two(2);

@@ -1,6 +1,5 @@
-#include "trainer/optimizer/adamw.h"
-
 #include "kernels_fixture.h"
+#include "trainer/optimizer/adamw.h"
 
 namespace weft::trainer::optimizer {
 namespace {
@@ -39,7 +38,8 @@ TEST(AdamW, AnElementDoesNotDependOnItsNeighbours) {
   for (std::size_t begin = 0; begin < n; begin += 9) {
     const std::size_t size = std::min<std::size_t>(9, n - begin);
     adamw(std::span(parts).subspan(begin, size), std::span(g).subspan(begin, size),
-          std::span(m_parts).subspan(begin, size), std::span(v_parts).subspan(begin, size), options);
+          std::span(m_parts).subspan(begin, size), std::span(v_parts).subspan(begin, size),
+          options);
   }
   EXPECT_EQ(whole, parts);
   EXPECT_EQ(v, v_parts);

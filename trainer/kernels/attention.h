@@ -30,7 +30,7 @@ void causal_attention_forward(Context& context, const AttentionShape& shape,
 /// summed over heads in ascending order. Scratch: about 2 * length^2 of the longest sequence.
 void causal_attention_backward(Context& context, const AttentionShape& shape,
                                std::span<const std::int32_t> sequence_begin, const Real* q,
-                               const Real* kv, const Real* k_rope, int ld_k_rope,
-                               const Real* d_out, Real* dq, Real* d_kv, Real* d_k_rope);
+                               const Real* kv, const Real* k_rope, int ld_k_rope, const Real* d_out,
+                               Real* dq, Real* d_kv, Real* d_k_rope);
 
 }  // namespace weft::trainer::kernels

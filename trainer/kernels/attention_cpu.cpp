@@ -1,7 +1,6 @@
-#include "trainer/kernels/attention.h"
-
 #include <algorithm>
 
+#include "trainer/kernels/attention.h"
 #include "trainer/kernels/small_product.h"
 
 namespace weft::trainer::kernels {
@@ -12,13 +11,13 @@ constexpr int kRowBlock = 4;
 
 /// One head of one sequence, copied into rows padded to whole vectors.
 struct Head {
-  int length, width;  // tokens; tokens padded
+  int length, width;   // tokens; tokens padded
   int dim, dim_width;  // query-key elements; padded
   int value, value_width;
-  Real* keys;            // [length, dim_width]; backward only
-  Real* keys_across;     // [dim, width]
-  Real* values;          // [length, value_width]
-  Real* values_across;   // [value, width]; backward only
+  Real* keys;           // [length, dim_width]; backward only
+  Real* keys_across;    // [dim, width]
+  Real* values;         // [length, value_width]
+  Real* values_across;  // [value, width]; backward only
 };
 
 Head make_head(Context& context, const AttentionShape& shape, int length, bool backward) {
@@ -200,7 +199,8 @@ void causal_attention_forward(Context& context, const AttentionShape& shape,
                               std::span<const std::int32_t> sequence_begin, const Real* q,
                               const Real* kv, const Real* k_rope, int ld_k_rope, Real* out) {
   const std::ptrdiff_t ldq = static_cast<std::ptrdiff_t>(shape.heads) * (shape.nope + shape.rope);
-  const std::ptrdiff_t ld_kv = static_cast<std::ptrdiff_t>(shape.heads) * (shape.nope + shape.value);
+  const std::ptrdiff_t ld_kv =
+      static_cast<std::ptrdiff_t>(shape.heads) * (shape.nope + shape.value);
   const std::ptrdiff_t ld_out = static_cast<std::ptrdiff_t>(shape.heads) * shape.value;
   for (std::size_t s = 0; s + 1 < sequence_begin.size(); ++s) {
     const std::ptrdiff_t begin = sequence_begin[s];
@@ -216,10 +216,11 @@ void causal_attention_forward(Context& context, const AttentionShape& shape,
 
 void causal_attention_backward(Context& context, const AttentionShape& shape,
                                std::span<const std::int32_t> sequence_begin, const Real* q,
-                               const Real* kv, const Real* k_rope, int ld_k_rope,
-                               const Real* d_out, Real* dq, Real* d_kv, Real* d_k_rope) {
+                               const Real* kv, const Real* k_rope, int ld_k_rope, const Real* d_out,
+                               Real* dq, Real* d_kv, Real* d_k_rope) {
   const std::ptrdiff_t ldq = static_cast<std::ptrdiff_t>(shape.heads) * (shape.nope + shape.rope);
-  const std::ptrdiff_t ld_kv = static_cast<std::ptrdiff_t>(shape.heads) * (shape.nope + shape.value);
+  const std::ptrdiff_t ld_kv =
+      static_cast<std::ptrdiff_t>(shape.heads) * (shape.nope + shape.value);
   const std::ptrdiff_t ld_out = static_cast<std::ptrdiff_t>(shape.heads) * shape.value;
   for (std::size_t s = 0; s + 1 < sequence_begin.size(); ++s) {
     const std::ptrdiff_t begin = sequence_begin[s];

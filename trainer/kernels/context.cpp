@@ -1,13 +1,6 @@
 #include "trainer/kernels/context.h"
 
-#include <cstdint>
-
 namespace weft::trainer::kernels {
-
-namespace {
-constexpr std::size_t kAlignment = 64;
-constexpr std::size_t kPadding = kAlignment / sizeof(Real);
-}  // namespace
 
 Context::Context(int num_threads) : num_threads_(num_threads < 1 ? 1 : num_threads) {
   if (num_threads_ == 1) return;
@@ -22,10 +15,8 @@ std::span<Real> Context::scratch(int slot, std::size_t n) {
   const auto index = static_cast<std::size_t>(slot);
   if (scratch_.size() <= index) scratch_.resize(index + 1);
   auto& memory = scratch_[index];
-  if (memory.size() < n + kPadding) memory = std::vector<Real>(n + n / 4 + kPadding);
-  const auto address = reinterpret_cast<std::uintptr_t>(memory.data());
-  const auto skip = (kAlignment - address % kAlignment) % kAlignment / sizeof(Real);
-  return {memory.data() + skip, n};
+  if (memory.size() < n) memory = AlignedVector(n + n / 4);
+  return {memory.data(), n};
 }
 
 Context& Context::worker(int thread) {

@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "trainer/kernels/aligned.h"
 #include "trainer/real.h"
 
 namespace weft::trainer::kernels {
@@ -36,7 +37,7 @@ class Context {
 
  private:
   int num_threads_;
-  std::vector<std::vector<Real>> scratch_;
+  std::vector<AlignedVector> scratch_;
   std::vector<std::unique_ptr<Context>> workers_;
   std::shared_ptr<Products> products_;
 };

@@ -1,6 +1,6 @@
-#include "trainer/kernels/embedding.h"
-
 #include <algorithm>
+
+#include "trainer/kernels/embedding.h"
 
 namespace weft::trainer::kernels {
 

@@ -2,21 +2,21 @@
 // y = x W^T. Float goes through oneDNN (matmul_dnnl.cpp), double through plain loops
 // (matmul_f64.cpp).
 //
-// In the two products with a weight, a row of the result depends on its own row of the operand only,
-// bit for bit, however many rows are asked for (kernels_matmul_test checks it). The weight gradient
-// is a sum over rows, so it depends on how they are batched.
+// In the two products with a weight, a row of the result depends on its own row of the operand
+// only, bit for bit, however many rows are asked for (kernels_matmul_test checks it). The weight
+// gradient is a sum over rows, so it depends on how they are batched.
 #pragma once
 
 #include <cstdint>
-#include <vector>
 
+#include "trainer/kernels/aligned.h"
 #include "trainer/kernels/context.h"
 
 namespace weft::trainer::kernels {
 
 /// The library's own layout of one weight, made anew whenever the weight's version changed.
 struct PackedCopy {
-  std::vector<Real> storage;
+  AlignedVector storage;
   std::uint64_t version = 0;  // 0: none yet
 };
 

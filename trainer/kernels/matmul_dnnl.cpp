@@ -1,12 +1,12 @@
-// Float products through oneDNN's C interface. A primitive is made once per shape (about 0.2 ms) and
-// kept; its memory objects are pointed at the operands of each call, so that a call makes nothing.
+// Float products through oneDNN's C interface. A primitive is made once per shape (about 0.2 ms)
+// and kept; its memory objects are pointed at the operands of each call, so that a call makes
+// nothing.
 //
 // Rows are cut into a body of a multiple of 16 (at most 256 at a time) and an exact tail, so that a
-// stage whose experts see any number of rows needs at most 31 primitives per weight shape and no row
-// is computed in vain.
-#include <omp.h>
-
+// stage whose experts see any number of rows needs at most 31 primitives per weight shape and no
+// row is computed in vain.
 #include <dnnl.h>
+#include <omp.h>
 
 #include <algorithm>
 #include <map>

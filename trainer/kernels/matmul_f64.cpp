@@ -14,7 +14,8 @@ void linear_forward(Context&, const Real* x, int m, const Weight& weight, Real* 
   for (int i = 0; i < m; ++i) {
     for (int o = 0; o < weight.out; ++o) {
       Real sum = 0;
-      for (int k = 0; k < weight.in; ++k) sum += x[i * weight.in + k] * weight.value[o * weight.in + k];
+      for (int k = 0; k < weight.in; ++k)
+        sum += x[i * weight.in + k] * weight.value[o * weight.in + k];
       Real& result = y[i * weight.out + o];
       result = accumulate ? result + sum : sum;
     }

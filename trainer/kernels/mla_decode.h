@@ -5,7 +5,6 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
 
 #include "trainer/kernels/attention.h"
 
@@ -34,7 +33,7 @@ class LatentCache {
 
  private:
   int rows_ = 0, max_length_ = 0, lora_ = 0, rope_ = 0;
-  std::vector<Real> latents_, elements_;
+  AlignedVector latents_, elements_;
 };
 
 /// Token t attends over positions 0..positions[t] of cache row rows[t], all of which are stored.

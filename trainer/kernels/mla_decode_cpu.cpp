@@ -1,8 +1,7 @@
-#include "trainer/kernels/mla_decode.h"
-
 #include <algorithm>
 
 #include "base/check.h"
+#include "trainer/kernels/mla_decode.h"
 #include "trainer/kernels/small_product.h"
 
 namespace weft::trainer::kernels {
@@ -78,11 +77,12 @@ Work make_work(Context& context, const AttentionShape& shape, const LatentCache&
   const auto heads = static_cast<std::size_t>(n) * static_cast<std::size_t>(shape.heads);
   work.query = context.scratch(0, heads * static_cast<std::size_t>(work.query_width)).data();
   work.latent = context.scratch(1, heads * static_cast<std::size_t>(work.latent_width)).data();
-  work.up = context.scratch(2, static_cast<std::size_t>(
-                                   std::max(shape.nope * work.latent_width,
-                                            cache.lora() * work.out_width))).data();
-  work.scores = context.scratch(
-      3, static_cast<std::size_t>(shape.heads * cache.token_width())).data();
+  work.up = context
+                .scratch(2, static_cast<std::size_t>(std::max(shape.nope * work.latent_width,
+                                                              cache.lora() * work.out_width)))
+                .data();
+  work.scores =
+      context.scratch(3, static_cast<std::size_t>(shape.heads * cache.token_width())).data();
   work.result = context.scratch(4, static_cast<std::size_t>(n * work.out_width)).data();
   return work;
 }

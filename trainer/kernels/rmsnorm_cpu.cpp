@@ -1,5 +1,4 @@
 #include "trainer/kernels/rmsnorm.h"
-
 #include "trainer/kernels/vector_math.h"
 
 namespace weft::trainer::kernels {

@@ -1,8 +1,7 @@
-#include "trainer/kernels/rope.h"
-
 #include <cmath>
 
 #include "base/check.h"
+#include "trainer/kernels/rope.h"
 
 namespace weft::trainer::kernels {
 

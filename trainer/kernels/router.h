@@ -12,8 +12,8 @@ namespace weft::trainer::kernels {
 struct RouterShape {
   int experts = 0;
   int top_k = 0;
-  int groups = 1;       // of equal size
-  int top_groups = 1;   // groups that may be chosen from
+  int groups = 1;      // of equal size
+  int top_groups = 1;  // groups that may be chosen from
   bool normalize = true;
   Real scaling = 1;
 };

@@ -1,8 +1,7 @@
-#include "trainer/kernels/router.h"
-
 #include <algorithm>
 #include <limits>
 
+#include "trainer/kernels/router.h"
 #include "trainer/kernels/vector_math.h"
 
 namespace weft::trainer::kernels {
@@ -10,7 +9,8 @@ namespace weft::trainer::kernels {
 namespace {
 
 constexpr Real kTaken = -std::numeric_limits<Real>::infinity();
-constexpr Real kTiny = Real(1e-20);  // a sum of scores is never zero in practice; as in the original
+constexpr Real kTiny =
+    Real(1e-20);  // a sum of scores is never zero in practice; as in the original
 
 Real best_two_sum(const Real* values, int n) {
   Real first = kTaken, second = kTaken;
@@ -81,8 +81,8 @@ void router_backward(Context&, const RouterShape& shape, const Real* d_weights, 
     for (int k = 0; k < shape.top_k; ++k) pull += d_weights[k] * scores[chosen[k]] / sum;
     for (int k = 0; k < shape.top_k; ++k) {
       const Real s = scores[chosen[k]];
-      const Real d_score =
-          shape.normalize ? shape.scaling * (d_weights[k] - pull) / sum : shape.scaling * d_weights[k];
+      const Real d_score = shape.normalize ? shape.scaling * (d_weights[k] - pull) / sum
+                                           : shape.scaling * d_weights[k];
       d_logits[chosen[k]] = d_score * s * (Real(1) - s);
     }
     d_weights += shape.top_k;

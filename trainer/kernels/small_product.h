@@ -23,7 +23,8 @@ inline void product_tile(int inner, const Strided& a, const Real* b, std::ptrdif
   for (int k = 0; k < inner; ++k) {
     const Real* b_row = b + k * ldb;
     Vector right[kVectors];
-    for (int v = 0; v < kVectors; ++v) right[v] = *reinterpret_cast<const Vector*>(b_row + v * kLanes);
+    for (int v = 0; v < kVectors; ++v)
+      right[v] = *reinterpret_cast<const Vector*>(b_row + v * kLanes);
     for (int r = 0; r < kRows; ++r) {
       const Real left = a.data[r * a.row_stride + k * a.inner_stride];
       for (int v = 0; v < kVectors; ++v) sum[r][v] += right[v] * left;

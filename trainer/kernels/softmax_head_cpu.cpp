@@ -1,7 +1,6 @@
-#include "trainer/kernels/softmax_head.h"
-
 #include <algorithm>
 
+#include "trainer/kernels/softmax_head.h"
 #include "trainer/kernels/vector_math.h"
 
 namespace weft::trainer::kernels {

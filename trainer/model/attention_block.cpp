@@ -16,8 +16,8 @@ std::size_t elements(int rows, int columns) {
 }  // namespace
 
 /// Queries (rotated), normalised latents and rotated keys of every token.
-void StageModel::Impl::project(const MicroBatch& batch, LayerWeights& w,
-                               LayerActivations& a, const Real* x) {
+void StageModel::Impl::project(const MicroBatch& batch, LayerWeights& w, LayerActivations& a,
+                               const Real* x) {
   const int n = batch.num_tokens(), hidden = config.hidden_size;
   const auto epsilon = static_cast<Real>(config.rms_norm_eps);
   const int lora = config.kv_lora_rank, rope_dim = config.qk_rope_head_dim;
@@ -157,9 +157,8 @@ void StageModel::Impl::attention_backward_input(int slot, int layer) {
   Real* dq = a.dq.get(elements(n, w.q_up.out));
   Real* d_kv = a.d_kv.get(elements(n, w.kv_up.out));
   Real* d_k_rope = context.scratch(kDKRope, elements(n, rope_dim)).data();
-  causal_attention_backward(context, attention_shape, batch.sequence_begin, a.q.data(),
-                            a.kv.data(), a.k_rope.data(), rope_dim, d_attended, dq, d_kv,
-                            d_k_rope);
+  causal_attention_backward(context, attention_shape, batch.sequence_begin, a.q.data(), a.kv.data(),
+                            a.k_rope.data(), rope_dim, d_attended, dq, d_kv, d_k_rope);
   kernels::rope(context, rope, batch.positions.data(), n, heads, dq + config.qk_nope_head_dim,
                 w.q_up.out, qk, true);
   kernels::rope(context, rope, batch.positions.data(), n, 1, d_k_rope, rope_dim, rope_dim, true);

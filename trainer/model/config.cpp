@@ -40,8 +40,8 @@ void check_positive(const ModelConfig& c, std::vector<std::string>& out) {
     if (!(value > 0)) out.push_back(fmt::format("{} is {}: it must be positive", name, value));
   }
   if (!(c.initializer_range >= 0)) {
-    out.push_back(fmt::format("initializer_range is {}: it must not be negative",
-                              c.initializer_range));
+    out.push_back(
+        fmt::format("initializer_range is {}: it must not be negative", c.initializer_range));
   }
 }
 
@@ -68,15 +68,16 @@ void check_groups(const ModelConfig& c, std::vector<std::string>& out) {
 long long attention_parameters(const ModelConfig& c) {
   const long long d = c.hidden_size, heads = c.num_attention_heads;
   const long long q_dim = heads * (c.qk_nope_head_dim + c.qk_rope_head_dim);
-  const long long q = c.q_lora_rank > 0
-                          ? (d + q_dim + 1) * static_cast<long long>(c.q_lora_rank)
-                          : d * q_dim;
+  const long long q =
+      c.q_lora_rank > 0 ? (d + q_dim + 1) * static_cast<long long>(c.q_lora_rank) : d * q_dim;
   const long long kv = d * (c.kv_lora_rank + c.qk_rope_head_dim) + c.kv_lora_rank +
                        c.kv_lora_rank * heads * (c.qk_nope_head_dim + c.v_head_dim);
   return q + kv + heads * c.v_head_dim * d;
 }
 
-long long mlp_parameters(const ModelConfig& c, long long width) { return 3 * width * c.hidden_size; }
+long long mlp_parameters(const ModelConfig& c, long long width) {
+  return 3 * width * c.hidden_size;
+}
 
 }  // namespace
 

@@ -11,19 +11,19 @@ namespace weft::trainer {
 struct ModelConfig {
   int vocab_size = 384;
   int hidden_size = 128;
-  int intermediate_size = 256;      // of dense layers
-  int moe_intermediate_size = 64;   // of one expert
+  int intermediate_size = 256;     // of dense layers
+  int moe_intermediate_size = 64;  // of one expert
   int num_hidden_layers = 2;
-  int first_k_dense_replace = 1;    // so many first layers are dense
+  int first_k_dense_replace = 1;  // so many first layers are dense
   int num_attention_heads = 8;
   int n_shared_experts = 1;
   int n_routed_experts = 8;
   int num_experts_per_tok = 2;
-  int n_group = 2;                  // expert groups; a group's score is the sum of its two best
-  int topk_group = 2;               // groups that may be chosen from
+  int n_group = 2;     // expert groups; a group's score is the sum of its two best
+  int topk_group = 2;  // groups that may be chosen from
   double routed_scaling_factor = 1.0;
   bool norm_topk_prob = true;
-  int q_lora_rank = 64;             // 0: queries without low-rank projection
+  int q_lora_rank = 64;  // 0: queries without low-rank projection
   int kv_lora_rank = 64;
   int qk_nope_head_dim = 16;
   int qk_rope_head_dim = 8;

@@ -74,7 +74,8 @@ void StageModel::Impl::gather_slots(LayerActivations& a) {
   Real* slot_in = a.slot_in.get(elements(a.layout.num_slots, hidden));
   for (int s = 0; s < a.layout.num_slots; ++s) {
     const std::ptrdiff_t row = a.layout.slot_row[static_cast<std::size_t>(s)];
-    std::copy_n(a.rows_in + row * hidden, hidden, slot_in + static_cast<std::ptrdiff_t>(s) * hidden);
+    std::copy_n(a.rows_in + row * hidden, hidden,
+                slot_in + static_cast<std::ptrdiff_t>(s) * hidden);
   }
 }
 
@@ -111,17 +112,17 @@ void StageModel::Impl::run_experts(int slot, int layer) {
   Real* gate_up = a.routed.gate_up.get(elements(slots_here, 2 * width));
   Real* act = a.routed.act.get(elements(slots_here, width));
   Real* out = a.slot_out.get(elements(slots_here, hidden));
-  for_each_expert(context, a.layout, static_cast<int>(w.experts.size()),
-                  [&](Context& worker, int e) {
-                    MlpWeights& expert = w.experts[static_cast<std::size_t>(e)];
-                    const std::ptrdiff_t begin = a.layout.expert_begin[static_cast<std::size_t>(e)];
-                    const int rows = a.layout.expert_begin[static_cast<std::size_t>(e) + 1] -
-                                     static_cast<int>(begin);
-                    mlp_forward(worker, weight(expert.gate_up), weight(expert.down), rows,
-                                {a.slot_in.data() + begin * hidden, gate_up + begin * 2 * width,
-                                 act + begin * width, out + begin * hidden},
-                                false);
-                  });
+  for_each_expert(
+      context, a.layout, static_cast<int>(w.experts.size()), [&](Context& worker, int e) {
+        MlpWeights& expert = w.experts[static_cast<std::size_t>(e)];
+        const std::ptrdiff_t begin = a.layout.expert_begin[static_cast<std::size_t>(e)];
+        const int rows =
+            a.layout.expert_begin[static_cast<std::size_t>(e) + 1] - static_cast<int>(begin);
+        mlp_forward(worker, weight(expert.gate_up), weight(expert.down), rows,
+                    {a.slot_in.data() + begin * hidden, gate_up + begin * 2 * width,
+                     act + begin * width, out + begin * hidden},
+                    false);
+      });
   scatter_slots(a.layout, out, true, a.rows_out.get(elements(a.layout.num_rows, hidden)));
 }
 

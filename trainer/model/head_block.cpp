@@ -34,8 +34,8 @@ rl::TokenLoss loss_of_token(const MicroBatch& batch, std::size_t t, double logpr
   const double weight = batch.weight[t];
   if (batch.loss == LossKind::CrossEntropy) return {-weight * logprob, -weight, 0, false};
   const double reference = batch.grpo.beta > 0 ? batch.ref_logprob[t] : 0.0;
-  rl::TokenLoss loss = rl::token_loss(logprob, batch.old_logprob[t], reference, batch.advantage[t],
-                                      batch.grpo);
+  rl::TokenLoss loss =
+      rl::token_loss(logprob, batch.old_logprob[t], reference, batch.advantage[t], batch.grpo);
   loss.loss *= weight;
   loss.d_logprob *= weight;
   return loss;
@@ -135,8 +135,9 @@ void StageModel::Impl::head_backward_input(int slot) {
   Real* d_input = h.d_input.get(all);
   std::fill_n(d_input, all, Real(0));
   for (int r = 0; r < rows; ++r) {
-    std::copy_n(d_picked + static_cast<std::ptrdiff_t>(r) * hidden, hidden,
-                d_input + static_cast<std::ptrdiff_t>(h.rows[static_cast<std::size_t>(r)]) * hidden);
+    std::copy_n(
+        d_picked + static_cast<std::ptrdiff_t>(r) * hidden, hidden,
+        d_input + static_cast<std::ptrdiff_t>(h.rows[static_cast<std::size_t>(r)]) * hidden);
   }
 }
 

@@ -14,19 +14,20 @@
 namespace weft::trainer {
 
 struct Parameter {
-  std::string name;           // "model.layers.3.mlp.experts.5.up_proj.weight"
+  std::string name;  // "model.layers.3.mlp.experts.5.up_proj.weight"
   std::vector<std::int64_t> shape;
-  std::int64_t offset = 0;    // into values and gradients, in elements
+  std::int64_t offset = 0;  // into values and gradients, in elements
   std::int64_t size = 0;
-  bool expert = false;        // lives on one expert shard only; else replicated over the stage
-  bool trainable = true;      // false: the router's selection bias
-  bool decay = true;          // weight decay applies (matrices yes, norms no)
+  bool expert = false;    // lives on one expert shard only; else replicated over the stage
+  bool trainable = true;  // false: the router's selection bias
+  bool decay = true;      // weight decay applies (matrices yes, norms no)
 };
 
 class ParameterSet {
  public:
   /// Adds a parameter; all are added before `allocate`. Returns its index.
-  int add(std::string name, std::vector<std::int64_t> shape, bool expert, bool trainable, bool decay);
+  int add(std::string name, std::vector<std::int64_t> shape, bool expert, bool trainable,
+          bool decay);
   void allocate();
 
   std::span<const Parameter> items() const { return items_; }

@@ -17,7 +17,14 @@
 namespace weft::trainer {
 
 /// Scratch slots of layers (kernels use 0..7).
-enum Scratch { kRouterLogits = 8, kDNorm = 9, kDAct = 10, kDAttended = 11, kDKRope = 12, kDLatent = 13 };
+enum Scratch {
+  kRouterLogits = 8,
+  kDNorm = 9,
+  kDAct = 10,
+  kDAttended = 11,
+  kDKRope = 12,
+  kDLatent = 13
+};
 
 struct StageModel::Impl {
   Impl(const ModelConfig& config, const StageSpec& spec, comm::Communicator& experts,
@@ -78,9 +85,9 @@ struct StageModel::Impl {
   std::vector<std::unique_ptr<Activations>> pool;
   std::vector<HeadOutput> head_outputs;
   std::vector<double> loss_sums;
-  std::vector<std::vector<Real>> logits;  // Decode, by slot
+  std::vector<std::vector<Real>> logits;                  // Decode, by slot
   std::vector<std::vector<kernels::LatentCache>> caches;  // by slot and layer; empty: not open
-  std::vector<std::vector<double>> expert_load;  // by layer; empty for dense ones
+  std::vector<std::vector<double>> expert_load;           // by layer; empty for dense ones
 };
 
 }  // namespace weft::trainer

@@ -23,8 +23,7 @@ std::size_t elements(int rows, int columns) {
 }  // namespace
 
 StageModel::Impl::Impl(const ModelConfig& config_in, const StageSpec& spec_in,
-                       comm::Communicator& experts, kernels::Context& context_in,
-                       int max_tokens_in)
+                       comm::Communicator& experts, kernels::Context& context_in, int max_tokens_in)
     : config(config_in),
       spec(spec_in),
       context(context_in),
@@ -40,10 +39,11 @@ StageModel::Impl::Impl(const ModelConfig& config_in, const StageSpec& spec_in,
   weights = add_parameters(config, spec, first_expert, num_experts, set);
   const int qk = config.qk_nope_head_dim + config.qk_rope_head_dim;
   attention_shape = {config.num_attention_heads, config.qk_nope_head_dim, config.qk_rope_head_dim,
-                     config.v_head_dim, static_cast<Real>(1.0 / std::sqrt(static_cast<double>(qk)))};
-  router_shape = {config.n_routed_experts, config.num_experts_per_tok, config.n_group,
-                  config.topk_group,       config.norm_topk_prob,
-                  static_cast<Real>(config.routed_scaling_factor)};
+                     config.v_head_dim,
+                     static_cast<Real>(1.0 / std::sqrt(static_cast<double>(qk)))};
+  router_shape = {config.n_routed_experts, config.num_experts_per_tok,
+                  config.n_group,          config.topk_group,
+                  config.norm_topk_prob,   static_cast<Real>(config.routed_scaling_factor)};
   expert_load.resize(static_cast<std::size_t>(spec.num_layers));
   for (int l = 0; l < spec.num_layers; ++l) {
     if (config.is_moe(spec.first_layer + l)) {
@@ -163,10 +163,9 @@ std::span<const Real> StageModel::input_gradient(int slot) {
 
 void StageModel::embed(int slot) {
   const MicroBatch& batch = micro_batch(slot);
-  kernels::embedding_forward(impl_->context,
-                             impl_->set.values().data() + impl_->weights.embedding.offset,
-                             batch.tokens.data(), batch.num_tokens(), impl_->config.hidden_size,
-                             input(slot).data());
+  kernels::embedding_forward(
+      impl_->context, impl_->set.values().data() + impl_->weights.embedding.offset,
+      batch.tokens.data(), batch.num_tokens(), impl_->config.hidden_size, input(slot).data());
 }
 
 void StageModel::embed_backward(int slot) {

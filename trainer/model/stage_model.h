@@ -39,8 +39,8 @@ class StageModel {
   ParameterSet& parameters();
   const ParameterSet& parameters() const;
 
-  /// Initial values, each element a function of (seed, parameter name, index): the same whatever the
-  /// layout. Normal with initializer_range; norms one; selection bias zero.
+  /// Initial values, each element a function of (seed, parameter name, index): the same whatever
+  /// the layout. Normal with initializer_range; norms one; selection bias zero.
   void initialize(std::uint64_t seed);
 
   /// The micro-batches of the coming pass; slot i is batches[i]. They must outlive the pass.
@@ -56,14 +56,14 @@ class StageModel {
   std::span<const Real> input_gradient(int slot);
 
   // Forward, in this order. `layer` counts from 0 inside the stage.
-  void embed(int slot);                  // spec.embedding only; fills input(slot)
-  void attention(int slot, int layer);   // norm, MLA, residual; then norm and, in MoE layers, gate
+  void embed(int slot);                 // spec.embedding only; fills input(slot)
+  void attention(int slot, int layer);  // norm, MLA, residual; then norm and, in MoE layers, gate
   Expected<void> begin_dispatch(int slot, int layer);  // MoE layers only
   Expected<void> end_dispatch(int slot, int layer);
-  void experts(int slot, int layer);     // shared and local routed experts; dense layers: the MLP
-  Expected<void> begin_combine(int slot, int layer);   // MoE layers only
+  void experts(int slot, int layer);  // shared and local routed experts; dense layers: the MLP
+  Expected<void> begin_combine(int slot, int layer);  // MoE layers only
   Expected<void> end_combine(int slot, int layer);
-  void head(int slot);                   // spec.head only; fills head_output or logits
+  void head(int slot);  // spec.head only; fills head_output or logits
 
   // Backward, layers in descending order.
   void head_backward_input(int slot);
@@ -76,7 +76,7 @@ class StageModel {
   Expected<void> end_dispatch_backward(int slot, int layer);
   void attention_backward_input(int slot, int layer);
   void attention_backward_weights(int slot, int layer);
-  void embed_backward(int slot);         // spec.embedding only
+  void embed_backward(int slot);  // spec.embedding only
 
   /// Gives the slot's activations back to the pool: after the last weight gradient, or after a
   /// Score or Decode pass.
@@ -91,13 +91,14 @@ class StageModel {
   std::span<const Real> logits(int slot) const;
 
   /// KV caches of compressed latents for Decode micro-batches, one set a slot: `rows` sequences of
-  /// at most `max_length` tokens. Opening again replaces. new tokens are written at their positions,
-  /// earlier positions must have been written before.
+  /// at most `max_length` tokens. Opening again replaces. new tokens are written at their
+  /// positions, earlier positions must have been written before.
   void open_cache(int slot, int rows, int max_length);
   void close_caches();
 
-  /// Tokens routed to each expert (global ids) of a MoE layer since the last clear; [n_routed_experts].
-  /// Only this rank's own tokens are counted: sum over ranks for the whole batch. Train mode only.
+  /// Tokens routed to each expert (global ids) of a MoE layer since the last clear;
+  /// [n_routed_experts]. Only this rank's own tokens are counted: sum over ranks for the whole
+  /// batch. Train mode only.
   std::span<double> expert_load(int layer);
   void clear_expert_load();
   /// bias_e += rate where expert e had less than the mean load, -= rate where more.

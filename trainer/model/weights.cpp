@@ -41,8 +41,8 @@ struct Adder {
     } else {
       layer.q_up = matrix(prefix + "q_proj.weight", q_dim, c.hidden_size);
     }
-    layer.kv_down = matrix(prefix + "kv_a_proj_with_mqa.weight", c.kv_lora_rank + c.qk_rope_head_dim,
-                           c.hidden_size);
+    layer.kv_down = matrix(prefix + "kv_a_proj_with_mqa.weight",
+                           c.kv_lora_rank + c.qk_rope_head_dim, c.hidden_size);
     layer.kv_norm = vector(prefix + "kv_a_layernorm.weight", c.kv_lora_rank);
     layer.kv_up = matrix(prefix + "kv_b_proj.weight", heads * (c.qk_nope_head_dim + c.v_head_dim),
                          c.kv_lora_rank);
@@ -68,8 +68,8 @@ struct Adder {
                       config.n_shared_experts * config.moe_intermediate_size, false);
     }
     for (int e = first_expert; e < first_expert + num_experts; ++e) {
-      layer.experts.push_back(mlp(fmt::format("{}mlp.experts.{}.", prefix, e),
-                                  config.moe_intermediate_size, true));
+      layer.experts.push_back(
+          mlp(fmt::format("{}mlp.experts.{}.", prefix, e), config.moe_intermediate_size, true));
     }
     return layer;
   }

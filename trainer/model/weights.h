@@ -34,8 +34,8 @@ struct LayerWeights {
   Vector1 norm1, norm2, q_norm, kv_norm, selection_bias;
   Matrix q_down, q_up, kv_down, kv_up, out;  // q_up: q_proj where there is no low rank
   Matrix gate;
-  MlpWeights mlp;                      // dense layers' or shared experts'
-  std::vector<MlpWeights> experts;     // this rank's
+  MlpWeights mlp;                   // dense layers' or shared experts'
+  std::vector<MlpWeights> experts;  // this rank's
 };
 
 struct StageWeights {
