@@ -8,6 +8,7 @@
 #include <iostream>
 
 #include "runtime/cli/app.h"
+#include "runtime/worker/worker_main.h"
 
 namespace {
 
@@ -37,9 +38,27 @@ std::vector<std::pair<std::string, std::string>> our_environment() {
   return ours;
 }
 
+/// `weft worker`, which only the coordinator starts: numbers of inherited descriptors.
+int run_worker(int argc, char** argv) {
+  weft::runtime::WorkerArguments arguments;
+  for (int i = 2; i + 1 < argc; i += 2) {
+    const std::string name = argv[i];
+    const int value = std::atoi(argv[i + 1]);
+    if (name == "--world") arguments.world_descriptor = value;
+    if (name == "--control") arguments.control_descriptor = value;
+    if (name == "--parent") arguments.parent = value;
+  }
+  if (arguments.world_descriptor < 0 || arguments.control_descriptor < 0) {
+    std::cerr << "weft: error: workers are started by 'weft run'\n";
+    return weft::cli::kUsage;
+  }
+  return weft::runtime::worker_main(arguments);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (argc > 1 && std::strcmp(argv[1], "worker") == 0) return run_worker(argc, argv);
   std::signal(SIGPIPE, SIG_IGN);  // `weft logs | head` ends with an error of the stream, not of us
   const weft::SystemClock clock;
   const bool out_tty = ::isatty(STDOUT_FILENO) == 1, err_tty = ::isatty(STDERR_FILENO) == 1;

@@ -120,6 +120,8 @@ class Engine {
   };
   /// Collective. Reads the newest complete checkpoint that verifies, whatever layout wrote it.
   Expected<Loaded> load_newest(const std::filesystem::path& directory);
+  /// The same for one checkpoint, by step ("40") or name; "" takes the newest.
+  Expected<Loaded> load(const std::filesystem::path& directory, const std::string& which);
 
   /// Spans of the last train() when recording (a ring is the caller's).
   void set_recorder(std::vector<dualpipe::Span>* recorder);

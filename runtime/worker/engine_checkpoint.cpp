@@ -136,6 +136,22 @@ Expected<Engine::Loaded> Engine::load_newest(const std::filesystem::path& direct
   return loaded;
 }
 
+Expected<Engine::Loaded> Engine::load(const std::filesystem::path& directory,
+                                      const std::string& which) {
+  if (which.empty()) return load_newest(directory);
+  WEFT_TRY_ASSIGN(const auto entries, checkpoint::list(directory));
+  for (const checkpoint::Entry& entry : entries) {
+    if (entry.state != checkpoint::EntryState::Complete) continue;
+    if (entry.name != which && std::to_string(entry.step) != which) continue;
+    Loaded loaded;
+    loaded.name = entry.name;
+    WEFT_TRY(read_checkpoint(entry.directory, loaded));
+    return loaded;
+  }
+  return fail(Code::NotFound, directory.string() + " has no complete checkpoint '" + which +
+                                  "'; 'weft ckpt ls' shows what is there");
+}
+
 Expected<void> Engine::read_checkpoint(const std::filesystem::path& path, Loaded& loaded) {
   WEFT_TRY_ASSIGN(checkpoint::Reader reader, checkpoint::Reader::open(path));
   loaded.step = static_cast<long long>(reader.manifest().step);

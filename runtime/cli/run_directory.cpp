@@ -1,0 +1,132 @@
+#include "runtime/cli/run_directory.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+#include <ostream>
+
+#include "base/files.h"
+#include "base/text.h"
+#include "base/units.h"
+#include "runtime/cli/progress.h"
+#include "runtime/job/serial.h"
+#include "runtime/launch/local_run.h"
+
+namespace weft::cli {
+namespace {
+
+using nlohmann::json;
+using namespace runtime;
+namespace fs = std::filesystem;
+
+long long planned_steps(const Job& job) {
+  long long steps = 0;
+  for (const std::string& stage : job.recipe)
+    steps += stage == "pretrain" ? job.pretrain.steps
+             : stage == "cold_start" ? job.cold_start.steps
+                                     : job.grpo.steps;
+  return steps;
+}
+
+/// A directory that already holds a run goes on only with a job that leaves the numbers as they are.
+Expected<void> check_same_job(const RunPaths& paths, const Job& job) {
+  std::error_code error;
+  if (!fs::exists(paths.resolved(), error)) return {};
+  WEFT_TRY_ASSIGN(const std::string text, read_file(paths.resolved(), 1 << 22));
+  const Loaded before =
+      load_job_text(text, paths.resolved().string(), {.overrides = {}, .check_files = false});
+  if (!before.ok())
+    return fail(Code::Corrupt, paths.resolved().string() +
+                                   " cannot be read back; choose another directory with --dir");
+  const std::vector<std::string> differences = numeric_differences(before.job, job);
+  if (differences.empty()) return {};
+  return fail(Code::InvalidArgument,
+              paths.root.string() + " holds a run of another job: " + join(differences, ", ") +
+                  " differ. Go on with it by 'weft resume " + paths.root.string() +
+                  "', or start this one elsewhere with --dir");
+}
+
+Expected<void> write_descriptions(RunStore& store, const Loaded& loaded, const std::string& text) {
+  WEFT_TRY(write_file_atomically(store.paths().job(), text));
+  WEFT_TRY(write_file_atomically(store.paths().resolved(), to_yaml(loaded.job, loaded.origins)));
+  return store.describe({{"name", loaded.job.name},
+                         {"stages", loaded.job.recipe},
+                         {"steps_planned", planned_steps(loaded.job)},
+                         {"workers", loaded.job.parallel.pipeline * loaded.job.parallel.data}});
+}
+
+std::string progress_line(const json& record, long long planned) {
+  std::string line = fmt::format("step {}/{}  {}  loss {:.4f}", record.value("step", 0LL), planned,
+                                 record.value("stage", ""), record.value("loss", 0.0));
+  if (record.contains("reward"))
+    line += fmt::format("  reward {:.3f}  accuracy {:.3f}  length {:.1f}",
+                        record["reward"].get<double>(), record["accuracy"].get<double>(),
+                        record["completions/mean_length"].get<double>());
+  return line + fmt::format("  {}tok/s", format_count(record.value("tokens_per_second", 0.0)));
+}
+
+/// What a person wants to keep on the screen. The rest is in events.jsonl.
+bool worth_a_line(const std::string& kind) {
+  return kind == "stage" || kind == "evaluation" || kind == "resumed" || kind == "warning" ||
+         kind == "nonfinite" || kind == "skipped_checkpoint" || kind == "coordinator";
+}
+
+int conclude(const LocalRunResult& result, RunStore& store, Duration took, Io& io) {
+  const std::string run = store.paths().root.string();
+  const RunState state = result.outcome == Outcome::Finished  ? RunState::Finished
+                         : result.outcome == Outcome::Stopped ? RunState::Stopped
+                                                              : RunState::Failed;
+  const Expected<void> stated = store.set_state(state, result.reason);
+  (void)store.append_event(to_string(state), result.reason, json::object());
+  if (result.outcome == Outcome::Finished) {
+    io.err << "weft: finished in " << format_duration(took) << ". Results are in " << run << "/\n"
+           << "  Curve:     weft events " << run << " --kind evaluation\n"
+           << "  Thoughts:  weft samples " << run << "\n"
+           << "  Status:    weft status " << run << "\n"
+           << "  Ask it:    weft generate " << run << " --prompt '3+8+5='\n";
+    return stated ? kOk : report(stated.error(), io);
+  }
+  if (result.outcome == Outcome::Stopped) {
+    io.err << "weft: " << result.reason << ". Go on with: weft resume " << run << "\n";
+    return kInterrupted;
+  }
+  report(result.error, io);
+  if (result.culprit >= 0) {
+    const fs::path log = store.paths().worker_log(result.culprit);
+    io.err << "  last lines of " << log.string() << ":\n" << last_log_lines(log, 10);
+  }
+  io.err << "  Every worker has ended. When the cause is removed: weft resume " << run << "\n";
+  return exit_code(result.error.code);
+}
+
+}  // namespace
+
+int run_in_directory(const Loaded& loaded, const std::string& job_text, const fs::path& directory,
+                     bool quiet, Io& io) {
+  const Instant begin = io.clock.now();
+  auto opened = RunStore::open(directory, io.clock);
+  if (!opened) return report(opened.error(), io);
+  RunStore& store = **opened;
+  if (const auto same = check_same_job(store.paths(), loaded.job); !same)
+    return report(same.error(), io);
+  if (const auto written = write_descriptions(store, loaded, job_text); !written)
+    return report(written.error(), io);
+  if (const auto state = store.set_state(RunState::Running, ""); !state)
+    return report(state.error(), io);
+
+  LocalRunResult result;
+  {
+    Progress progress(io, quiet);
+    const long long planned = planned_steps(loaded.job);
+    RunObserver observer;
+    observer.step = [&](const json& record) { progress.show(progress_line(record, planned)); };
+    observer.event = [&](const std::string& kind, const std::string& message) {
+      if (worth_a_line(kind))
+        progress.note(fmt::format("[{:7.1f} s] {}", seconds(io.clock.now() - begin), message));
+    };
+    result = run_locally(loaded.job, store, observer, io.clock);
+  }
+  return conclude(result, store, io.clock.now() - begin, io);
+}
+
+}  // namespace weft::cli
