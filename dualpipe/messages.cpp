@@ -33,8 +33,7 @@ std::vector<std::vector<Due>> due_messages(const Schedule& schedule, const Timel
   std::vector<std::vector<Due>> due(schedule.programs.size());
   for (const Transfer& transfer : transfers) {
     const bool gradient = transfer.op == Op::SendB;
-    const Chunk consumer =
-        gradient ? *flow.before(transfer.chunk) : *flow.after(transfer.chunk);
+    const Chunk consumer = gradient ? *flow.before(transfer.chunk) : *flow.after(transfer.chunk);
     due[static_cast<std::size_t>(transfer.from)].push_back(
         {transfer.begin, {transfer.op, transfer.chunk, {}, transfer.to}});
     due[static_cast<std::size_t>(transfer.to)].push_back(
@@ -73,8 +72,7 @@ Schedule add_step_end(const Schedule& schedule) {
   Schedule result = schedule;
   for (int position = 0; position < static_cast<int>(result.programs.size()); ++position) {
     auto& program = result.programs[static_cast<std::size_t>(position)];
-    std::vector<int> stages =
-        stages_of(schedule.kind, schedule.ranks, position, schedule.chunks);
+    std::vector<int> stages = stages_of(schedule.kind, schedule.ranks, position, schedule.chunks);
     std::sort(stages.begin(), stages.end());
     for (int stage : stages) program.push_back({Op::Reduce, {0, stage, 0}, {}});
     program.push_back({Op::Update, {}, {}});
