@@ -11,7 +11,7 @@ namespace {
 constexpr int kMaxRanks = 4096;
 constexpr int kMaxMicroBatches = 1 << 20;
 constexpr int kMaxChunks = 64;
-constexpr long long kMaxActions = 16'000'000;
+constexpr long long kMaxActions = 2'000'000;
 
 std::string number(long long n) { return std::to_string(n); }
 

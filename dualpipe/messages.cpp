@@ -1,6 +1,7 @@
 // Lowering: from what is computed to what is said and done around it.
 #include <algorithm>
 
+#include "base/check.h"
 #include "dualpipe/flow.h"
 #include "dualpipe/schedule.h"
 #include "dualpipe/timeline.h"
@@ -49,6 +50,7 @@ std::vector<std::vector<Due>> due_messages(const Schedule& schedule, const Timel
 // both sides of a message are one event. Hence: per directed pair the receives stand in the order
 // of the sends, and no deadlock is possible, even if every single send waited for its receive.
 Schedule add_messages(const Schedule& schedule) {
+  WEFT_CHECK(check_chunks(schedule).has_value());
   Schedule result = without_messages(schedule);
   const Timeline times = simulate(result);
   const auto due = due_messages(result, times);

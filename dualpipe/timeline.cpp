@@ -190,10 +190,10 @@ Timeline simulate(const Schedule& schedule, const Costs& costs) {
 Expected<void> check_shape(const Schedule& schedule) {
   const int ranks = schedule.ranks;
   if (ranks < 1 || schedule.micro_batches < 1 || schedule.chunks < 1 ||
-      static_cast<double>(ranks) * schedule.micro_batches * schedule.chunks > 16e6) {
+      static_cast<double>(ranks) * schedule.micro_batches * schedule.chunks > 2e6) {
     return fail(Code::InvalidArgument,
                 "ranks, micro-batches and chunks must be at least 1 and their product at most "
-                "16000000");
+                "2000000");
   }
   if (schedule.programs.size() != static_cast<std::size_t>(ranks)) {
     return fail(Code::InvalidArgument, "there are " + std::to_string(schedule.programs.size()) +

@@ -157,7 +157,7 @@ TEST(PlainMoves, SplitABackwardIntoInputAndWeights) {
   EXPECT_EQ(text(plain_moves(backward_of(1), true, Parts::WeightsOnly)), "experts(W) attention(W)");
 }
 
-// Mean milliseconds of the published profile (reference section 5).
+// Mean milliseconds a layer in the published training profile (deepseek-ai/profile-data).
 double published(const PhaseStep& step) {
   const bool weights = step.phase.part == Part::Weights;
   switch (step.phase.kind) {
