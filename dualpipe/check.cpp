@@ -68,7 +68,8 @@ class Counts {
     } else if (op == Op::B || op == Op::BI) {
       if (state.backward) return twice("backward");
       if (!state.forward) {
-        return add(problems_, rank, index, "backward of " + describe(chunk) + " before its forward");
+        return add(problems_, rank, index,
+                   "backward of " + describe(chunk) + " before its forward");
       }
       state.backward = true;
       state.weight = op == Op::B;
@@ -89,10 +90,10 @@ class Counts {
           const Chunk chunk{direction, stage, mb};
           if (!flow_.valid(chunk)) continue;
           const State& state = state_[static_cast<std::size_t>(flow_.id(chunk))];
-          const char* what = !state.forward                ? "forward"
-                             : trains_ && !state.backward  ? "backward"
-                             : trains_ && !state.weight    ? "weight gradient"
-                                                           : nullptr;
+          const char* what = !state.forward               ? "forward"
+                             : trains_ && !state.backward ? "backward"
+                             : trains_ && !state.weight   ? "weight gradient"
+                                                          : nullptr;
           if (what != nullptr) {
             add(problems_, flow_.position(chunk), -1,
                 std::string("the ") + what + " of " + describe(chunk) + " is missing");
@@ -123,9 +124,8 @@ bool has_messages(const Schedule& schedule) {
 }
 
 std::string render(const Schedule& schedule, const CheckReport& report, bool drawable) {
-  std::string text = std::string(to_string(schedule.kind)) + ", " +
-                     std::to_string(schedule.ranks) + " ranks, " +
-                     std::to_string(schedule.micro_batches) + " micro-batches: ";
+  std::string text = std::string(to_string(schedule.kind)) + ", " + std::to_string(schedule.ranks) +
+                     " ranks, " + std::to_string(schedule.micro_batches) + " micro-batches: ";
   if (report.ok()) {
     text += "sound. Peak activations per rank:";
     for (int peak : report.peak_activations) text += " " + std::to_string(peak);

@@ -15,9 +15,9 @@ struct Problem {
 };
 
 struct CheckReport {
-  std::vector<Problem> problems;     // empty: the schedule is sound
+  std::vector<Problem> problems;      // empty: the schedule is sound
   std::vector<int> peak_activations;  // per rank; empty when chunks do not exist
-  std::string text;                  // for people: verdict, problems, the grid with marks
+  std::string text;                   // for people: verdict, problems, the grid with marks
   bool ok() const { return problems.empty(); }
 };
 

@@ -54,9 +54,7 @@ class MessageCheck {
     return static_cast<std::size_t>(from) * ranks_ + static_cast<std::size_t>(to);
   }
 
-  Places& places(const Chunk& chunk) {
-    return places_[static_cast<std::size_t>(flow_.id(chunk))];
-  }
+  Places& places(const Chunk& chunk) { return places_[static_cast<std::size_t>(flow_.id(chunk))]; }
 
   void note(int rank, int index, const Action& action) {
     if (action.op == Op::F || action.op == Op::FB) places(action.chunk).forward = index;
@@ -72,15 +70,15 @@ class MessageCheck {
     const bool gradient = action.op == Op::SendB || action.op == Op::RecvB;
     const bool send = is_send(action.op);
     // A sent activation and a received gradient belong to the neighbour after, the others before.
-    const auto other =
-        send != gradient ? flow_.after(action.chunk) : flow_.before(action.chunk);
+    const auto other = send != gradient ? flow_.after(action.chunk) : flow_.before(action.chunk);
     if (!other) return add(rank, index, "that stage has no neighbour on this side");
     const int peer = flow_.position(*other);
     if (peer == rank) return add(rank, index, "both stages lie on this rank: no message is needed");
     if (peer != action.peer) {
       return add(rank, index, "the peer must be position " + std::to_string(peer));
     }
-    int& place = send ? places(action.chunk).send[gradient] : places(action.chunk).receive[gradient];
+    int& place =
+        send ? places(action.chunk).send[gradient] : places(action.chunk).receive[gradient];
     if (place >= 0) return add(rank, index, "the same message a second time");
     place = index;
     if (send) {
@@ -217,10 +215,10 @@ class MessageCheck {
   Flow flow_;
   std::size_t ranks_;
   std::vector<Problem> problems_;
-  std::vector<Places> places_;                 // by chunk id
-  std::vector<std::vector<Note>> sends_;       // by directed pair
-  std::vector<std::vector<Note>> receives_;    // by directed pair
-  std::vector<std::size_t> next_, group_;      // per rank
+  std::vector<Places> places_;                                 // by chunk id
+  std::vector<std::vector<Note>> sends_;                       // by directed pair
+  std::vector<std::vector<Note>> receives_;                    // by directed pair
+  std::vector<std::size_t> next_, group_;                      // per rank
   std::vector<std::size_t> started_sends_, started_receives_;  // by directed pair
   std::vector<std::vector<Started>> ordinals_;                 // per rank: the group waited for
 };

@@ -11,7 +11,7 @@ namespace {
 constexpr int kMaxRanks = 4096;
 constexpr int kMaxMicroBatches = 1 << 20;
 constexpr int kMaxChunks = 64;
-constexpr long long kMaxActions = 16'000'000;
+constexpr long long kMaxActions = 2'000'000;
 
 std::string number(long long n) { return std::to_string(n); }
 
@@ -32,12 +32,14 @@ Expected<void> check_range(Kind kind, const Size& size) {
   }
   const int chunks = kind == Kind::Interleaved ? size.chunks : 1;
   if (chunks < 1 || chunks > kMaxChunks) {
-    return refuse(kind, size, "chunks must be 1 to " + number(kMaxChunks) + ", not " +
-                                  number(chunks) + ".", "");
+    return refuse(kind, size,
+                  "chunks must be 1 to " + number(kMaxChunks) + ", not " + number(chunks) + ".",
+                  "");
   }
   if (1LL * size.ranks * size.micro_batches * chunks > kMaxActions) {
-    return refuse(kind, size, "ranks x micro-batches x chunks must stay below " +
-                                  number(kMaxActions) + ".", "");
+    return refuse(kind, size,
+                  "ranks x micro-batches x chunks must stay below " + number(kMaxActions) + ".",
+                  "");
   }
   return {};
 }
@@ -49,8 +51,7 @@ Expected<void> check_dualpipe(const Size& size) {
   std::string nearest;
   for (int ranks : {size.ranks - size.ranks % 2, size.ranks + size.ranks % 2}) {
     if (ranks < 2 || (!nearest.empty() && size.ranks % 2 == 0)) continue;
-    const int micro_batches =
-        std::max(2 * ranks, size.micro_batches + size.micro_batches % 2);
+    const int micro_batches = std::max(2 * ranks, size.micro_batches + size.micro_batches % 2);
     if (!nearest.empty()) nearest += ", or ";
     nearest += number(ranks) + " ranks with " + number(micro_batches) + " micro-batches";
   }
@@ -70,8 +71,8 @@ Expected<void> check_dualpipev(const Size& size) {
   std::string nearest =
       number(size.ranks) + " ranks with " + number(2LL * size.ranks) + " micro-batches";
   if (const int fewer = size.micro_batches / 2; fewer >= 1) {
-    nearest += ", or " + number(fewer) + " ranks with " + number(size.micro_batches) +
-               " micro-batches";
+    nearest +=
+        ", or " + number(fewer) + " ranks with " + number(size.micro_batches) + " micro-batches";
   }
   return refuse(Kind::DualPipeV, size, "micro-batches must be at least twice the ranks.", nearest);
 }

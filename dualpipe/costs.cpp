@@ -39,18 +39,18 @@ Expected<void> set_field(std::vector<Field>& fields, std::string_view item) {
     return {};
   }
   if (equals == std::string_view::npos) {
-    return fail(Code::InvalidArgument, "cost '" + std::string(item) +
-                                           "': expected KEY=NUMBER, as in F=1,BI=1,W=1");
+    return fail(Code::InvalidArgument,
+                "cost '" + std::string(item) + "': expected KEY=NUMBER, as in F=1,BI=1,W=1");
   }
-  return fail(Code::InvalidArgument, "no cost is called '" + std::string(key) + "'; known are " +
-                                         join(known, ", "));
+  return fail(Code::InvalidArgument,
+              "no cost is called '" + std::string(key) + "'; known are " + join(known, ", "));
 }
 
 }  // namespace
 
 Expected<Costs> parse_costs(std::string_view text) {
-  std::vector<Field> fields = {{"F", {}},    {"B", {}},    {"BI", {}},    {"W", {}},
-                               {"FB", {}},   {"send", {}}, {"bytes", {}}, {"bandwidth", {}}};
+  std::vector<Field> fields = {{"F", {}},  {"B", {}},    {"BI", {}},    {"W", {}},
+                               {"FB", {}}, {"send", {}}, {"bytes", {}}, {"bandwidth", {}}};
   while (!text.empty()) {
     const auto comma = text.find(',');
     WEFT_TRY(set_field(fields, text.substr(0, comma)));

@@ -17,7 +17,7 @@ struct EightSteps {
 };
 
 /// The compute actions of one rank, in order.
-/// Source: the published DualPipe algorithm (deepseek-ai/DualPipe), re-told in reference section 1.
+/// Source: the published DualPipe algorithm (github.com/deepseek-ai/DualPipe).
 std::vector<Action> eight_steps(const EightSteps& shape);
 
 }  // namespace weft::dualpipe

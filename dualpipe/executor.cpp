@@ -127,7 +127,8 @@ struct Executor::Impl {
     const Pass pass = move.step.backward ? Pass::Backward : Pass::Forward;
     const bool second = planned.action.op == Op::FB && move.step.backward;
     const Chunk& chunk = second ? planned.action.other : planned.action.chunk;
-    if (move.what == PhaseMove::What::Finish) return stage(chunk).finish(pass, move.step.phase, chunk);
+    if (move.what == PhaseMove::What::Finish)
+      return stage(chunk).finish(pass, move.step.phase, chunk);
     return stage(chunk).begin(pass, move.step.phase, chunk);
   }
 

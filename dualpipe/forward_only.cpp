@@ -31,8 +31,7 @@ class Greedy {
     done_at_.assign(static_cast<std::size_t>(flow_.size()), -1);
     next_.resize(schedule.programs.size());
     for (int position = 0; position < schedule.ranks; ++position) {
-      const auto stages =
-          stages_of(schedule.kind, schedule.ranks, position, schedule.chunks);
+      const auto stages = stages_of(schedule.kind, schedule.ranks, position, schedule.chunks);
       for (std::size_t i = 0; i < stages.size(); ++i) {
         const int direction = schedule.kind == Kind::DualPipe ? static_cast<int>(i)
                               : is_v(schedule.kind) ? v_direction(schedule.ranks, stages[i])

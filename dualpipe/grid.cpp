@@ -24,9 +24,8 @@ struct Cell {
 };
 
 bool marked(const std::vector<Mark>& marks, int rank, int action) {
-  return std::any_of(marks.begin(), marks.end(), [&](const Mark& mark) {
-    return mark.rank == rank && mark.action == action;
-  });
+  return std::any_of(marks.begin(), marks.end(),
+                     [&](const Mark& mark) { return mark.rank == rank && mark.action == action; });
 }
 
 std::vector<Cell> cells_of(const Schedule& schedule, const Timeline& times,

@@ -12,8 +12,7 @@ namespace {
 std::vector<Action> program_of(const Size& size, int rank) {
   const int per_round = size.micro_batches / std::max(1, size.micro_batches / size.ranks);
   const int total = size.chunks * size.micro_batches;
-  const int warm_up =
-      std::min((size.chunks - 1) * per_round + 2 * (size.ranks - 1 - rank), total);
+  const int warm_up = std::min((size.chunks - 1) * per_round + 2 * (size.ranks - 1 - rank), total);
   // The k-th forward (backward) of a rank: a round of each chunk in turn, from the first (last) on.
   const auto chunk_at = [&](int k, bool backward) {
     const int round = k / (per_round * size.chunks);

@@ -42,14 +42,14 @@ struct Place {
 };
 
 constexpr Place kOrder[] = {
-    {true, PhaseKind::Head, false},      {true, PhaseKind::Head, true},
-    {true, PhaseKind::Combine, false},   {false, PhaseKind::Embed, false},
+    {true, PhaseKind::Head, false},       {true, PhaseKind::Head, true},
+    {true, PhaseKind::Combine, false},    {false, PhaseKind::Embed, false},
     {false, PhaseKind::Attention, false}, {true, PhaseKind::Experts, false},
-    {false, PhaseKind::Dispatch, false}, {true, PhaseKind::Dispatch, false},
-    {true, PhaseKind::Experts, true},    {false, PhaseKind::Experts, false},
-    {true, PhaseKind::Attention, false}, {true, PhaseKind::Attention, true},
-    {true, PhaseKind::Embed, false},     {true, PhaseKind::Embed, true},
-    {false, PhaseKind::Combine, false},  {false, PhaseKind::Head, false},
+    {false, PhaseKind::Dispatch, false},  {true, PhaseKind::Dispatch, false},
+    {true, PhaseKind::Experts, true},     {false, PhaseKind::Experts, false},
+    {true, PhaseKind::Attention, false},  {true, PhaseKind::Attention, true},
+    {true, PhaseKind::Embed, false},      {true, PhaseKind::Embed, true},
+    {false, PhaseKind::Combine, false},   {false, PhaseKind::Head, false},
 };
 
 void merge_layer(const Phases& forward, const Phases& backward, std::vector<PhaseStep>& out) {

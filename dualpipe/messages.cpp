@@ -1,6 +1,7 @@
 // Lowering: from what is computed to what is said and done around it.
 #include <algorithm>
 
+#include "base/check.h"
 #include "dualpipe/flow.h"
 #include "dualpipe/schedule.h"
 #include "dualpipe/timeline.h"
@@ -33,8 +34,7 @@ std::vector<std::vector<Due>> due_messages(const Schedule& schedule, const Timel
   std::vector<std::vector<Due>> due(schedule.programs.size());
   for (const Transfer& transfer : transfers) {
     const bool gradient = transfer.op == Op::SendB;
-    const Chunk consumer =
-        gradient ? *flow.before(transfer.chunk) : *flow.after(transfer.chunk);
+    const Chunk consumer = gradient ? *flow.before(transfer.chunk) : *flow.after(transfer.chunk);
     due[static_cast<std::size_t>(transfer.from)].push_back(
         {transfer.begin, {transfer.op, transfer.chunk, {}, transfer.to}});
     due[static_cast<std::size_t>(transfer.to)].push_back(
@@ -50,6 +50,7 @@ std::vector<std::vector<Due>> due_messages(const Schedule& schedule, const Timel
 // both sides of a message are one event. Hence: per directed pair the receives stand in the order
 // of the sends, and no deadlock is possible, even if every single send waited for its receive.
 Schedule add_messages(const Schedule& schedule) {
+  WEFT_CHECK(check_chunks(schedule).has_value());
   Schedule result = without_messages(schedule);
   const Timeline times = simulate(result);
   const auto due = due_messages(result, times);
@@ -73,8 +74,7 @@ Schedule add_step_end(const Schedule& schedule) {
   Schedule result = schedule;
   for (int position = 0; position < static_cast<int>(result.programs.size()); ++position) {
     auto& program = result.programs[static_cast<std::size_t>(position)];
-    std::vector<int> stages =
-        stages_of(schedule.kind, schedule.ranks, position, schedule.chunks);
+    std::vector<int> stages = stages_of(schedule.kind, schedule.ranks, position, schedule.chunks);
     std::sort(stages.begin(), stages.end());
     for (int stage : stages) program.push_back({Op::Reduce, {0, stage, 0}, {}});
     program.push_back({Op::Update, {}, {}});

@@ -105,9 +105,9 @@ class Planner {
         planned.moves = pair_moves(forward, other->phases(Pass::Backward));
       }
     }
-    planned.exchanges = std::any_of(
-        planned.moves.begin(), planned.moves.end(),
-        [](const PhaseMove& move) { return move.what != PhaseMove::What::Run; });
+    planned.exchanges =
+        std::any_of(planned.moves.begin(), planned.moves.end(),
+                    [](const PhaseMove& move) { return move.what != PhaseMove::What::Run; });
     return fill_passes(planned, index);
   }
 
@@ -164,8 +164,7 @@ class Planner {
     const bool sent = Messages::find(messages_.sends[backward], chunk) >= 0;
     if (!sent && to >= 0 && to <= last) {
       const auto taker = messages_.neighbour(chunk, to, backward);
-      const bool takes =
-          taker && Messages::find(messages_.receives[backward], *taker) < 0;
+      const bool takes = taker && Messages::find(messages_.receives[backward], *taker) < 0;
       if (!takes) {
         return fail(Code::InvalidArgument, std::string("its ") +
                                                (backward ? "gradient" : "activation") +

@@ -8,26 +8,9 @@
 
 #include "comm/communicator.h"
 #include "dualpipe/executor.h"
+#include "dualpipe/overlap.h"
 
 namespace weft::dualpipe {
-
-/// What to do with a phase. A compute phase is run, a communication phase begun and later finished.
-struct PhaseMove {
-  enum class What { Run, Begin, Finish };
-  What what = What::Run;
-  PhaseStep step;
-  friend bool operator==(const PhaseMove&, const PhaseMove&) = default;
-};
-
-/// One pass alone: nothing overlaps, so each communication phase is finished right away.
-enum class Parts { All, ButWeights, WeightsOnly };
-std::vector<PhaseMove> plain_moves(std::span<const Phase> phases, bool backward, Parts parts);
-
-/// A merged pair. A communication phase is begun as soon as its own pass has come to it and the
-/// communication phases before it in the merged order have begun, and finished just before the
-/// next phase of its pass that needs it (weight gradients need none). So the other pass's compute,
-/// and the own weight gradients, hide it. Pure; the same on every lane.
-std::vector<PhaseMove> overlapped_moves(std::span<const PhaseStep> merged);
 
 /// Messages of pipeline communicators carry what they are. Never 0.
 comm::Tag message_tag(const Action& action);

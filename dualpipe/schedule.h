@@ -83,7 +83,9 @@ int num_directions(Kind kind);  // 2 for DualPipe, else 1
 std::vector<int> stages_of(Kind kind, int ranks, int position, int chunks = 2);
 int position_of(Kind kind, int ranks, int direction, int stage, int chunks = 2);
 
-/// Adds SendF/RecvF/SendB/RecvB around the compute actions. Local hand-overs get no message.
+/// Adds SendF/RecvF/SendB/RecvB around the compute actions (after taking out any that are there).
+/// Local hand-overs get no message. What comes from a file goes through check() first: chunks that
+/// do not exist are not survived.
 Schedule add_messages(const Schedule& schedule);
 /// Adds Reduce for each stage that a position holds (ascending stage), then Update, then Snapshot.
 Schedule add_step_end(const Schedule& schedule);

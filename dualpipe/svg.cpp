@@ -8,11 +8,11 @@
 namespace weft::dualpipe {
 namespace {
 
-constexpr double kRow = 26;     // height of a rank
-constexpr double kGap = 4;      // between ranks
-constexpr double kLeft = 64;    // room for rank labels
-constexpr double kTop = 56;     // room for the title and the legend
-constexpr double kUnit = 24;    // width of the shortest action, where the picture allows
+constexpr double kRow = 26;   // height of a rank
+constexpr double kGap = 4;    // between ranks
+constexpr double kLeft = 64;  // room for rank labels
+constexpr double kTop = 56;   // room for the title and the legend
+constexpr double kUnit = 24;  // width of the shortest action, where the picture allows
 constexpr double kWidest = 16000;
 
 // Blue and orange stay apart for the colour-blind; the darker shade is the backward.
@@ -101,9 +101,12 @@ std::string legend(bool two_directions) {
     const char* type;
     const char* text;
   };
-  constexpr Entry kEntries[] = {{"f0", "forward"},          {"f1", "forward, direction 1"},
-                                {"b0", "backward"},         {"b1", "backward, direction 1"},
-                                {"i0", "backward for input"}, {"w0", "weight gradient"}};
+  constexpr Entry kEntries[] = {{"f0", "forward"},
+                                {"f1", "forward, direction 1"},
+                                {"b0", "backward"},
+                                {"b1", "backward, direction 1"},
+                                {"i0", "backward for input"},
+                                {"w0", "weight gradient"}};
   std::string text;
   double x = kLeft;
   for (const Entry& entry : kEntries) {
@@ -122,10 +125,9 @@ std::string to_svg(const Schedule& schedule, const Timeline& times) {
   const double width = std::max(kLeft + span * scale + 16, 860.0);
   const double ranks = static_cast<double>(schedule.programs.size());
   const double height = kTop + ranks * (kRow + kGap) + 12;
-  const std::string title = std::string(to_string(schedule.kind)) + ", " +
-                            std::to_string(schedule.ranks) + " ranks, " +
-                            std::to_string(schedule.micro_batches) + " micro-batches: makespan " +
-                            number(times.makespan);
+  const std::string title =
+      std::string(to_string(schedule.kind)) + ", " + std::to_string(schedule.ranks) + " ranks, " +
+      std::to_string(schedule.micro_batches) + " micro-batches: makespan " + number(times.makespan);
   const double worst =
       times.bubble.empty() ? 0 : *std::max_element(times.bubble.begin(), times.bubble.end());
   std::string svg = "<svg xmlns=\"http://www.w3.org/2000/svg\" role=\"img\" viewBox=\"0 0 " +

@@ -34,8 +34,8 @@ class Reader {
   }
   std::string_view word() {
     const std::size_t begin = at_;
-    while (at_ < line_.size() && (std::string_view(" \t:=#").find(line_[at_]) ==
-                                  std::string_view::npos)) {
+    while (at_ < line_.size() &&
+           (std::string_view(" \t:=#").find(line_[at_]) == std::string_view::npos)) {
       ++at_;
     }
     return line_.substr(begin, at_ - begin);

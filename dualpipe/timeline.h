@@ -77,7 +77,8 @@ Timeline simulate(const Schedule& schedule, const Costs& costs = {});
 /// Ranks, micro-batches and chunks fit each other and the programs.
 Expected<void> check_shape(const Schedule& schedule);
 
-/// As check_shape, and every chunk of a compute action exists and lies on the rank that works on it.
+/// As check_shape, and every chunk of a compute action exists and lies on the rank that works on
+/// it.
 Expected<void> check_chunks(const Schedule& schedule);
 
 /// "position 1 at F dir 0 stage 1 mb 0 waits for the activation of dir 0 stage 0 mb 0 (position 0)"

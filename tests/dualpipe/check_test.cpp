@@ -72,18 +72,20 @@ TEST(Check, NoticesEveryMessageThatIsMissingOrDoubledOrMisdirected) {
 }
 
 TEST(Check, NoticesMessagesThatOvertakeEachOther) {
-  const CheckReport report = check(parsed("weft.schedule/v1 kind=gpipe ranks=2 micro_batches=2\n"
-                                          "0: F:0.0.0 F:0.0.1 SendF:0.0.1>1 SendF:0.0.0>1\n"
-                                          "1: RecvF:0.1.0<0 F:0.1.0 RecvF:0.1.1<0 F:0.1.1\n"));
+  const CheckReport report =
+      check(parsed("weft.schedule/v1 kind=gpipe ranks=2 micro_batches=2\n"
+                   "0: F:0.0.0 F:0.0.1 SendF:0.0.1>1 SendF:0.0.0>1\n"
+                   "1: RecvF:0.1.0<0 F:0.1.0 RecvF:0.1.1<0 F:0.1.1\n"));
   ASSERT_FALSE(report.ok());
   EXPECT_THAT(report.text, HasSubstr("expected here is the activation of dir 0 stage 0 mb 0, but "
                                      "what is sent is the activation of dir 0 stage 0 mb 1"));
 }
 
 TEST(Check, NoticesAnOrderThatNoClockCanRun) {
-  const CheckReport report = check(parsed("weft.schedule/v1 kind=1f1b ranks=2 micro_batches=2\n"
-                                          "0: F:0.0.0 B:0.0.0 F:0.0.1 B:0.0.1\n"
-                                          "1: F:0.1.0 F:0.1.1 B:0.1.0 B:0.1.1\n"));
+  const CheckReport report =
+      check(parsed("weft.schedule/v1 kind=1f1b ranks=2 micro_batches=2\n"
+                   "0: F:0.0.0 B:0.0.0 F:0.0.1 B:0.0.1\n"
+                   "1: F:0.1.0 F:0.1.1 B:0.1.0 B:0.1.1\n"));
   ASSERT_FALSE(report.ok());
   EXPECT_THAT(report.text, HasSubstr("waits for the gradient of dir 0 stage 1 mb 0 (position 1)"));
   EXPECT_THAT(report.text, HasSubstr("waits for the activation of dir 0 stage 0 mb 1"));
@@ -97,19 +99,19 @@ TEST(Check, NoticesADeadlockThatOnlyRendezvousSendsHave) {
       "weft.schedule/v1 kind=dualpipe ranks=2 micro_batches=2\n"
       "0: F:0.0.0 SendF:0.0.0>1 F:1.1.0x\n";
   EXPECT_FALSE(parse(text));
-  const CheckReport report = check(parsed(
-      "weft.schedule/v1 kind=interleaved ranks=2 micro_batches=2 chunks=2\n"
-      "0: F:0.0.0 SendF:0.0.0>1 F:0.0.1 SendF:0.0.1>1 RecvF:0.2.0<1 F:0.2.0 SendF:0.2.0>1"
-      " RecvF:0.2.1<1 F:0.2.1 SendF:0.2.1>1\n"
-      "1: RecvF:0.1.0<0 F:0.1.0 SendF:0.1.0>0 RecvF:0.1.1<0 F:0.1.1 SendF:0.1.1>0"
-      " RecvF:0.3.0<0 F:0.3.0 RecvF:0.3.1<0 F:0.3.1\n"));
+  const CheckReport report = check(
+      parsed("weft.schedule/v1 kind=interleaved ranks=2 micro_batches=2 chunks=2\n"
+             "0: F:0.0.0 SendF:0.0.0>1 F:0.0.1 SendF:0.0.1>1 RecvF:0.2.0<1 F:0.2.0 SendF:0.2.0>1"
+             " RecvF:0.2.1<1 F:0.2.1 SendF:0.2.1>1\n"
+             "1: RecvF:0.1.0<0 F:0.1.0 SendF:0.1.0>0 RecvF:0.1.1<0 F:0.1.1 SendF:0.1.1>0"
+             " RecvF:0.3.0<0 F:0.3.0 RecvF:0.3.1<0 F:0.3.1\n"));
   EXPECT_TRUE(report.ok()) << report.text;  // adjacent messages start together
-  const CheckReport bad = check(parsed(
-      "weft.schedule/v1 kind=dualpipe ranks=2 micro_batches=4\n"
-      "0: F:0.0.0 SendF:0.0.0>1 F:0.0.1 SendF:0.0.1>1 RecvF:1.1.0<1 F:1.1.0 RecvF:1.1.1<1"
-      " F:1.1.1\n"
-      "1: F:1.0.0 SendF:1.0.0>0 F:1.0.1 SendF:1.0.1>0 RecvF:0.1.0<0 F:0.1.0 RecvF:0.1.1<0"
-      " F:0.1.1\n"));
+  const CheckReport bad = check(
+      parsed("weft.schedule/v1 kind=dualpipe ranks=2 micro_batches=4\n"
+             "0: F:0.0.0 SendF:0.0.0>1 F:0.0.1 SendF:0.0.1>1 RecvF:1.1.0<1 F:1.1.0 RecvF:1.1.1<1"
+             " F:1.1.1\n"
+             "1: F:1.0.0 SendF:1.0.0>0 F:1.0.1 SendF:1.0.1>0 RecvF:0.1.0<0 F:0.1.0 RecvF:0.1.1<0"
+             " F:0.1.1\n"));
   ASSERT_FALSE(bad.ok());
   EXPECT_THAT(bad.text, HasSubstr("deadlock with rendezvous sends: position 0 waits for position "
                                   "1 in SendF dir 0 stage 0 mb 0 to position 1"));

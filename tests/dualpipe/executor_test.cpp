@@ -140,14 +140,15 @@ void expect_right_gradients(const Pipeline& pipeline, const Schedule& schedule) 
 
 TEST(Executor, GivesTheGradientsOfPlainAccumulationForEveryKind) {
   for (Kind kind : kAllKinds) {
-    for (int ranks : {1, 2, 4}) {
-      if (!check_size(kind, {ranks, 8, 2})) continue;
+    for (int ranks : {1, 2, 4, 8}) {
+      const int n = std::max(8, 2 * ranks);
+      if (!check_size(kind, {ranks, n, 2})) continue;
       for (const bool overlap : {true, false}) {
         for (const bool settle : {true, false}) {
           for (const bool rendezvous : {false, true}) {
             SCOPED_TRACE(testing::Message() << to_string(kind) << " on " << ranks << " overlap "
                                             << overlap << " rendezvous " << rendezvous);
-            const Schedule schedule = lowered(kind, ranks, 8);
+            const Schedule schedule = lowered(kind, ranks, n);
             Pipeline pipeline = make_pipeline(schedule);
             run(pipeline, schedule, {overlap, settle}, rendezvous);
             for (const auto& result : pipeline.results) {
@@ -207,9 +208,9 @@ TEST(Executor, ExchangesOfAPairAreHiddenBehindTheOtherPass) {
   EXPECT_GT(hidden, 0);
 }
 
-// Two lanes of two positions: the lanes of a position exchange at every dispatch and combine. Sends wait
-// for their receivers and nothing moves outside a wait on the same communicator: the transport that
-// deadlocks most easily.
+// Two lanes of two positions: the lanes of a position exchange at every dispatch and combine. Sends
+// wait for their receivers and nothing moves outside a wait on the same communicator: the transport
+// that deadlocks most easily.
 TEST(Executor, ExpertExchangesAndPipelineMessagesNeverWaitForEachOther) {
   constexpr int kLanes = 2;
   for (Kind kind : {Kind::DualPipe, Kind::DualPipeV, Kind::OneFOneB, Kind::ZBV}) {
@@ -292,8 +293,7 @@ TEST(Executor, AFailingStageEndsTheRunWithTheActionInTheError) {
   run(pipeline, schedule);
   ASSERT_FALSE(pipeline.results[1]);
   EXPECT_EQ(pipeline.results[1].error().code, Code::Unavailable);
-  EXPECT_EQ(pipeline.results[1].error().message,
-            "B dir 0 stage 1 mb 2: the device is on fire");
+  EXPECT_EQ(pipeline.results[1].error().message, "B dir 0 stage 1 mb 2: the device is on fire");
   // The other side ends too, naming what it was waiting for.
   ASSERT_FALSE(pipeline.results[0]);
   EXPECT_THAT(pipeline.results[0].error().message, HasSubstr("RecvB dir 0 stage 0 mb"));

@@ -25,7 +25,9 @@ struct FakeWire {
     std::shared_ptr<bool> taken;  // rendezvous: set when the receiver has it
   };
   explicit FakeWire(int ranks_in, bool rendezvous_in = false)
-      : ranks(ranks_in), rendezvous(rendezvous_in), queues(static_cast<std::size_t>(ranks * ranks)) {}
+      : ranks(ranks_in),
+        rendezvous(rendezvous_in),
+        queues(static_cast<std::size_t>(ranks * ranks)) {}
 
   std::deque<Message>& queue(int from, int to) {
     return queues[static_cast<std::size_t>(from * ranks + to)];
@@ -233,7 +235,7 @@ class FakeStage final : public Stage {
 
   std::vector<double> attention_gradient, experts_gradient;
   double loss = 0;
-  int outstanding = 0;      // activations given out and not yet sent
+  int outstanding = 0;                  // activations given out and not yet sent
   comm::Communicator* lanes = nullptr;  // exchanges go over it, where there is one
   Chunk fail_at{-1, -1, -1};
   bool short_message = false;
@@ -247,7 +249,7 @@ class FakeStage final : public Stage {
     std::vector<comm::Request> requests;
   };
   struct Work {
-    Vector x, g;                                // activation, gradient on their way
+    Vector x, g;  // activation, gradient on their way
     std::map<int, Vector> attention_in, experts_in, attention_g, experts_g;
     Flight flight[2];
     Vector out[2];
@@ -260,17 +262,16 @@ class FakeStage final : public Stage {
     const auto size = static_cast<std::size_t>(lanes->size());
     flight.out.assign(size, std::byte{1});
     flight.in.assign(size, std::byte{0});
-    const comm::Tag tag = static_cast<comm::Tag>(pass == Pass::Backward) |
-                          static_cast<comm::Tag>(phase.kind) << 4 |
-                          static_cast<comm::Tag>(phase.layer) << 8 |
-                          static_cast<comm::Tag>(c.direction) << 16 |
-                          static_cast<comm::Tag>(c.stage) << 20 |
-                          static_cast<comm::Tag>(c.micro_batch) << 32;
+    const comm::Tag tag =
+        static_cast<comm::Tag>(pass == Pass::Backward) | static_cast<comm::Tag>(phase.kind) << 4 |
+        static_cast<comm::Tag>(phase.layer) << 8 | static_cast<comm::Tag>(c.direction) << 16 |
+        static_cast<comm::Tag>(c.stage) << 20 | static_cast<comm::Tag>(c.micro_batch) << 32;
     for (std::size_t r = 0; r < size; ++r) {
       const int peer = static_cast<int>(r);
       if (peer == lanes->rank()) continue;
       flight.requests.push_back(lanes->start_send(peer, tag, std::span(flight.out).subspan(r, 1)));
-      flight.requests.push_back(lanes->start_receive(peer, tag, std::span(flight.in).subspan(r, 1)));
+      flight.requests.push_back(
+          lanes->start_receive(peer, tag, std::span(flight.in).subspan(r, 1)));
     }
   }
 

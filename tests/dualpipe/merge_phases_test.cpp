@@ -2,7 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "dualpipe/executor.h"
-#include "dualpipe/plan.h"
+#include "dualpipe/overlap.h"
 
 namespace weft::dualpipe {
 namespace {
@@ -81,9 +81,9 @@ TEST(MergePhases, KeepsTheOrderOfEachPassAndLosesNothing) {
         ASSERT_EQ(merged.size(), forward.size() + backward.size());
         std::vector<Phase> seen_forward, seen_backward, seen_weights;
         for (const PhaseStep& step : merged) {
-          (!step.backward                          ? seen_forward
+          (!step.backward                     ? seen_forward
            : step.phase.part == Part::Weights ? seen_weights
-                                                   : seen_backward)
+                                              : seen_backward)
               .push_back(step.phase);
         }
         std::vector<Phase> weights;
@@ -154,8 +154,57 @@ TEST(OverlappedMoves, EveryExchangeIsBegunOnceThenFinishedOnceAndNeverTwoOfOnePa
 TEST(PlainMoves, SplitABackwardIntoInputAndWeights) {
   EXPECT_EQ(text(plain_moves(backward_of(1), true, Parts::ButWeights)),
             "+combine(B) -combine(B) experts(B) +dispatch(B) -dispatch(B) attention(B)");
-  EXPECT_EQ(text(plain_moves(backward_of(1), true, Parts::WeightsOnly)),
-            "experts(W) attention(W)");
+  EXPECT_EQ(text(plain_moves(backward_of(1), true, Parts::WeightsOnly)), "experts(W) attention(W)");
+}
+
+// Mean milliseconds a layer in the published training profile (deepseek-ai/profile-data).
+double published(const PhaseStep& step) {
+  const bool weights = step.phase.part == Part::Weights;
+  switch (step.phase.kind) {
+    case K::Attention:
+      return !step.backward ? 4.4 : weights ? 2.4 : 9.3;
+    case K::Experts:
+      return !step.backward ? 4.6 : weights ? 3.5 : 5.3;
+    case K::Dispatch:
+      return step.backward ? 6.2 : 4.4;
+    case K::Combine:
+      return step.backward ? 3.4 : 6.0;
+    default:
+      return 0;
+  }
+}
+
+TEST(CostMoves, APairHidesAllButItsEndsAndAPassAloneHidesNothing) {
+  for (int layers = 1; layers <= 4; ++layers) {
+    const auto forward = forward_of(layers);
+    const auto backward = backward_of(layers);
+    const PairTime pair = cost_moves(overlapped_moves(merge_phases(forward, backward)), published);
+    EXPECT_NEAR(pair.compute, 29.5 * layers, 1e-9);
+    EXPECT_NEAR(pair.exchange, 20.0 * layers, 1e-9);
+    EXPECT_LT(pair.exposed, 0.1 * pair.exchange) << layers;
+    const PairTime alone = cost_moves(plain_moves(forward, false, Parts::All), published);
+    EXPECT_NEAR(alone.exposed, alone.exchange, 1e-9);
+  }
+}
+
+TEST(CostMoves, OfExchangesAsLongAsTheComputeNineteenPartsInTwentyAreHidden) {
+  const auto even = [](const PhaseStep& step) {
+    return communicates(step.phase) ? 1.5 : 1.0;  // 6 units of each a layer pair
+  };
+  for (int layers = 2; layers <= 8; ++layers) {
+    const PairTime pair =
+        cost_moves(overlapped_moves(merge_phases(forward_of(layers), backward_of(layers))), even);
+    EXPECT_DOUBLE_EQ(pair.compute, pair.exchange);
+    EXPECT_LE(pair.exposed, 0.05 * pair.exchange) << layers;
+  }
+}
+
+TEST(Overlap, ReadsAsAListOfMoves) {
+  EXPECT_EQ(to_text(overlapped_moves(merge_phases(forward_of(1, 1), backward_of(1)))),
+            "begin combine(B) layer 0\nattention(F) layer 0\nfinish combine(B) layer 0\n"
+            "experts(B) layer 0\nbegin dispatch(B) layer 0\nexperts(W) layer 0\n"
+            "experts(F) layer 0\nfinish dispatch(B) layer 0\nattention(B) layer 0\n"
+            "attention(W) layer 0\n");
 }
 
 }  // namespace

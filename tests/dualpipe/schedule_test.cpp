@@ -20,8 +20,8 @@ namespace {
 using testing::HasSubstr;
 
 int count(const std::vector<Action>& program, Op op) {
-  return static_cast<int>(std::count_if(program.begin(), program.end(),
-                                        [op](const Action& a) { return a.op == op; }));
+  return static_cast<int>(
+      std::count_if(program.begin(), program.end(), [op](const Action& a) { return a.op == op; }));
 }
 
 TEST(Kind, NamesRoundTripAndAMistypedOneIsAnsweredWithTheNearest) {
@@ -248,8 +248,7 @@ TEST(AddMessages, TwiceIsTheSameAsOnce) {
 }
 
 TEST(AddMessages, AHandOverInsideARankIsNoMessage) {
-  EXPECT_EQ(add_messages(must_generate(Kind::OneFOneB, 1, 3)),
-            must_generate(Kind::OneFOneB, 1, 3));
+  EXPECT_EQ(add_messages(must_generate(Kind::OneFOneB, 1, 3)), must_generate(Kind::OneFOneB, 1, 3));
   const Schedule v = add_messages(must_generate(Kind::DualPipeV, 4, 8));
   // The last rank talks to its one neighbour only: two activations and two gradients each.
   int messages = 0;

@@ -84,6 +84,17 @@ TEST(Bubble, OfDualPipeIsTheFormulaWhereItHolds) {
   }
 }
 
+TEST(Bubble, OfTheKindsWithHalfSizedChunksIsTheFormulaAtUnitCost) {
+  for (int ranks = 1; ranks <= 8; ++ranks) {
+    for (int n = 2 * ranks; n <= 24; ++n) {
+      EXPECT_EQ(worst_bubble(Kind::ZBV, ranks, n, {}), ranks - 1) << ranks << " " << n;
+      EXPECT_EQ(worst_bubble(Kind::DualPipeV, ranks, n, {}), 2 * (ranks - 1)) << ranks << " " << n;
+      if (!check_size(Kind::Interleaved, {ranks, n, 2})) continue;
+      EXPECT_EQ(worst_bubble(Kind::Interleaved, ranks, n, {}), 3 * (ranks - 1));
+    }
+  }
+}
+
 TEST(Bubble, OfDualPipeDoesNotDependOnTheMicroBatches) {
   for (int n = 16; n <= 60; n += 2) {
     EXPECT_EQ(worst_bubble(Kind::DualPipe, 8, n, {}), 6);

@@ -1,7 +1,7 @@
+#include "dualpipe/overlap.h"
+
 #include <algorithm>
 #include <optional>
-
-#include "dualpipe/plan.h"
 
 namespace weft::dualpipe {
 namespace {
@@ -100,6 +100,45 @@ std::vector<PhaseMove> plain_moves(std::span<const Phase> phases, bool backward,
 
 std::vector<PhaseMove> overlapped_moves(std::span<const PhaseStep> merged) {
   return Overlap(merged).run();
+}
+
+PairTime cost_moves(std::span<const PhaseMove> moves, const PhaseCost& cost) {
+  PairTime time;
+  double lane_free = 0;
+  double arrives[2] = {0, 0};
+  for (const PhaseMove& move : moves) {
+    if (move.what == What::Finish) {
+      time.total = std::max(time.total, arrives[move.step.backward]);
+      continue;
+    }
+    const double length = cost(move.step);
+    if (move.what == What::Run) {
+      time.total += length;
+      time.compute += length;
+    } else {
+      lane_free = std::max(time.total, lane_free) + length;
+      arrives[move.step.backward] = lane_free;
+      time.exchange += length;
+    }
+  }
+  time.exposed = time.total - time.compute;
+  return time;
+}
+
+std::string describe(const PhaseStep& step) {
+  const char* part = !step.backward ? "F" : step.phase.part == Part::Weights ? "W" : "B";
+  return std::string(to_string(step.phase.kind)) + "(" + part + ") layer " +
+         std::to_string(step.phase.layer);
+}
+
+std::string to_text(std::span<const PhaseMove> moves) {
+  std::string text;
+  for (const PhaseMove& move : moves) {
+    if (move.what == What::Begin) text += "begin ";
+    if (move.what == What::Finish) text += "finish ";
+    text += describe(move.step) + '\n';
+  }
+  return text;
 }
 
 }  // namespace weft::dualpipe

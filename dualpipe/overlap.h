@@ -1,0 +1,49 @@
+// From a list of phases to what is run, begun and finished when, and what that takes. Pure.
+#pragma once
+
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "dualpipe/executor.h"
+
+namespace weft::dualpipe {
+
+/// What to do with a phase. A compute phase is run, a communication phase begun and later finished.
+struct PhaseMove {
+  enum class What { Run, Begin, Finish };
+  What what = What::Run;
+  PhaseStep step;
+  friend bool operator==(const PhaseMove&, const PhaseMove&) = default;
+};
+
+/// One pass alone: nothing overlaps, so each communication phase is finished right away.
+enum class Parts { All, ButWeights, WeightsOnly };
+std::vector<PhaseMove> plain_moves(std::span<const Phase> phases, bool backward, Parts parts);
+
+/// A merged pair. A communication phase is begun as soon as its own pass has come to it and the
+/// communication phases before it in the merged order have begun, and finished just before the
+/// next phase of its pass that needs it (weight gradients need none). So the other pass's compute,
+/// and the own weight gradients, hide it. Pure; the same on every lane.
+std::vector<PhaseMove> overlapped_moves(std::span<const PhaseStep> merged);
+
+/// Time of a phase, in the unit of your choice.
+using PhaseCost = std::function<double(const PhaseStep&)>;
+
+struct PairTime {
+  double total = 0;     // of the moves, as one action of the schedule (OpCosts::fb, ::f, ::b)
+  double compute = 0;   // on the compute lane
+  double exchange = 0;  // on the communication lane
+  double exposed = 0;   // total - compute: what the compute lane waited for
+};
+
+/// Runs the moves on two lanes, each doing one thing at a time.
+PairTime cost_moves(std::span<const PhaseMove> moves, const PhaseCost& cost);
+
+/// "combine(B) layer 1": one step; W marks a weight gradient.
+std::string describe(const PhaseStep& step);
+/// One move a line: "begin combine(B) layer 1", "attention(F) layer 0", "finish ...".
+std::string to_text(std::span<const PhaseMove> moves);
+
+}  // namespace weft::dualpipe
