@@ -191,7 +191,7 @@ TEST(Cups, ItsTraceFollowsTheBall) {
       const char a = problem.prompt[3 * k + 2], b = problem.prompt[3 * k + 3];
       ASSERT_NE(a, b);
       ball = ball == a ? b : ball == b ? a : ball;
-      EXPECT_EQ(problem.steps[k], std::string(1, ball));
+      EXPECT_EQ(problem.steps[k], (std::string{a, b, ':', ball}));
     }
   }
 }
@@ -200,7 +200,7 @@ TEST(Cups, TakesTheDocumentedTokens) {
   const auto task = *make_task("cups", 2, 6);
   const Tokenizer tokenizer = *Tokenizer::byte_level(0);
   EXPECT_EQ(task->max_prompt_tokens(tokenizer), 1 + 3 * 6 + 2);
-  EXPECT_EQ(task->max_trace_tokens(tokenizer), 3 * 6 + 4);
+  EXPECT_EQ(task->max_trace_tokens(tokenizer), 5 * 6 + 5);
 }
 
 TEST(Cups, TheBallEndsUnderEveryCupEquallyOften) {
