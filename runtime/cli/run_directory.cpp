@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <ostream>
 
@@ -55,14 +56,21 @@ Expected<void> write_descriptions(RunStore& store, const Loaded& loaded, const s
                          {"workers", loaded.job.parallel.pipeline * loaded.job.parallel.data}});
 }
 
+/// JSON has no NaN: a loss that is none arrives as null.
+double number_at(const json& record, const char* key) {
+  const auto found = record.find(key);
+  return found != record.end() && found->is_number() ? found->get<double>()
+                                                     : std::numeric_limits<double>::quiet_NaN();
+}
+
 std::string progress_line(const json& record, long long planned) {
   std::string line = fmt::format("step {}/{}  {}  loss {:.4f}", record.value("step", 0LL), planned,
-                                 record.value("stage", ""), record.value("loss", 0.0));
+                                 record.value("stage", ""), number_at(record, "loss"));
   if (record.contains("reward"))
     line += fmt::format("  reward {:.3f}  accuracy {:.3f}  length {:.1f}",
-                        record["reward"].get<double>(), record["accuracy"].get<double>(),
-                        record["completions/mean_length"].get<double>());
-  return line + fmt::format("  {}tok/s", format_count(record.value("tokens_per_second", 0.0)));
+                        number_at(record, "reward"), number_at(record, "accuracy"),
+                        number_at(record, "completions/mean_length"));
+  return line + fmt::format("  {}tok/s", format_count(number_at(record, "tokens_per_second")));
 }
 
 /// What a person wants to keep on the screen. The rest is in events.jsonl.

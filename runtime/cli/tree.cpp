@@ -187,7 +187,7 @@ class Builder {
     auto [sub, o] =
         verb<GenerateOptions>(root_, "generate", "Complete a prompt with a trained model",
                               "weft generate r1-zero-arithmetic --prompt '3+4+5='", verb_generate);
-    sub->add_option("RUN", o->run, "A run or checkpoint directory, or a name below runs/")
+    sub->add_option("RUN", o->run, "A run directory or a name below runs/")
         ->required();
     sub->add_option("--prompt", o->prompt, "The prompt; - reads stdin")
         ->type_name("TEXT")

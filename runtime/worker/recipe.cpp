@@ -50,7 +50,8 @@ class Walker final : public Recipe {
   };
 
   Expected<void> resume();
-  Expected<bool> run_stage(Stage stage);  // false: stopped on request
+  enum class StageEnd { Complete, CompleteAndStopped, Stopped };
+  Expected<StageEnd> run_stage(Stage stage);
   Expected<void> begin_stage(Stage stage);
   Expected<StepOutcome> supervised_step(Stage stage);
   Expected<StepOutcome> grpo_step();
@@ -119,14 +120,16 @@ Expected<RecipeEnd> Walker::run() {
     const Stage stage = stage_name() == "pretrain"     ? Stage::Pretrain
                         : stage_name() == "cold_start" ? Stage::ColdStart
                                                        : Stage::Grpo;
-    WEFT_TRY_ASSIGN(const bool went_on, run_stage(stage));
-    if (!went_on) {
+    WEFT_TRY_ASSIGN(const StageEnd end, run_stage(stage));
+    if (end == StageEnd::Stopped) {
       if (saved_step_ != state_.step) WEFT_TRY(save("stopped"));
       return RecipeEnd::Stopped;
     }
     ++state_.stage;
     state_.stage_step = 0;
     WEFT_TRY(save("end of " + job_.recipe[state_.stage - 1]));
+    if (end == StageEnd::CompleteAndStopped && state_.stage < static_cast<int>(job_.recipe.size()))
+      return RecipeEnd::Stopped;
   }
   return RecipeEnd::Complete;
 }
@@ -142,10 +145,9 @@ Expected<void> Walker::begin_stage(Stage stage) {
   return {};
 }
 
-Expected<bool> Walker::run_stage(Stage stage) {
+Expected<Walker::StageEnd> Walker::run_stage(Stage stage) {
   if (state_.stage_step == 0) WEFT_TRY(begin_stage(stage));
-  bool reached = false;
-  while (state_.stage_step < max_steps(stage) && !reached) {
+  while (state_.stage_step < max_steps(stage)) {
     const Instant begin = clock_.now();
     WEFT_TRY_ASSIGN(StepOutcome outcome,
                     stage == Stage::Grpo ? grpo_step() : supervised_step(stage));
@@ -156,6 +158,7 @@ Expected<bool> Walker::run_stage(Stage stage) {
 
     const int every = eval_every(stage);
     const bool last = state_.stage_step == max_steps(stage);
+    bool reached = false;
     if (last || (every > 0 && state_.stage_step % every == 0)) {
       WEFT_TRY_ASSIGN(const json scores, evaluate(stage));
       outcome.record.update(scores);
@@ -168,11 +171,14 @@ Expected<bool> Walker::run_stage(Stage stage) {
                              std::to_string(target) + "; raise " + stage_name() + ".steps");
     }
     report_step(stage, outcome, step_seconds);
-    if (!reached && !last && state_.step % job_.checkpoint.every_steps == 0)
+    // The end of a stage is saved as such, also when it is asked to stop there: a resumed run must
+    // not go on in a stage whose target was reached.
+    if (reached || last) return outcome.stop ? StageEnd::CompleteAndStopped : StageEnd::Complete;
+    if (state_.step % job_.checkpoint.every_steps == 0)
       WEFT_TRY(save("every " + std::to_string(job_.checkpoint.every_steps) + " steps"));
-    if (outcome.stop) return false;
+    if (outcome.stop) return StageEnd::Stopped;
   }
-  return true;
+  return StageEnd::Complete;
 }
 
 Expected<Walker::StepOutcome> Walker::supervised_step(Stage stage) {
