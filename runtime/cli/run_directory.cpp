@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <ostream>
@@ -47,13 +48,14 @@ Expected<void> check_same_job(const RunPaths& paths, const Job& job) {
                   "', or start this one elsewhere with --dir");
 }
 
-Expected<void> write_descriptions(RunStore& store, const Loaded& loaded, const std::string& text) {
+Expected<void> begin(RunStore& store, const Loaded& loaded, const std::string& text) {
   WEFT_TRY(write_file_atomically(store.paths().job(), text));
   WEFT_TRY(write_file_atomically(store.paths().resolved(), to_yaml(loaded.job, loaded.origins)));
-  return store.describe({{"name", loaded.job.name},
-                         {"stages", loaded.job.recipe},
-                         {"steps_planned", planned_steps(loaded.job)},
-                         {"workers", loaded.job.parallel.pipeline * loaded.job.parallel.data}});
+  WEFT_TRY(store.describe({{"name", loaded.job.name},
+                           {"stages", loaded.job.recipe},
+                           {"steps_planned", planned_steps(loaded.job)},
+                           {"workers", loaded.job.parallel.pipeline * loaded.job.parallel.data}}));
+  return store.set_state(RunState::Running, "");
 }
 
 /// JSON has no NaN: a loss that is none arrives as null.
@@ -79,7 +81,19 @@ bool worth_a_line(const std::string& kind) {
          kind == "nonfinite" || kind == "skipped_checkpoint" || kind == "coordinator";
 }
 
-int conclude(const LocalRunResult& result, RunStore& store, Duration took, Io& io) {
+/// What to look at when it is done.
+void print_next(const Job& job, const std::string& run, Io& io) {
+  const bool text = job.data.task == "text";
+  io.err << "  Curve:     weft events " << run << " --kind evaluation\n";
+  if (std::ranges::find(job.recipe, "grpo") != job.recipe.end())
+    io.err << "  Thoughts:  weft samples " << run << "\n";
+  io.err << "  Status:    weft status " << run << "\n";
+  if (job.data.task != "cups")
+    io.err << "  Ask it:    weft generate " << run << " --prompt "
+           << (text ? "'The '" : "'3+8+5='") << "\n";
+}
+
+int conclude(const Job& job, const LocalRunResult& result, RunStore& store, Duration took, Io& io) {
   const std::string run = store.paths().root.string();
   const RunState state = result.outcome == Outcome::Finished  ? RunState::Finished
                          : result.outcome == Outcome::Stopped ? RunState::Stopped
@@ -87,11 +101,8 @@ int conclude(const LocalRunResult& result, RunStore& store, Duration took, Io& i
   const Expected<void> stated = store.set_state(state, result.reason);
   (void)store.append_event(to_string(state), result.reason, json::object());
   if (result.outcome == Outcome::Finished) {
-    io.err << "weft: finished in " << format_duration(took) << ". Results are in " << run << "/\n"
-           << "  Curve:     weft events " << run << " --kind evaluation\n"
-           << "  Thoughts:  weft samples " << run << "\n"
-           << "  Status:    weft status " << run << "\n"
-           << "  Ask it:    weft generate " << run << " --prompt '3+8+5='\n";
+    io.err << "weft: finished in " << format_duration(took) << ". Results are in " << run << "/\n";
+    print_next(job, run, io);
     return stated ? kOk : report(stated.error(), io);
   }
   if (result.outcome == Outcome::Stopped) {
@@ -111,16 +122,17 @@ int conclude(const LocalRunResult& result, RunStore& store, Duration took, Io& i
 
 int run_in_directory(const Loaded& loaded, const std::string& job_text, const fs::path& directory,
                      bool quiet, Io& io) {
-  const Instant begin = io.clock.now();
+  const Instant started = io.clock.now();
+  // Before the directory is touched: a refused job leaves the run there as it is.
+  if (const auto same = check_same_job({directory}, loaded.job); !same)
+    return report(same.error(), io);
   auto opened = RunStore::open(directory, io.clock);
   if (!opened) return report(opened.error(), io);
   RunStore& store = **opened;
-  if (const auto same = check_same_job(store.paths(), loaded.job); !same)
-    return report(same.error(), io);
-  if (const auto written = write_descriptions(store, loaded, job_text); !written)
+  if (const auto written = begin(store, loaded, job_text); !written) {
+    (void)store.set_state(RunState::Failed, written.error().message);
     return report(written.error(), io);
-  if (const auto state = store.set_state(RunState::Running, ""); !state)
-    return report(state.error(), io);
+  }
 
   LocalRunResult result;
   {
@@ -130,11 +142,11 @@ int run_in_directory(const Loaded& loaded, const std::string& job_text, const fs
     observer.step = [&](const json& record) { progress.show(progress_line(record, planned)); };
     observer.event = [&](const std::string& kind, const std::string& message) {
       if (worth_a_line(kind))
-        progress.note(fmt::format("[{:7.1f} s] {}", seconds(io.clock.now() - begin), message));
+        progress.note(fmt::format("[{:7.1f} s] {}", seconds(io.clock.now() - started), message));
     };
     result = run_locally(loaded.job, store, observer, io.clock);
   }
-  return conclude(result, store, io.clock.now() - begin, io);
+  return conclude(loaded.job, result, store, io.clock.now() - started, io);
 }
 
 }  // namespace weft::cli

@@ -88,8 +88,34 @@ class Walker final : public Recipe {
   std::string resumed_from_;
 };
 
+/// What only the data tells: every problem, prompt and completion together, must have its positions.
+/// Said before the first step, not when a stage comes to it.
+Expected<void> check_lengths(const Job& job, const Workload& workload) {
+  if (workload.is_text()) return {};
+  const int prompt = workload.longest_prompt(), room = job.model.max_position_embeddings;
+  const auto fits = [&](int completion, const std::string& what,
+                        const std::string& instead) -> Expected<void> {
+    if (prompt + completion <= room) return {};
+    return fail(Code::InvalidArgument,
+                "model.max_position_embeddings = " + std::to_string(room) +
+                    " is too small for data.max_difficulty = " +
+                    std::to_string(job.data.max_difficulty) + ": a prompt of " +
+                    std::to_string(prompt) + " tokens and " + what + " of " +
+                    std::to_string(completion) + "; raise it to " +
+                    std::to_string(prompt + completion) + ", or lower " + instead);
+  };
+  const bool rewards = std::ranges::find(job.recipe, "grpo") != job.recipe.end();
+  if (job.recipe.size() > (rewards ? 1 : 0))
+    WEFT_TRY(fits(workload.longest_trace(), "a trace", "data.max_difficulty"));
+  if (rewards)
+    WEFT_TRY(fits(job.grpo.max_completion_length, "grpo.max_completion_length",
+                  "grpo.max_completion_length"));
+  return {};
+}
+
 Expected<void> Walker::open(comm::Transport& transport) {
   WEFT_TRY_ASSIGN(workload_, Workload::open(job_));
+  WEFT_TRY(check_lengths(job_, *workload_));
   const int longest_prompt = workload_->longest_prompt();
   const int longest_completion =
       std::max(workload_->longest_trace(), job_.grpo.max_completion_length);

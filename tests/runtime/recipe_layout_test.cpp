@@ -39,7 +39,7 @@ Job tiny_job(int steps) {
   job.data.max_difficulty = 3;
   job.pretrain.steps = steps;
   job.pretrain.batch = 16;
-  job.pretrain.eval_problems = 2;
+  job.pretrain.eval_problems = 4;
   job.checkpoint.every_steps = 10;
   job.control.wait_bound_s = 20;
   return job;
