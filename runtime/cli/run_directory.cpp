@@ -43,9 +43,9 @@ Expected<void> check_same_job(const RunPaths& paths, const Job& job) {
   const std::vector<std::string> differences = numeric_differences(before.job, job);
   if (differences.empty()) return {};
   return fail(Code::InvalidArgument,
-              paths.root.string() + " holds a run of another job: " + join(differences, ", ") +
-                  " differ. Go on with it by 'weft resume " + paths.root.string() +
-                  "', or start this one elsewhere with --dir");
+              paths.root.string() + " holds a run of another job (different: " +
+                  join(differences, ", ") + "). Go on with that one, unchanged, by 'weft resume " +
+                  paths.root.string() + "', or start this one elsewhere: 'weft run JOB --dir …'");
 }
 
 Expected<void> begin(RunStore& store, const Loaded& loaded, const std::string& text) {
@@ -83,14 +83,14 @@ bool worth_a_line(const std::string& kind) {
 
 /// What to look at when it is done.
 void print_next(const Job& job, const std::string& run, Io& io) {
-  const bool text = job.data.task == "text";
+  const char* prompt = job.data.task == "text"   ? "The "
+                       : job.data.task == "cups" ? "A:BC,AB="
+                                                 : "3+8+5=";
   io.err << "  Curve:     weft events " << run << " --kind evaluation\n";
   if (std::ranges::find(job.recipe, "grpo") != job.recipe.end())
     io.err << "  Thoughts:  weft samples " << run << "\n";
-  io.err << "  Status:    weft status " << run << "\n";
-  if (job.data.task != "cups")
-    io.err << "  Ask it:    weft generate " << run << " --prompt "
-           << (text ? "'The '" : "'3+8+5='") << "\n";
+  io.err << "  Status:    weft status " << run << "\n"
+         << "  Ask it:    weft generate " << run << " --prompt '" << prompt << "'\n";
 }
 
 int conclude(const Job& job, const LocalRunResult& result, RunStore& store, Duration took, Io& io) {

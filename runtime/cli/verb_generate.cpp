@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <iostream>
 #include <iterator>
 #include <nlohmann/json.hpp>
@@ -22,6 +23,13 @@ struct Answer {
   std::string text;
   Completion completion;
 };
+
+/// A model may write anything, and a terminal obeys control characters.
+std::string harmless(std::string text) {
+  std::ranges::replace_if(
+      text, [](unsigned char c) { return (c < 0x20 && c != '\n' && c != '\t') || c == 0x7f; }, '?');
+  return text;
+}
 
 /// One process, one rank: any layout's checkpoint is read by name.
 Expected<std::vector<Answer>> answer(const cli::GenerateOptions& options, const std::string& prompt) {
@@ -86,7 +94,8 @@ int verb_generate(const cli::GenerateOptions& options, Io& io) {
     return code == kConfiguration ? kUsage : code;
   }
   if (options.format == Format::Table) {
-    for (const Answer& one : *answers) io.out << one.text << "\n";
+    for (const Answer& one : *answers)
+      io.out << (io.out_tty ? harmless(one.text) : one.text) << "\n";
     return kOk;
   }
   std::vector<json> records;

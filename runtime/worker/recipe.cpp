@@ -136,7 +136,10 @@ Expected<void> Walker::resume() {
     return fail(Code::InvalidArgument, "the checkpoint is beyond the end of this job's recipe");
   saved_step_ = state_.step;
   resumed_from_ = loaded.name;
-  event("resumed", "resumed from " + loaded.name + " at step " + std::to_string(state_.step),
+  const bool complete = state_.stage == static_cast<int>(job_.recipe.size());
+  event("resumed",
+        "resumed from " + loaded.name + " at step " + std::to_string(state_.step) +
+            (complete ? ": nothing is left to do (a stage that has ended takes no more steps)" : ""),
         {{"step", state_.step}, {"checkpoint", loaded.name}});
   return {};
 }
