@@ -54,6 +54,11 @@ std::string explain_usage(const CLI::App& root, const std::vector<std::string>& 
     return "no verb '" + full_name(*way.app) + " " + way.stray + "'" +
            did_you_mean(way.stray, names);
   }
+  if (const auto verbs = verbs_of(*way.app); !verbs.empty() && way.app->get_parent() != nullptr) {
+    std::vector<std::string> names;
+    for (const CLI::App* sub : verbs) names.push_back(sub->get_name());
+    return full_name(*way.app) + " needs one of: " + join(names, ", ");
+  }
   const std::vector<std::string> flags = flags_of(*way.app);
   for (const std::string& word : args) {
     const std::string flag = word.substr(0, word.find('='));

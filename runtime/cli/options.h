@@ -80,7 +80,7 @@ struct CheckpointOptions {
 };
 
 struct GenerateOptions {
-  std::string run;         // run directory or checkpoint directory
+  std::string run;         // run directory
   std::string checkpoint;  // step; "": the newest complete one
   std::string prompt;      // "-": from stdin
   int max_tokens = 64;

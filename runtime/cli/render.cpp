@@ -62,8 +62,8 @@ void print_table(Io& io, const std::vector<json>& records, const std::vector<Col
 }
 
 json with_schema(std::string_view verb, const json& body) {
-  json out = {{"schema", "weft." + std::string(verb) + "/v1"}};
-  out.update(body);
+  json out = body;  // which may carry the schema of the file that it came from
+  out["schema"] = "weft." + std::string(verb) + "/v1";
   return out;
 }
 

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <ostream>
 
@@ -41,28 +43,36 @@ Expected<void> check_same_job(const RunPaths& paths, const Job& job) {
   const std::vector<std::string> differences = numeric_differences(before.job, job);
   if (differences.empty()) return {};
   return fail(Code::InvalidArgument,
-              paths.root.string() + " holds a run of another job: " + join(differences, ", ") +
-                  " differ. Go on with it by 'weft resume " + paths.root.string() +
-                  "', or start this one elsewhere with --dir");
+              paths.root.string() + " holds a run of another job (different: " +
+                  join(differences, ", ") + "). Go on with that one, unchanged, by 'weft resume " +
+                  paths.root.string() + "', or start this one elsewhere: 'weft run JOB --dir …'");
 }
 
-Expected<void> write_descriptions(RunStore& store, const Loaded& loaded, const std::string& text) {
+Expected<void> begin(RunStore& store, const Loaded& loaded, const std::string& text) {
   WEFT_TRY(write_file_atomically(store.paths().job(), text));
   WEFT_TRY(write_file_atomically(store.paths().resolved(), to_yaml(loaded.job, loaded.origins)));
-  return store.describe({{"name", loaded.job.name},
-                         {"stages", loaded.job.recipe},
-                         {"steps_planned", planned_steps(loaded.job)},
-                         {"workers", loaded.job.parallel.pipeline * loaded.job.parallel.data}});
+  WEFT_TRY(store.describe({{"name", loaded.job.name},
+                           {"stages", loaded.job.recipe},
+                           {"steps_planned", planned_steps(loaded.job)},
+                           {"workers", loaded.job.parallel.pipeline * loaded.job.parallel.data}}));
+  return store.set_state(RunState::Running, "");
+}
+
+/// JSON has no NaN: a loss that is none arrives as null.
+double number_at(const json& record, const char* key) {
+  const auto found = record.find(key);
+  return found != record.end() && found->is_number() ? found->get<double>()
+                                                     : std::numeric_limits<double>::quiet_NaN();
 }
 
 std::string progress_line(const json& record, long long planned) {
   std::string line = fmt::format("step {}/{}  {}  loss {:.4f}", record.value("step", 0LL), planned,
-                                 record.value("stage", ""), record.value("loss", 0.0));
+                                 record.value("stage", ""), number_at(record, "loss"));
   if (record.contains("reward"))
     line += fmt::format("  reward {:.3f}  accuracy {:.3f}  length {:.1f}",
-                        record["reward"].get<double>(), record["accuracy"].get<double>(),
-                        record["completions/mean_length"].get<double>());
-  return line + fmt::format("  {}tok/s", format_count(record.value("tokens_per_second", 0.0)));
+                        number_at(record, "reward"), number_at(record, "accuracy"),
+                        number_at(record, "completions/mean_length"));
+  return line + fmt::format("  {}tok/s", format_count(number_at(record, "tokens_per_second")));
 }
 
 /// What a person wants to keep on the screen. The rest is in events.jsonl.
@@ -71,7 +81,19 @@ bool worth_a_line(const std::string& kind) {
          kind == "nonfinite" || kind == "skipped_checkpoint" || kind == "coordinator";
 }
 
-int conclude(const LocalRunResult& result, RunStore& store, Duration took, Io& io) {
+/// What to look at when it is done.
+void print_next(const Job& job, const std::string& run, Io& io) {
+  const char* prompt = job.data.task == "text"   ? "The "
+                       : job.data.task == "cups" ? "A:BC,AB="
+                                                 : "3+8+5=";
+  io.err << "  Curve:     weft events " << run << " --kind evaluation\n";
+  if (std::ranges::find(job.recipe, "grpo") != job.recipe.end())
+    io.err << "  Thoughts:  weft samples " << run << "\n";
+  io.err << "  Status:    weft status " << run << "\n"
+         << "  Ask it:    weft generate " << run << " --prompt '" << prompt << "'\n";
+}
+
+int conclude(const Job& job, const LocalRunResult& result, RunStore& store, Duration took, Io& io) {
   const std::string run = store.paths().root.string();
   const RunState state = result.outcome == Outcome::Finished  ? RunState::Finished
                          : result.outcome == Outcome::Stopped ? RunState::Stopped
@@ -79,11 +101,8 @@ int conclude(const LocalRunResult& result, RunStore& store, Duration took, Io& i
   const Expected<void> stated = store.set_state(state, result.reason);
   (void)store.append_event(to_string(state), result.reason, json::object());
   if (result.outcome == Outcome::Finished) {
-    io.err << "weft: finished in " << format_duration(took) << ". Results are in " << run << "/\n"
-           << "  Curve:     weft events " << run << " --kind evaluation\n"
-           << "  Thoughts:  weft samples " << run << "\n"
-           << "  Status:    weft status " << run << "\n"
-           << "  Ask it:    weft generate " << run << " --prompt '3+8+5='\n";
+    io.err << "weft: finished in " << format_duration(took) << ". Results are in " << run << "/\n";
+    print_next(job, run, io);
     return stated ? kOk : report(stated.error(), io);
   }
   if (result.outcome == Outcome::Stopped) {
@@ -103,16 +122,17 @@ int conclude(const LocalRunResult& result, RunStore& store, Duration took, Io& i
 
 int run_in_directory(const Loaded& loaded, const std::string& job_text, const fs::path& directory,
                      bool quiet, Io& io) {
-  const Instant begin = io.clock.now();
+  const Instant started = io.clock.now();
+  // Before the directory is touched: a refused job leaves the run there as it is.
+  if (const auto same = check_same_job({directory}, loaded.job); !same)
+    return report(same.error(), io);
   auto opened = RunStore::open(directory, io.clock);
   if (!opened) return report(opened.error(), io);
   RunStore& store = **opened;
-  if (const auto same = check_same_job(store.paths(), loaded.job); !same)
-    return report(same.error(), io);
-  if (const auto written = write_descriptions(store, loaded, job_text); !written)
+  if (const auto written = begin(store, loaded, job_text); !written) {
+    (void)store.set_state(RunState::Failed, written.error().message);
     return report(written.error(), io);
-  if (const auto state = store.set_state(RunState::Running, ""); !state)
-    return report(state.error(), io);
+  }
 
   LocalRunResult result;
   {
@@ -122,11 +142,11 @@ int run_in_directory(const Loaded& loaded, const std::string& job_text, const fs
     observer.step = [&](const json& record) { progress.show(progress_line(record, planned)); };
     observer.event = [&](const std::string& kind, const std::string& message) {
       if (worth_a_line(kind))
-        progress.note(fmt::format("[{:7.1f} s] {}", seconds(io.clock.now() - begin), message));
+        progress.note(fmt::format("[{:7.1f} s] {}", seconds(io.clock.now() - started), message));
     };
     result = run_locally(loaded.job, store, observer, io.clock);
   }
-  return conclude(result, store, io.clock.now() - begin, io);
+  return conclude(loaded.job, result, store, io.clock.now() - started, io);
 }
 
 }  // namespace weft::cli

@@ -2,6 +2,9 @@
 
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
+#include <fmt/format.h>
+
+#include <functional>
 #include <map>
 #include <ostream>
 
@@ -17,9 +20,30 @@ const std::map<std::string, Format> kFormats = {{"table", Format::Table},
                                                 {"jsonl", Format::Jsonl},
                                                 {"yaml", Format::Yaml},
                                                 {"name", Format::Name}};
+constexpr double kCompletionsMax = 4096;  // of one prompt: all are in memory together
 const std::vector<std::string> kShells = {"bash", "zsh", "fish"};
 const std::vector<std::string> kKinds = {"gpipe", "1f1b",     "interleaved", "zb1p",
                                          "zbv",   "dualpipe", "dualpipev"};
+
+using Check = std::function<std::string(const std::string&)>;  // what is wrong, or nothing
+
+/// CLI11's own checks name the range of a double in 600 digits.
+Check between(double low, double high) {
+  return [low, high](const std::string& text) -> std::string {
+    double value = 0;
+    const bool number = CLI::detail::lexical_cast(text, value);
+    if (number && value >= low && value <= high) return "";
+    return fmt::format("'{}' is not a number from {} to {}", text, low, high);
+  };
+}
+
+Check at_least(double low) {
+  return [low](const std::string& text) -> std::string {
+    double value = 0;
+    const bool number = CLI::detail::lexical_cast(text, value);
+    return number && value >= low ? "" : fmt::format("'{}' is not a number of at least {}", text, low);
+  };
+}
 
 class Builder {
  public:
@@ -136,7 +160,7 @@ class Builder {
     logs->add_option("--grep", g->grep, "Only lines that match")->type_name("REGEX");
     logs->add_option("-n,--lines", g->lines, "The last so many of each worker")
         ->type_name("N")
-        ->check(CLI::NonNegativeNumber);
+        ->check(at_least(0));
     logs->add_flag("-f,--follow", g->follow, "Go on while the run lives");
     add_format(logs, g->format);
 
@@ -159,7 +183,7 @@ class Builder {
         ->type_name("REGEX");
     samples->add_option("-n,--limit", m->limit, "At most so many")
         ->type_name("N")
-        ->check(CLI::NonNegativeNumber);
+        ->check(at_least(0));
     add_format(samples, m->format);
   }
 
@@ -187,7 +211,7 @@ class Builder {
     auto [sub, o] =
         verb<GenerateOptions>(root_, "generate", "Complete a prompt with a trained model",
                               "weft generate r1-zero-arithmetic --prompt '3+4+5='", verb_generate);
-    sub->add_option("RUN", o->run, "A run or checkpoint directory, or a name below runs/")
+    sub->add_option("RUN", o->run, "A run directory or a name below runs/")
         ->required();
     sub->add_option("--prompt", o->prompt, "The prompt; - reads stdin")
         ->type_name("TEXT")
@@ -197,13 +221,13 @@ class Builder {
         ->type_name("N");
     sub->add_option("--max-tokens", o->max_tokens, "Stop here at the latest")
         ->type_name("N")
-        ->check(CLI::PositiveNumber);
+        ->check(at_least(1));
     sub->add_option("--temperature", o->temperature, "0: always the likeliest token")
         ->type_name("T")
-        ->check(CLI::NonNegativeNumber);
+        ->check(at_least(0));
     sub->add_option("-n,--count", o->count, "So many completions")
         ->type_name("N")
-        ->check(CLI::PositiveNumber);
+        ->check(between(1, kCompletionsMax));
     sub->add_option("--seed", o->seed, "The same seed gives the same completions")->type_name("N");
     add_format(sub, o->format);
   }
@@ -217,14 +241,14 @@ class Builder {
         ->check(CLI::IsMember(kKinds));
     sub->add_option("--ranks", o->ranks, "Pipeline positions")
         ->type_name("P")
-        ->check(CLI::PositiveNumber);
+        ->check(at_least(1));
     sub->add_option("--micro-batches", o->micro_batches,
                     "Of one step; dualpipe: both directions together")
         ->type_name("N")
-        ->check(CLI::PositiveNumber);
+        ->check(at_least(1));
     sub->add_option("--chunks", o->chunks, "Stages a rank holds (interleaved)")
         ->type_name("V")
-        ->check(CLI::PositiveNumber);
+        ->check(at_least(1));
     sub->add_option("--cost", o->cost, "Durations, such as F=1,B=2,BI=1,W=1,FB=3")
         ->type_name("LIST");
     sub->add_option("-o,--output", o->output, "text, json, svg or trace (for Perfetto)")

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <iostream>
 #include <iterator>
 #include <nlohmann/json.hpp>
@@ -23,6 +24,13 @@ struct Answer {
   Completion completion;
 };
 
+/// A model may write anything, and a terminal obeys control characters.
+std::string harmless(std::string text) {
+  std::ranges::replace_if(
+      text, [](unsigned char c) { return (c < 0x20 && c != '\n' && c != '\t') || c == 0x7f; }, '?');
+  return text;
+}
+
 /// One process, one rank: any layout's checkpoint is read by name.
 Expected<std::vector<Answer>> answer(const cli::GenerateOptions& options, const std::string& prompt) {
   WEFT_TRY_ASSIGN(const std::filesystem::path run, find_run(options.run));
@@ -38,6 +46,15 @@ Expected<std::vector<Answer>> answer(const cli::GenerateOptions& options, const 
   const std::vector<std::int32_t> tokens = job.data.task == "text"
                                                ? tokenizer.encode(prompt)
                                                : data::prompt_tokens(tokenizer, prompt);
+  const int room = job.model.max_position_embeddings - static_cast<int>(tokens.size());
+  if (tokens.empty())
+    return fail(Code::InvalidArgument, "the prompt is empty: this model goes on with a text, so give "
+                                       "it one by --prompt");
+  if (room <= 0)
+    return fail(Code::InvalidArgument,
+                "the prompt has " + std::to_string(tokens.size()) + " tokens, and the model holds " +
+                    std::to_string(job.model.max_position_embeddings) +
+                    " together with the completion (model.max_position_embeddings); shorten it");
   EngineOptions engine_options;
   engine_options.model = job.model;
   engine_options.max_tokens = static_cast<int>(tokens.size()) * options.count + 16;
@@ -49,8 +66,7 @@ Expected<std::vector<Answer>> answer(const cli::GenerateOptions& options, const 
     return fail(Code::NotFound, "no complete checkpoint in " + paths.checkpoints().string() +
                                     "; let the run reach its first one");
   runtime::GenerateOptions generate;
-  generate.max_new_tokens =
-      std::min(options.max_tokens, job.model.max_position_embeddings - static_cast<int>(tokens.size()));
+  generate.max_new_tokens = std::min(options.max_tokens, room);
   generate.temperature = options.temperature;
   generate.end_token = data::Tokenizer::eos();
   generate.seed = options.seed;
@@ -72,9 +88,14 @@ int verb_generate(const cli::GenerateOptions& options, Io& io) {
   std::string prompt = options.prompt;
   if (prompt == "-") prompt.assign(std::istreambuf_iterator<char>(io.in), {});
   const auto answers = answer(options, prompt);
-  if (!answers) return report(answers.error(), io);
+  if (!answers) {
+    // What the caller asked wrongly here is the command line, not a job.
+    const int code = report(answers.error(), io);
+    return code == kConfiguration ? kUsage : code;
+  }
   if (options.format == Format::Table) {
-    for (const Answer& one : *answers) io.out << one.text << "\n";
+    for (const Answer& one : *answers)
+      io.out << (io.out_tty ? harmless(one.text) : one.text) << "\n";
     return kOk;
   }
   std::vector<json> records;

@@ -64,20 +64,32 @@ class Printer {
     for (const std::string& text : lines) print(file, text);
   }
 
+  /// The formats that are one document are printed at the end.
+  void finish() {
+    if (whole_document()) print_list(io_, options_.format, "logs", records_, {}, "line");
+  }
+
  private:
   void print(const LogFile& file, const std::string& text) {
     if (options_.format == Format::Table) {
       io_.out << file.label() << " | " << text << "\n";
-    } else {
-      const json record = {{"rank", file.rank}, {"file", file.label()}, {"line", text}};
-      io_.out << record.dump(-1, ' ', false, json::error_handler_t::replace) << "\n";
+      return;
     }
+    const json record = {{"rank", file.rank}, {"file", file.label()}, {"line", text}};
+    if (whole_document())
+      records_.push_back(record);
+    else
+      print_list(io_, options_.format, "logs", {record}, {}, "line");
+  }
+  bool whole_document() const {
+    return options_.format == Format::Json || options_.format == Format::Yaml;
   }
 
   const LogsOptions& options_;
   Pattern pattern_;
   Io& io_;
   std::map<std::string, std::streamoff> positions_;
+  std::vector<json> records_;
 };
 
 }  // namespace
@@ -103,6 +115,7 @@ int verb_logs(const LogsOptions& options, Io& io) {
     std::this_thread::sleep_for(kPoll);
     for (const LogFile& file : log_files(paths.logs(), options.ranks)) printer.print_new(file, 0);
   }
+  printer.finish();
   return kOk;
 }
 

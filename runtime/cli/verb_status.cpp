@@ -50,8 +50,10 @@ void print_next(const json& run, Io& io) {
   const std::string state = cell(run, "state"), directory = cell(run, "directory");
   if (state == "running")
     io.err << "Follow it with: weft logs " << directory << " -f\n";
-  else if (state == "finished")
+  else if (state == "finished" && !runtime::sample_steps({directory}).empty())
     io.err << "See what it says: weft samples " << directory << "\n";
+  else if (state == "finished")
+    io.err << "See how it went: weft events " << directory << "\n";
   else
     io.err << "Why: weft events " << directory << "; go on with: weft resume " << directory << "\n";
 }

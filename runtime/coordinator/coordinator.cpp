@@ -39,7 +39,7 @@ class Decider {
     state().outcome = done.stopped_early ? Outcome::Stopped : Outcome::Finished;
     state().reason = done.stopped_early ? "stopped as asked; the last step is saved"
                                         : "the recipe is complete";
-    begin_ending();
+    begin_ending(options_.ending_bound);
     decision_.reason = state().reason;
   }
 
@@ -88,7 +88,7 @@ class Decider {
       for (int rank = 0; rank < world(); ++rank)
         if (at(rank) != Worker::Gone) act(KillWorker{rank, true});
       state().killed_hard = true;
-      state().deadline = now_ + options_.ending_bound;
+      state().deadline = now_ + options_.killing_bound;
     }
   }
 
@@ -105,17 +105,17 @@ class Decider {
       if (at(rank) == Worker::Working) act(SendStop{rank});
   }
 
-  void begin_ending() {
+  void begin_ending(Duration bound) {
     if (state().phase == Phase::Ended) return;
     state().phase = Phase::Ending;
-    state().deadline = now_ + options_.ending_bound;
+    state().deadline = now_ + bound;
   }
 
   void end_all() {
     act(AbortWaits{state().reason});
     for (int rank = 0; rank < world(); ++rank)
       if (at(rank) != Worker::Gone) act(KillWorker{rank, false});
-    begin_ending();
+    begin_ending(options_.killing_bound);
   }
 
   void fail_run(int rank, Code code, std::string reason) {

@@ -60,7 +60,8 @@ struct CoordinatorState {
 
 struct CoordinatorOptions {
   Duration forming_bound = std::chrono::seconds(60);  // until every worker said hello
-  Duration ending_bound = std::chrono::seconds(5);    // between asking workers to go and killing them
+  Duration ending_bound = std::chrono::seconds(5);    // between letting workers go and killing them
+  Duration killing_bound = std::chrono::seconds(1);   // between SIGTERM and SIGKILL: a stopped process
 };
 
 struct Decision {

@@ -413,7 +413,7 @@ Loaded load_job(const std::filesystem::path& path, const LoadOptions& options) {
                                 {},
                                 "",
                                 text.error().message,
-                                "weft check FILE takes the path of a job file; see deploy/jobs",
+                                "the argument is the path of a job file; see deploy/jobs",
                                 ""});
   return result;
 }

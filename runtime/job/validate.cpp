@@ -226,8 +226,29 @@ class Rules {
           "raise it to " + number(smallest_batch()) + " or lower parallel.micro_batches");
   }
 
+  /// A rollout keeps every position of every lane busy in each direction; see Engine::generate.
+  long long micro_batches_in_flight() const {
+    const ParallelJob& p = job_.parallel;
+    const auto kind = dualpipe::parse_kind(p.schedule);
+    const int directions = kind ? dualpipe::num_directions(*kind) : 1;
+    return 1LL * p.data * directions * ((p.pipeline + directions - 1) / directions);
+  }
+
+  void check_in_flight(const std::vector<std::string>& prompt_fields, long long prompts,
+                       const std::string& shown) {
+    if (job_.data.task == "text" || prompts >= micro_batches_in_flight()) return;
+    std::vector<std::string> involved = prompt_fields;
+    involved.insert(involved.end(), {"parallel.pipeline", "parallel.data"});
+    error(std::move(involved),
+          shown + " = " + number(prompts) + " leaves ranks without a prompt: parallel.pipeline = " +
+              number(job_.parallel.pipeline) + " and parallel.data = " + number(job_.parallel.data) +
+              " keep " + number(micro_batches_in_flight()) + " micro-batches in flight",
+          "at least " + number(micro_batches_in_flight()));
+  }
+
   void check_supervised(const std::string& stage, const SupervisedJob& job) {
     if (!runs(stage)) return;
+    check_in_flight({stage + ".eval_problems"}, job.eval_problems, stage + ".eval_problems");
     check_batch({stage + ".batch"}, job.batch, stage + ".batch");
     if (job.min_lr > job.lr && job.lr_schedule == "cosine")
       error({stage + ".min_lr", stage + ".lr"}, stage + ".min_lr is above " + stage + ".lr",
@@ -272,6 +293,10 @@ class Rules {
     check_batch({"grpo.prompts_per_step", "grpo.num_generations"},
                 1LL * g.prompts_per_step * g.num_generations,
                 "grpo.prompts_per_step x grpo.num_generations");
+    check_in_flight({"grpo.prompts_per_step", "grpo.num_generations"},
+                    1LL * g.prompts_per_step * g.num_generations,
+                    "grpo.prompts_per_step x grpo.num_generations");
+    check_in_flight({"grpo.eval_problems"}, g.eval_problems, "grpo.eval_problems");
     if (g.max_completion_length >= job_.model.max_position_embeddings)
       error({"grpo.max_completion_length", "model.max_position_embeddings"},
             "grpo.max_completion_length = " + number(g.max_completion_length) +

@@ -13,6 +13,7 @@
 #include "base/files.h"
 #include "comm/local/local_transport.h"
 #include "runtime/control/control.h"
+#include "runtime/control/wire_error.h"
 #include "runtime/job/serial.h"
 #include "runtime/launch/process.h"
 
@@ -138,44 +139,60 @@ class LocalRun {
   }
 
   void take_message(const Incoming& incoming) {
-    const json& message = *incoming.message;
-    const std::string type = message["type"];
-    try {
-      if (type == "hello") {
-        apply(WorkerHello{incoming.rank});
-      } else if (type == "metrics") {
-        stored(store_.append_metrics(message.at("record")));
-        if (observer_.step) observer_.step(message.at("record"));
-      } else if (type == "event") {
-        take_event(message);
-      } else if (type == "samples") {
-        stored(store_.write_samples(message.at("step"),
-                                    message.at("lines").get<std::vector<json>>()));
-      } else if (type == "flush") {
-        control_->send(incoming.rank, {{"type", "flushed"}, {"id", message.at("id")}});
-      } else if (type == "done") {
-        apply(WorkerDone{incoming.rank, message.at("outcome") == "stopped"});
-      } else if (type == "failed") {
-        apply(WorkerFailed{incoming.rank, {static_cast<Code>(message.at("code").get<int>()),
-                                           message.at("message")}});
+    const std::string type = incoming.message->at("type");
+    const auto taken = [&]() -> Expected<void> {
+      try {
+        return take(incoming.rank, type, *incoming.message);
+      } catch (const json::exception& error) {
+        return fail(Code::Corrupt, "worker " + std::to_string(incoming.rank) +
+                                       " sent a malformed '" + type + "' message: " + error.what());
       }
-    } catch (const json::exception& error) {
-      apply(ShellFailed{{Code::Corrupt, "worker " + std::to_string(incoming.rank) + " sent a malformed '" +
-                                            type + "' message: " + error.what()}});
-    }
+    }();
+    if (!taken) apply(ShellFailed{taken.error()});
   }
 
-  void take_event(const json& message) {
+  /// A worker's message is input: what is missing in it, or of another type, throws.
+  Expected<void> take(int rank, const std::string& type, const json& message) {
+    if (type == "hello") {
+      apply(WorkerHello{rank});
+    } else if (type == "metrics") {
+      const json& record = message.at("record");
+      WEFT_TRY(step_of(rank, record));
+      WEFT_TRY(store_.append_metrics(record));
+      if (observer_.step) observer_.step(record);
+    } else if (type == "event") {
+      return take_event(rank, message);
+    } else if (type == "samples") {
+      WEFT_TRY_ASSIGN(const long long step, step_of(rank, message));
+      return store_.write_samples(step, message.at("lines").get<std::vector<json>>());
+    } else if (type == "flush") {
+      control_->send(rank, {{"type", "flushed"}, {"id", message.at("id")}});
+    } else if (type == "done") {
+      apply(WorkerDone{rank, message.at("outcome") == "stopped"});
+    } else if (type == "failed") {
+      apply(WorkerFailed{rank, take_error(message)});
+    }
+    return {};
+  }
+
+  Expected<void> take_event(int rank, const json& message) {
     const std::string kind = message.at("kind"), text = message.at("message");
     const json& details = message.at("details");
-    // From here on the steps after this one are done anew.
-    if (kind == "started" || kind == "resumed") stored(store_.truncate_after(details.at("step")));
-    stored(store_.append_event(kind, text, details));
+    if (kind == "started" || kind == "resumed") {
+      // From here on the steps after this one are done anew.
+      WEFT_TRY_ASSIGN(const long long step, step_of(rank, details));
+      WEFT_TRY(store_.truncate_after(step));
+    }
+    WEFT_TRY(store_.append_event(kind, text, details));
     if (observer_.event) observer_.event(kind, text);
+    return {};
   }
 
-  void stored(const Expected<void>& result) {
-    if (!result) apply(ShellFailed{result.error()});
+  static Expected<long long> step_of(int rank, const json& object) {
+    const json& step = object.at("step");
+    if (!step.is_number_integer() || step < 0)
+      return fail(Code::Corrupt, "worker " + std::to_string(rank) + " sent step " + step.dump());
+    return step.get<long long>();
   }
 
   void reap() {

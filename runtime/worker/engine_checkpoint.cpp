@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/check.h"
+#include "runtime/control/wire_error.h"
 #include "runtime/worker/engine.h"
 #include "trainer/checkpoint/checkpoint.h"
 
@@ -19,9 +20,11 @@ constexpr const char* kMoment2 = ".exp_avg_sq";
 /// Every rank's text, or the first failed rank's error on all of them: nobody goes on alone.
 Expected<std::vector<std::string>> gather(comm::Communicator& world,
                                           const Expected<std::string>& mine) {
-  const json wire = mine ? json{{"value", *mine}}
-                         : json{{"code", static_cast<int>(mine.error().code)},
-                                {"message", mine.error().message}};
+  json wire = json::object();
+  if (mine)
+    wire["value"] = *mine;
+  else
+    put_error(wire, mine.error());
   WEFT_TRY_ASSIGN(const auto all, comm::all_gather_text(
                                       world, wire.dump(-1, ' ', false, json::error_handler_t::replace)));
   std::vector<std::string> values;
@@ -31,10 +34,7 @@ Expected<std::vector<std::string>> gather(comm::Communicator& world,
       values.push_back(given["value"]);
       continue;
     }
-    if (!given.is_object() || !given.contains("code") || !given.contains("message"))
-      return fail(Code::Corrupt, "rank " + std::to_string(rank) + " sent a malformed report");
-    return fail(static_cast<Code>(given["code"].get<int>()),
-                "rank " + std::to_string(rank) + ": " + given["message"].get<std::string>());
+    return fail_in("rank " + std::to_string(rank), take_error(given));
   }
   return values;
 }
@@ -58,6 +58,20 @@ std::vector<checkpoint::ExpectedTensor> expected_tensors(const ShardedOptimizer&
     expected.push_back({"optim", name + kMoment2, info.shape});
   }
   return expected;
+}
+
+/// A run without any checkpoint may begin; one whose checkpoints are all damaged may not begin again
+/// over what it has written.
+Expected<void> nothing_is_lost(const std::filesystem::path& directory,
+                               const std::vector<checkpoint::Skipped>& skipped) {
+  std::string damaged;
+  for (const checkpoint::Skipped& one : skipped)
+    if (one.name.find(".partial-") == std::string::npos)
+      damaged += "\n  " + one.name + ": " + one.reason;
+  if (damaged.empty()) return {};
+  return fail(Code::Corrupt, "no checkpoint in " + directory.string() +
+                                 " can be used:" + damaged +
+                                 "\nrestore one of them, or begin again in another directory");
 }
 
 }  // namespace
@@ -120,6 +134,7 @@ Expected<Engine::Loaded> Engine::load_newest(const std::filesystem::path& direct
   WEFT_TRY_ASSIGN(const std::string text, from_rank_0(*world_, [&]() -> Expected<std::string> {
                     WEFT_TRY_ASSIGN(const checkpoint::Choice choice,
                                     checkpoint::newest_complete(directory, checkpoint::Mode::Full));
+                    if (!choice.chosen) WEFT_TRY(nothing_is_lost(directory, choice.skipped));
                     json wire = {{"name", choice.chosen ? choice.chosen->name : ""},
                                  {"skipped", json::array()}};
                     for (const checkpoint::Skipped& skipped : choice.skipped)

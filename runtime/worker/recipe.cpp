@@ -50,7 +50,8 @@ class Walker final : public Recipe {
   };
 
   Expected<void> resume();
-  Expected<bool> run_stage(Stage stage);  // false: stopped on request
+  enum class StageEnd { Complete, CompleteAndStopped, Stopped };
+  Expected<StageEnd> run_stage(Stage stage);
   Expected<void> begin_stage(Stage stage);
   Expected<StepOutcome> supervised_step(Stage stage);
   Expected<StepOutcome> grpo_step();
@@ -87,8 +88,34 @@ class Walker final : public Recipe {
   std::string resumed_from_;
 };
 
+/// What only the data tells: every problem, prompt and completion together, must have its positions.
+/// Said before the first step, not when a stage comes to it.
+Expected<void> check_lengths(const Job& job, const Workload& workload) {
+  if (workload.is_text()) return {};
+  const int prompt = workload.longest_prompt(), room = job.model.max_position_embeddings;
+  const auto fits = [&](int completion, const std::string& what,
+                        const std::string& instead) -> Expected<void> {
+    if (prompt + completion <= room) return {};
+    return fail(Code::InvalidArgument,
+                "model.max_position_embeddings = " + std::to_string(room) +
+                    " is too small for data.max_difficulty = " +
+                    std::to_string(job.data.max_difficulty) + ": a prompt of " +
+                    std::to_string(prompt) + " tokens and " + what + " of " +
+                    std::to_string(completion) + "; raise it to " +
+                    std::to_string(prompt + completion) + ", or lower " + instead);
+  };
+  const bool rewards = std::ranges::find(job.recipe, "grpo") != job.recipe.end();
+  if (job.recipe.size() > (rewards ? 1 : 0))
+    WEFT_TRY(fits(workload.longest_trace(), "a trace", "data.max_difficulty"));
+  if (rewards)
+    WEFT_TRY(fits(job.grpo.max_completion_length, "grpo.max_completion_length",
+                  "grpo.max_completion_length"));
+  return {};
+}
+
 Expected<void> Walker::open(comm::Transport& transport) {
   WEFT_TRY_ASSIGN(workload_, Workload::open(job_));
+  WEFT_TRY(check_lengths(job_, *workload_));
   const int longest_prompt = workload_->longest_prompt();
   const int longest_completion =
       std::max(workload_->longest_trace(), job_.grpo.max_completion_length);
@@ -109,7 +136,10 @@ Expected<void> Walker::resume() {
     return fail(Code::InvalidArgument, "the checkpoint is beyond the end of this job's recipe");
   saved_step_ = state_.step;
   resumed_from_ = loaded.name;
-  event("resumed", "resumed from " + loaded.name + " at step " + std::to_string(state_.step),
+  const bool complete = state_.stage == static_cast<int>(job_.recipe.size());
+  event("resumed",
+        "resumed from " + loaded.name + " at step " + std::to_string(state_.step) +
+            (complete ? ": nothing is left to do (a stage that has ended takes no more steps)" : ""),
         {{"step", state_.step}, {"checkpoint", loaded.name}});
   return {};
 }
@@ -119,14 +149,16 @@ Expected<RecipeEnd> Walker::run() {
     const Stage stage = stage_name() == "pretrain"     ? Stage::Pretrain
                         : stage_name() == "cold_start" ? Stage::ColdStart
                                                        : Stage::Grpo;
-    WEFT_TRY_ASSIGN(const bool went_on, run_stage(stage));
-    if (!went_on) {
+    WEFT_TRY_ASSIGN(const StageEnd end, run_stage(stage));
+    if (end == StageEnd::Stopped) {
       if (saved_step_ != state_.step) WEFT_TRY(save("stopped"));
       return RecipeEnd::Stopped;
     }
     ++state_.stage;
     state_.stage_step = 0;
     WEFT_TRY(save("end of " + job_.recipe[state_.stage - 1]));
+    if (end == StageEnd::CompleteAndStopped && state_.stage < static_cast<int>(job_.recipe.size()))
+      return RecipeEnd::Stopped;
   }
   return RecipeEnd::Complete;
 }
@@ -142,10 +174,9 @@ Expected<void> Walker::begin_stage(Stage stage) {
   return {};
 }
 
-Expected<bool> Walker::run_stage(Stage stage) {
+Expected<Walker::StageEnd> Walker::run_stage(Stage stage) {
   if (state_.stage_step == 0) WEFT_TRY(begin_stage(stage));
-  bool reached = false;
-  while (state_.stage_step < max_steps(stage) && !reached) {
+  while (state_.stage_step < max_steps(stage)) {
     const Instant begin = clock_.now();
     WEFT_TRY_ASSIGN(StepOutcome outcome,
                     stage == Stage::Grpo ? grpo_step() : supervised_step(stage));
@@ -156,6 +187,7 @@ Expected<bool> Walker::run_stage(Stage stage) {
 
     const int every = eval_every(stage);
     const bool last = state_.stage_step == max_steps(stage);
+    bool reached = false;
     if (last || (every > 0 && state_.stage_step % every == 0)) {
       WEFT_TRY_ASSIGN(const json scores, evaluate(stage));
       outcome.record.update(scores);
@@ -168,11 +200,14 @@ Expected<bool> Walker::run_stage(Stage stage) {
                              std::to_string(target) + "; raise " + stage_name() + ".steps");
     }
     report_step(stage, outcome, step_seconds);
-    if (!reached && !last && state_.step % job_.checkpoint.every_steps == 0)
+    // The end of a stage is saved as such, also when it is asked to stop there: a resumed run must
+    // not go on in a stage whose target was reached.
+    if (reached || last) return outcome.stop ? StageEnd::CompleteAndStopped : StageEnd::Complete;
+    if (state_.step % job_.checkpoint.every_steps == 0)
       WEFT_TRY(save("every " + std::to_string(job_.checkpoint.every_steps) + " steps"));
-    if (outcome.stop) return false;
+    if (outcome.stop) return StageEnd::Stopped;
   }
-  return true;
+  return StageEnd::Complete;
 }
 
 Expected<Walker::StepOutcome> Walker::supervised_step(Stage stage) {

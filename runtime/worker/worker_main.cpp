@@ -10,6 +10,7 @@
 #include "base/units.h"
 #include "comm/local/local_transport.h"
 #include "runtime/control/control.h"
+#include "runtime/control/wire_error.h"
 #include "runtime/job/serial.h"
 #include "runtime/log/log.h"
 #include "runtime/worker/recipe.h"
@@ -41,10 +42,11 @@ class ControlReporter final : public Reporter {
   }
   void flush() override {
     control_.send({{"type", "flush"}, {"id", ++flushes_}});
+    const json wanted = flushes_;
     const auto end = std::chrono::steady_clock::now() + kFlushBound;
     while (std::chrono::steady_clock::now() < end) {
       const auto message = control_.receive(std::chrono::milliseconds(100));
-      if (message && take(*message) == "flushed") return;
+      if (message && take(*message) == "flushed" && message->value("id", json()) == wanted) return;
     }
     log_warning("the coordinator did not confirm the metrics in time; going on without it");
   }
@@ -138,9 +140,9 @@ int worker_main(const WorkerArguments& arguments) {
   }
   const auto report_failure = [&](const Error& error) {
     log_error(error.message);
-    (*control)->send({{"type", "failed"},
-                      {"code", static_cast<int>(error.code)},
-                      {"message", error.message}});
+    json message = {{"type", "failed"}};
+    put_error(message, error);
+    (*control)->send(message);
     wait_for_shutdown(**control);
     return 70;
   };

@@ -19,3 +19,13 @@ weft_test(runtime/cli_verbs_test LINK weft_cli)
 foreach(unit job_fields job_diagnostics job_fuzz cli_verbs)
   target_compile_definitions(runtime_${unit}_test PRIVATE WEFT_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
 endforeach()
+
+# whole runs: the real binary as a child process
+foreach(unit run_complete run_resume run_failure run_input run_verbs)
+  weft_test(runtime/${unit}_test LABELS multiprocess SOURCES runtime/run_harness.cpp
+            LINK nlohmann_json::nlohmann_json SQLite::SQLite3)
+  target_compile_definitions(runtime_${unit}_test PRIVATE WEFT_BINARY="$<TARGET_FILE:weft>")
+  add_dependencies(runtime_${unit}_test weft)
+endforeach()
+weft_test(runtime/recipe_layout_test LABELS multiprocess LINK weft_runtime_worker
+          nlohmann_json::nlohmann_json)

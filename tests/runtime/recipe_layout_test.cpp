@@ -1,0 +1,127 @@
+// A checkpoint of one layout goes on in another: the recipe itself, every rank a thread of the test.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "comm/local/local_transport.h"
+#include "runtime/worker/recipe.h"
+#include "tests/runtime/engine_world.h"
+
+namespace weft::runtime {
+namespace {
+
+using nlohmann::json;
+namespace fs = std::filesystem;
+
+class Kept final : public Reporter {
+ public:
+  void metrics(const json& record) override { losses.push_back(record["loss"]); }
+  void event(const std::string& kind, const std::string&, const json&) override {
+    kinds.push_back(kind);
+  }
+  void samples(long long, const std::vector<json>&) override {}
+  void flush() override {}
+
+  std::vector<double> losses;
+  std::vector<std::string> kinds;
+};
+
+Job tiny_job(int steps) {
+  Job job;
+  job.model = tiny_model(4);
+  job.model.vocab_size = 320;
+  job.model.max_position_embeddings = 128;
+  job.tokenizer.numbers = 49;
+  job.data.max_difficulty = 3;
+  job.pretrain.steps = steps;
+  job.pretrain.batch = 16;
+  job.pretrain.eval_problems = 4;
+  job.checkpoint.every_steps = 10;
+  job.control.wait_bound_s = 20;
+  return job;
+}
+
+void lay_out(Job& job, const char* schedule, int pipeline, int data, int micro_batches) {
+  job.parallel.schedule = schedule;
+  job.parallel.pipeline = pipeline;
+  job.parallel.data = job.parallel.expert = data;
+  job.parallel.micro_batches = micro_batches;
+}
+
+/// Every rank walks the recipe, from the newest checkpoint in `directory` on.
+Kept walk(const Job& job, const fs::path& directory) {
+  const int world_size = job.parallel.pipeline * job.parallel.data;
+  Kept kept;
+  auto world = comm::LocalWorld::create(world_size);
+  EXPECT_TRUE(world);
+  const SystemClock clock;
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < world_size; ++rank)
+    threads.emplace_back([&, rank] {
+      const auto run = [&]() -> Expected<void> {
+        WEFT_TRY_ASSIGN(const auto transport, world->join(rank));
+        RecipeOptions options;
+        options.checkpoints = directory;
+        options.stop_requested = [] { return false; };
+        WEFT_TRY_ASSIGN(const auto recipe, Recipe::open(job, *transport, options, kept, clock));
+        WEFT_TRY(recipe->run());
+        return {};
+      };
+      if (const auto result = run(); !result) {
+        ADD_FAILURE() << "rank " << rank << ": " << result.error().message;
+        world->abort("rank " + std::to_string(rank) + " failed");
+      }
+    });
+  for (std::thread& thread : threads) thread.join();
+  return kept;
+}
+
+class RecipeLayout : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = (fs::temp_directory_path() / "weft_recipe_XXXXXX").string();
+    ASSERT_NE(::mkdtemp(name.data()), nullptr);
+    root = name;
+  }
+  void TearDown() override { fs::remove_all(root); }
+
+  /// 20 steps in one layout, cut after 10 and gone on with in another.
+  void expect_to_go_on(const std::function<void(Job&)>& first, const std::function<void(Job&)>& then) {
+    Job job = tiny_job(20);
+    first(job);
+    const Kept whole = walk(job, root / "ckpt");
+    fs::remove_all(root / "ckpt" / "step-000000020");  // as if it had been killed after step 10
+    then(job);
+    const Kept rest = walk(job, root / "ckpt");
+    EXPECT_EQ(rest.kinds.front(), "resumed");
+    ASSERT_EQ(whole.losses.size(), 20u);
+    ASSERT_EQ(rest.losses.size(), 10u);
+    for (std::size_t i = 0; i < rest.losses.size(); ++i)
+      EXPECT_NEAR(rest.losses[i], whole.losses[10 + i], 1e-5 * std::abs(whole.losses[10 + i]))
+          << "step " << 11 + i;
+  }
+
+  fs::path root;
+};
+
+TEST_F(RecipeLayout, FromDualPipeOnFourRanksToOneRank) {
+  expect_to_go_on([](Job& job) { lay_out(job, "dualpipe", 2, 2, 4); },
+                  [](Job& job) { lay_out(job, "1f1b", 1, 1, 8); });
+}
+
+TEST_F(RecipeLayout, FromOneRankToDualPipeOnFour) {
+  expect_to_go_on([](Job& job) { lay_out(job, "1f1b", 1, 1, 8); },
+                  [](Job& job) { lay_out(job, "dualpipe", 2, 2, 4); });
+}
+
+TEST_F(RecipeLayout, FromAPipelineToExpertShards) {
+  expect_to_go_on([](Job& job) { lay_out(job, "1f1b", 4, 1, 8); },
+                  [](Job& job) { lay_out(job, "1f1b", 1, 4, 2); });
+}
+
+}  // namespace
+}  // namespace weft::runtime
