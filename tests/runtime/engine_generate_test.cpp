@@ -79,6 +79,7 @@ TEST(EngineGenerate, SampledLogProbabilitiesAgreeWithAForwardPass) {
     std::vector<trainer::MicroBatch> batch(engine.num_micro_batches());
     for (int s = 0; s < 16; ++s) {
       trainer::MicroBatch& part = batch[s % batch.size()];
+      part.mode = trainer::Mode::Score;
       if (part.sequence_begin.empty()) part.sequence_begin = {0};
       std::vector<std::int32_t> tokens = given[s];
       tokens.insert(tokens.end(), completions[s].tokens.begin(), completions[s].tokens.end());
