@@ -33,6 +33,10 @@ long long planned_steps(const Job& job) {
 /// A directory that already holds a run goes on only with a job that leaves the numbers as they are.
 Expected<void> check_same_job(const RunPaths& paths, const Job& job) {
   std::error_code error;
+  if (!fs::exists(paths.run(), error) && fs::exists(paths.job(), error))
+    return fail(Code::InvalidArgument,
+                paths.job().string() + " would be overwritten: " + paths.root.string() +
+                    " is no run directory; choose another one with --dir");
   if (!fs::exists(paths.resolved(), error)) return {};
   WEFT_TRY_ASSIGN(const std::string text, read_file(paths.resolved(), 1 << 22));
   const Loaded before =
@@ -93,7 +97,8 @@ void print_next(const Job& job, const std::string& run, Io& io) {
          << "  Ask it:    weft generate " << run << " --prompt '" << prompt << "'\n";
 }
 
-int conclude(const Job& job, const LocalRunResult& result, RunStore& store, Duration took, Io& io) {
+int conclude(const Job& job, const LocalRunResult& result, RunStore& store, Duration took, bool quiet,
+             Io& io) {
   const std::string run = store.paths().root.string();
   const RunState state = result.outcome == Outcome::Finished  ? RunState::Finished
                          : result.outcome == Outcome::Stopped ? RunState::Stopped
@@ -101,8 +106,10 @@ int conclude(const Job& job, const LocalRunResult& result, RunStore& store, Dura
   const Expected<void> stated = store.set_state(state, result.reason);
   (void)store.append_event(to_string(state), result.reason, json::object());
   if (result.outcome == Outcome::Finished) {
-    io.err << "weft: finished in " << format_duration(took) << ". Results are in " << run << "/\n";
-    print_next(job, run, io);
+    if (!quiet) {
+      io.err << "weft: finished in " << format_duration(took) << ". Results are in " << run << "/\n";
+      print_next(job, run, io);
+    }
     return stated ? kOk : report(stated.error(), io);
   }
   if (result.outcome == Outcome::Stopped) {
@@ -146,7 +153,7 @@ int run_in_directory(const Loaded& loaded, const std::string& job_text, const fs
     };
     result = run_locally(loaded.job, store, observer, io.clock);
   }
-  return conclude(loaded.job, result, store, io.clock.now() - started, io);
+  return conclude(loaded.job, result, store, io.clock.now() - started, quiet, io);
 }
 
 }  // namespace weft::cli

@@ -174,6 +174,28 @@ TEST_F(RunInput, AnotherJobInTheSameDirectoryIsRefused) {
       << "a refused job does not touch the run";
 }
 
+TEST_F(RunInput, AJobFileInADirectoryThatIsNoRunIsNotOverwritten) {
+  fs::create_directory(run);
+  const std::string own = place.file("run/job.yaml", "name: precious\n");
+  expect_refused(run_with({}), 78, {own, "--dir"});
+  EXPECT_EQ(text_of(own), "name: precious\n");
+}
+
+TEST_F(RunInput, QuietMeansOnlyErrors) {
+  const Ended ended =
+      weft({"run", place.supervised_job(), "--dir", run.string(), "-q", "--set", "pretrain.steps=1"});
+  EXPECT_EQ(ended.code, 0);
+  EXPECT_EQ(ended.out + ended.err, "");
+}
+
+TEST_F(RunInput, AWorkerStartedByHandSaysWhoStartsWorkers) {
+  const std::string parent = std::to_string(::getpid());
+  expect_refused(weft({"worker"}), 2, {"weft run"});
+  expect_refused(weft({"worker", "--world", "0", "--control", "0", "--parent", parent}), 70,
+                 {"weft run"});
+  EXPECT_EQ(weft({"worker", "--world", "0", "--control", "0", "--parent", "1"}).code, 70);
+}
+
 TEST_F(RunInput, ADirectoryThatIsAFileIsRefused) {
   std::ofstream(run) << "x";
   expect_refused(run_with({}), 77, {run.string()});
