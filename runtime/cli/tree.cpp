@@ -154,7 +154,7 @@ class Builder {
                                        "weft logs r1-zero-arithmetic --rank 0,3 -f", verb_logs);
     add_run(logs, g->run);
     logs->add_option("--rank", g->ranks, "Only these workers")
-        ->type_name("N,…")
+        ->type_name("N,M")
         ->delimiter(',')
         ->expected(1);
     logs->add_option("--grep", g->grep, "Only lines that match")->type_name("REGEX");
@@ -168,7 +168,7 @@ class Builder {
                                            "What happened to a run: starts, checkpoints, failures",
                                            "weft events r1-zero-arithmetic", verb_events);
     add_run(events, e->run);
-    events->add_option("--kind", e->kind, "Only this kind, such as worker_died")->type_name("KIND");
+    events->add_option("--kind", e->kind, "Only this kind, such as evaluation or worker_failed")->type_name("KIND");
     add_format(events, e->format);
 
     auto [samples, m] = verb<SamplesOptions>(
@@ -199,7 +199,7 @@ class Builder {
         sub->add_option("--step", options->step, "The checkpoint of this step")->type_name("N");
       add_format(sub, options->format);
     };
-    add("ls", "List the complete checkpoints of a run", "weft ckpt ls r1-zero-arithmetic",
+    add("ls", "List the checkpoints of a run and their state", "weft ckpt ls r1-zero-arithmetic",
         verb_ckpt_ls);
     add("show", "What one checkpoint holds", "weft ckpt show r1-zero-arithmetic --step 200",
         verb_ckpt_show);
@@ -219,13 +219,13 @@ class Builder {
     sub->add_option("--checkpoint", o->checkpoint,
                     "The checkpoint of this step (default: the newest)")
         ->type_name("N");
-    sub->add_option("--max-tokens", o->max_tokens, "Stop here at the latest")
+    sub->add_option("--max-tokens", o->max_tokens, "Stop here at the latest (default: 64)")
         ->type_name("N")
         ->check(at_least(1));
-    sub->add_option("--temperature", o->temperature, "0: always the likeliest token")
+    sub->add_option("--temperature", o->temperature, "0: always the likeliest token (default: 1)")
         ->type_name("T")
         ->check(at_least(0));
-    sub->add_option("-n,--count", o->count, "So many completions")
+    sub->add_option("-n,--count", o->count, "So many completions (default: 1)")
         ->type_name("N")
         ->check(between(1, kCompletionsMax));
     sub->add_option("--seed", o->seed, "The same seed gives the same completions")->type_name("N");

@@ -214,7 +214,9 @@ class LocalRun {
     for (const CoordinatorAction& action : decision.actions)
       std::visit([this](const auto& what) { act(what); }, action);
     if (!decision.reason.empty()) {
-      const std::string kind = state_.outcome == Outcome::Failed ? "failed" : "coordinator";
+      const std::string kind = state_.outcome != Outcome::Failed ? "coordinator"
+                               : state_.culprit >= 0               ? "worker_failed"
+                                                                   : "run_failed";
       (void)store_.append_event(kind, decision.reason, json::object());
       if (observer_.event) observer_.event(kind, decision.reason);
     }

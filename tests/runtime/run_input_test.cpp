@@ -183,7 +183,8 @@ TEST_F(RunInput, AJobFileInADirectoryThatIsNoRunIsNotOverwritten) {
 
 TEST_F(RunInput, QuietMeansOnlyErrors) {
   const Ended ended =
-      weft({"run", place.supervised_job(), "--dir", run.string(), "-q", "--set", "pretrain.steps=1"});
+      weft({"run", place.supervised_job(), "--dir", run.string(), "-q", "--set", "pretrain.steps=1",
+            "--set", "pretrain.warmup=0"});
   EXPECT_EQ(ended.code, 0);
   EXPECT_EQ(ended.out + ended.err, "");
 }
