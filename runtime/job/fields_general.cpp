@@ -188,11 +188,12 @@ void add_parallel(std::vector<Field>& out) {
   out.push_back({.path = "parallel.schedule",
                  .type = FieldType::Choice,
                  .slot = WEFT_AT(parallel.schedule),
-                 .choices = {"gpipe", "1f1b", "dualpipe"},
+                 .choices = {"gpipe", "1f1b", "interleaved", "zb1p", "zbv", "dualpipe", "dualpipev"},
                  .help = "The order of forwards and backwards in a step. dualpipe feeds "
                          "micro-batches from both ends and overlaps each forward with a "
                          "backward of the other direction; it needs an even pipeline and at least "
-                         "two micro-batches a position.",
+                         "two micro-batches a position. interleaved, zbv and dualpipev cut the "
+                         "model into two stages a position. See weft schedule.",
                  .interacts = "parallel.pipeline, parallel.micro_batches, parallel.overlap",
                  .example = "dualpipe",
                  .names = {{"torchtitan", "parallelism.pipeline_parallel_schedule"},

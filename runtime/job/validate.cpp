@@ -18,9 +18,8 @@
 namespace weft::runtime {
 namespace {
 
-/// Special tokens beside bytes and numbers: begin, end, padding, <think>, </think>, <answer>,
-/// </answer> and a spare.
-constexpr int kSpecialTokens = 8;
+/// Special tokens beside bytes and numbers: begin, end, <think>, </think>, <answer>, </answer>.
+constexpr int kSpecialTokens = 6;
 
 std::string number(long long value) { return std::to_string(value); }
 
@@ -193,7 +192,7 @@ class Rules {
     }
     const std::vector<std::string> sizes = {"parallel.pipeline", "parallel.micro_batches",
                                             "parallel.schedule"};
-    const auto legal = dualpipe::check_size(*kind, {p.pipeline, p.micro_batches, 1});
+    const auto legal = dualpipe::check_size(*kind, {p.pipeline, p.micro_batches});
     if (!legal) {
       error(sizes,
             "parallel.pipeline = " + number(p.pipeline) +
@@ -202,7 +201,7 @@ class Rules {
             p.pipeline == 1 ? "parallel.schedule: 1f1b takes any size" : "");
       return;
     }
-    const int stages = dualpipe::num_stages(*kind, p.pipeline, 1);
+    const int stages = dualpipe::num_stages(*kind, p.pipeline);
     if (job_.model.num_hidden_layers < stages)
       error({"parallel.pipeline", "model.num_hidden_layers"},
             "parallel.pipeline = " + number(p.pipeline) + " makes " + number(stages) +

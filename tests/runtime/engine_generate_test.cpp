@@ -56,7 +56,8 @@ TEST(EngineGenerate, DrawsTheSameTokensInEveryLayout) {
   const auto plain = generate({Kind::OneFOneB, 1, 1, 1, 1}, 1.0);
   for (const scheduler::Layout& layout :
        {scheduler::Layout{Kind::DualPipe, 2, 2, 2, 4}, scheduler::Layout{Kind::OneFOneB, 4, 1, 1, 4},
-        scheduler::Layout{Kind::DualPipe, 4, 1, 1, 8}, scheduler::Layout{Kind::OneFOneB, 1, 4, 4, 1}}) {
+        scheduler::Layout{Kind::DualPipe, 4, 1, 1, 8}, scheduler::Layout{Kind::OneFOneB, 1, 4, 4, 1}, scheduler::Layout{Kind::DualPipeV, 2, 1, 1, 4},
+        scheduler::Layout{Kind::Interleaved, 2, 1, 1, 4}}) {
     const auto other = generate(layout, 1.0);
     ASSERT_EQ(other.size(), plain.size());
     for (std::size_t i = 0; i < plain.size(); ++i) EXPECT_EQ(other[i].tokens, plain[i].tokens) << i;

@@ -69,6 +69,25 @@ TEST(EngineLayout, APipelineOfFourIsBitEqualToNone) {
   EXPECT_EQ(pipelined.grad_norm, plain.grad_norm);
 }
 
+// Schedules of one direction accumulate every weight gradient in ascending micro-batch order, however
+// they split and interleave the work.
+TEST(EngineLayout, EveryOneDirectionalScheduleIsBitEqualToPlain) {
+  const Curve plain = train({Kind::OneFOneB, 1, 1, 1, 8});
+  for (const scheduler::Layout& layout :
+       {scheduler::Layout{Kind::GPipe, 4, 1, 1, 8}, scheduler::Layout{Kind::ZeroBubble, 4, 1, 1, 8},
+        scheduler::Layout{Kind::Interleaved, 2, 1, 1, 8}, scheduler::Layout{Kind::ZBV, 2, 1, 1, 8},
+        scheduler::Layout{Kind::DualPipeV, 2, 1, 1, 8}}) {
+    SCOPED_TRACE(dualpipe::to_string(layout.kind));
+    const Curve curve = train(layout);
+    EXPECT_EQ(curve.loss, plain.loss);
+    EXPECT_EQ(curve.grad_norm, plain.grad_norm);
+  }
+}
+
+TEST(EngineLayout, DualPipeVWithExpertShardsMatchesPlain) {
+  expect_close(train({Kind::DualPipeV, 2, 2, 2, 4}), train({Kind::OneFOneB, 1, 1, 1, 8}), 1e-5);
+}
+
 TEST(EngineLayout, DualPipeWithTwoExpertShardsMatchesPlain) {
   expect_close(train({Kind::DualPipe, 2, 2, 2, 4}), train({Kind::OneFOneB, 1, 1, 1, 8}), 1e-5);
 }
