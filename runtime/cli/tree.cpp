@@ -1,9 +1,9 @@
 #include "runtime/cli/tree.h"
 
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <fmt/format.h>
 
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
 #include <functional>
 #include <map>
 #include <ostream>
@@ -41,7 +41,8 @@ Check at_least(double low) {
   return [low](const std::string& text) -> std::string {
     double value = 0;
     const bool number = CLI::detail::lexical_cast(text, value);
-    return number && value >= low ? "" : fmt::format("'{}' is not a number of at least {}", text, low);
+    return number && value >= low ? ""
+                                  : fmt::format("'{}' is not a number of at least {}", text, low);
   };
 }
 
@@ -168,7 +169,8 @@ class Builder {
                                            "What happened to a run: starts, checkpoints, failures",
                                            "weft events r1-zero-arithmetic", verb_events);
     add_run(events, e->run);
-    events->add_option("--kind", e->kind, "Only this kind, such as evaluation or worker_failed")->type_name("KIND");
+    events->add_option("--kind", e->kind, "Only this kind, such as evaluation or worker_failed")
+        ->type_name("KIND");
     add_format(events, e->format);
 
     auto [samples, m] = verb<SamplesOptions>(
@@ -211,8 +213,7 @@ class Builder {
     auto [sub, o] =
         verb<GenerateOptions>(root_, "generate", "Complete a prompt with a trained model",
                               "weft generate r1-zero-arithmetic --prompt '3+4+5='", verb_generate);
-    sub->add_option("RUN", o->run, "A run directory or a name below runs/")
-        ->required();
+    sub->add_option("RUN", o->run, "A run directory or a name below runs/")->required();
     sub->add_option("--prompt", o->prompt, "The prompt; - reads stdin")
         ->type_name("TEXT")
         ->required();
@@ -239,9 +240,7 @@ class Builder {
     sub->add_option("--kind", o->kind, join(kKinds, ", "))
         ->type_name("KIND")
         ->check(CLI::IsMember(kKinds));
-    sub->add_option("--ranks", o->ranks, "Pipeline positions")
-        ->type_name("P")
-        ->check(at_least(1));
+    sub->add_option("--ranks", o->ranks, "Pipeline positions")->type_name("P")->check(at_least(1));
     sub->add_option("--micro-batches", o->micro_batches,
                     "Of one step; dualpipe: both directions together")
         ->type_name("N")

@@ -1,4 +1,5 @@
-// `weft run` of tiny jobs through the real binary: what it leaves behind, and that it is the same again.
+// `weft run` of tiny jobs through the real binary: what it leaves behind, and that it is the same
+// again.
 #include <gtest/gtest.h>
 #include <sqlite3.h>
 
@@ -17,9 +18,10 @@ struct FinishedRun {
   std::vector<pid_t> left;  // processes still there when the coordinator had ended
   Ended ended;
 
-  FinishedRun(const std::string& job, const std::vector<std::string>& more = {}) : run(place / "run") {
-    std::vector<std::string> arguments = {"run", job == "grpo" ? place.grpo_job() : place.supervised_job(),
-                                          "--dir", run.string()};
+  FinishedRun(const std::string& job, const std::vector<std::string>& more = {})
+      : run(place / "run") {
+    std::vector<std::string> arguments = {
+        "run", job == "grpo" ? place.grpo_job() : place.supervised_job(), "--dir", run.string()};
     arguments.insert(arguments.end(), more.begin(), more.end());
     Weft child(arguments);
     ended = child.wait();
@@ -50,8 +52,8 @@ void expect_a_clean_end(const FinishedRun& finished) {
 
 void expect_a_complete_directory(const FinishedRun& finished, std::size_t workers) {
   const std::vector<std::string> names = names_in(finished.run);
-  for (const char* name : {"job.yaml", "config.resolved.yaml", "run.json", "run.sqlite", "metrics.jsonl",
-                           "events.jsonl", "samples", "logs", "ckpt"})
+  for (const char* name : {"job.yaml", "config.resolved.yaml", "run.json", "run.sqlite",
+                           "metrics.jsonl", "events.jsonl", "samples", "logs", "ckpt"})
     EXPECT_TRUE(has(names, name)) << name;
   EXPECT_EQ(names_in(finished.run / "logs").size(), workers);
   EXPECT_TRUE(checkpoints_of(finished.run, true).empty());
@@ -72,7 +74,8 @@ long long rows(const fs::path& sqlite, const std::string& table) {
   sqlite3_stmt* statement = nullptr;
   sqlite3_open_v2(sqlite.c_str(), &db, SQLITE_OPEN_READONLY, nullptr);
   sqlite3_prepare_v2(db, ("SELECT count(*) FROM " + table).c_str(), -1, &statement, nullptr);
-  const long long count = sqlite3_step(statement) == SQLITE_ROW ? sqlite3_column_int64(statement, 0) : -1;
+  const long long count =
+      sqlite3_step(statement) == SQLITE_ROW ? sqlite3_column_int64(statement, 0) : -1;
   sqlite3_finalize(statement);
   sqlite3_close(db);
   return count;
@@ -89,7 +92,8 @@ TEST(RunComplete, ASupervisedRunLeavesACompleteDirectoryAndNobodyBehind) {
 
   const std::vector<json> metrics = lines_of(finished.run / "metrics.jsonl");
   ASSERT_EQ(metrics.size(), 40u);
-  for (std::size_t i = 0; i < metrics.size(); ++i) expect_metrics(metrics[i], i + 1, "pretrain", {});
+  for (std::size_t i = 0; i < metrics.size(); ++i)
+    expect_metrics(metrics[i], i + 1, "pretrain", {});
   EXPECT_LT(metrics.back()["loss"], metrics.front()["loss"]);
   EXPECT_GT(metrics.back()["tokens"], metrics.front()["tokens"]);
 }
@@ -115,8 +119,9 @@ TEST(RunComplete, AGrpoRunKeepsRewardsCompletionsEventsAndAnIndex) {
   const std::vector<json> samples = lines_of(finished.run / "samples" / "18.jsonl");
   ASSERT_EQ(samples.size(), 8u);
   for (const json& sample : samples) {
-    for (const char* key : {"input", "output", "gts", "score", "step", "id", "group", "advantage",
-                            "length", "truncated", "rewards", "extracted"})  // the first five are verl's
+    for (const char* key :
+         {"input", "output", "gts", "score", "step", "id", "group", "advantage", "length",
+          "truncated", "rewards", "extracted"})  // the first five are verl's
       EXPECT_TRUE(sample.contains(key)) << key;
     EXPECT_EQ(sample["step"], 18);
     EXPECT_TRUE(sample["rewards"].contains("accuracy.answer"));
@@ -143,10 +148,12 @@ TEST(RunComplete, TheResolvedConfigurationSaysWhereEachValueIsFrom) {
   const std::string text = text_of(finished.run / "config.resolved.yaml");
   const auto line_with = [&](const std::string& start) {
     const std::size_t at = text.find(start);
-    return at == std::string::npos ? start + " is missing" : text.substr(at, text.find('\n', at) - at);
+    return at == std::string::npos ? start + " is missing"
+                                   : text.substr(at, text.find('\n', at) - at);
   };
   EXPECT_NE(line_with("seed: 9").find("--set"), std::string::npos) << line_with("seed: 9");
-  EXPECT_NE(line_with("recipe:").find("supervised.yaml"), std::string::npos) << line_with("recipe:");
+  EXPECT_NE(line_with("recipe:").find("supervised.yaml"), std::string::npos)
+      << line_with("recipe:");
   EXPECT_NE(line_with("beta1:").find("default"), std::string::npos) << line_with("beta1:");
 }
 
@@ -166,10 +173,9 @@ TEST(RunComplete, AnotherSeedGivesAnotherRun) {
 }
 
 TEST(RunComplete, AStepThatIsNotFiniteIsLeftOutAndTheRunGoesOn) {
-  const FinishedRun wild("supervised",
-                         {"--set", "pretrain.lr=10", "--set", "pretrain.warmup=0", "--set",
-                          "optimizer.clip_norm=0", "--set", "optimizer.weight_decay=10", "--set",
-                          "pretrain.steps=30"});
+  const FinishedRun wild("supervised", {"--set", "pretrain.lr=10", "--set", "pretrain.warmup=0",
+                                        "--set", "optimizer.clip_norm=0", "--set",
+                                        "optimizer.weight_decay=10", "--set", "pretrain.steps=30"});
   EXPECT_EQ(wild.ended.code, 0) << wild.ended.err;
   EXPECT_EQ(lines_of(wild.run / "metrics.jsonl").size(), 30u);
   EXPECT_NE(wild.ended.err.find("not finite; the update was left out"), std::string::npos)
