@@ -24,15 +24,20 @@ namespace fs = std::filesystem;
 long long planned_steps(const Job& job) {
   long long steps = 0;
   for (const std::string& stage : job.recipe)
-    steps += stage == "pretrain" ? job.pretrain.steps
+    steps += stage == "pretrain"     ? job.pretrain.steps
              : stage == "cold_start" ? job.cold_start.steps
                                      : job.grpo.steps;
   return steps;
 }
 
-/// A directory that already holds a run goes on only with a job that leaves the numbers as they are.
+/// A directory that already holds a run goes on only with a job that leaves the numbers as they
+/// are.
 Expected<void> check_same_job(const RunPaths& paths, const Job& job) {
   std::error_code error;
+  if (!fs::exists(paths.run(), error) && fs::exists(paths.job(), error))
+    return fail(Code::InvalidArgument, paths.job().string() +
+                                           " would be overwritten: " + paths.root.string() +
+                                           " is no run directory; choose another one with --dir");
   if (!fs::exists(paths.resolved(), error)) return {};
   WEFT_TRY_ASSIGN(const std::string text, read_file(paths.resolved(), 1 << 22));
   const Loaded before =
@@ -69,9 +74,9 @@ std::string progress_line(const json& record, long long planned) {
   std::string line = fmt::format("step {}/{}  {}  loss {:.4f}", record.value("step", 0LL), planned,
                                  record.value("stage", ""), number_at(record, "loss"));
   if (record.contains("reward"))
-    line += fmt::format("  reward {:.3f}  accuracy {:.3f}  length {:.1f}",
-                        number_at(record, "reward"), number_at(record, "accuracy"),
-                        number_at(record, "completions/mean_length"));
+    line +=
+        fmt::format("  reward {:.3f}  accuracy {:.3f}  length {:.1f}", number_at(record, "reward"),
+                    number_at(record, "accuracy"), number_at(record, "completions/mean_length"));
   return line + fmt::format("  {}tok/s", format_count(number_at(record, "tokens_per_second")));
 }
 
@@ -93,7 +98,8 @@ void print_next(const Job& job, const std::string& run, Io& io) {
          << "  Ask it:    weft generate " << run << " --prompt '" << prompt << "'\n";
 }
 
-int conclude(const Job& job, const LocalRunResult& result, RunStore& store, Duration took, Io& io) {
+int conclude(const Job& job, const LocalRunResult& result, RunStore& store, Duration took,
+             bool quiet, Io& io) {
   const std::string run = store.paths().root.string();
   const RunState state = result.outcome == Outcome::Finished  ? RunState::Finished
                          : result.outcome == Outcome::Stopped ? RunState::Stopped
@@ -101,8 +107,11 @@ int conclude(const Job& job, const LocalRunResult& result, RunStore& store, Dura
   const Expected<void> stated = store.set_state(state, result.reason);
   (void)store.append_event(to_string(state), result.reason, json::object());
   if (result.outcome == Outcome::Finished) {
-    io.err << "weft: finished in " << format_duration(took) << ". Results are in " << run << "/\n";
-    print_next(job, run, io);
+    if (!quiet) {
+      io.err << "weft: finished in " << format_duration(took) << ". Results are in " << run
+             << "/\n";
+      print_next(job, run, io);
+    }
     return stated ? kOk : report(stated.error(), io);
   }
   if (result.outcome == Outcome::Stopped) {
@@ -146,7 +155,7 @@ int run_in_directory(const Loaded& loaded, const std::string& job_text, const fs
     };
     result = run_locally(loaded.job, store, observer, io.clock);
   }
-  return conclude(loaded.job, result, store, io.clock.now() - started, io);
+  return conclude(loaded.job, result, store, io.clock.now() - started, quiet, io);
 }
 
 }  // namespace weft::cli

@@ -1,9 +1,9 @@
 #include "runtime/cli/tree.h"
 
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <fmt/format.h>
 
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
 #include <functional>
 #include <map>
 #include <ostream>
@@ -41,7 +41,8 @@ Check at_least(double low) {
   return [low](const std::string& text) -> std::string {
     double value = 0;
     const bool number = CLI::detail::lexical_cast(text, value);
-    return number && value >= low ? "" : fmt::format("'{}' is not a number of at least {}", text, low);
+    return number && value >= low ? ""
+                                  : fmt::format("'{}' is not a number of at least {}", text, low);
   };
 }
 
@@ -154,7 +155,7 @@ class Builder {
                                        "weft logs r1-zero-arithmetic --rank 0,3 -f", verb_logs);
     add_run(logs, g->run);
     logs->add_option("--rank", g->ranks, "Only these workers")
-        ->type_name("N,…")
+        ->type_name("N,M")
         ->delimiter(',')
         ->expected(1);
     logs->add_option("--grep", g->grep, "Only lines that match")->type_name("REGEX");
@@ -168,7 +169,8 @@ class Builder {
                                            "What happened to a run: starts, checkpoints, failures",
                                            "weft events r1-zero-arithmetic", verb_events);
     add_run(events, e->run);
-    events->add_option("--kind", e->kind, "Only this kind, such as worker_died")->type_name("KIND");
+    events->add_option("--kind", e->kind, "Only this kind, such as evaluation or worker_failed")
+        ->type_name("KIND");
     add_format(events, e->format);
 
     auto [samples, m] = verb<SamplesOptions>(
@@ -199,7 +201,7 @@ class Builder {
         sub->add_option("--step", options->step, "The checkpoint of this step")->type_name("N");
       add_format(sub, options->format);
     };
-    add("ls", "List the complete checkpoints of a run", "weft ckpt ls r1-zero-arithmetic",
+    add("ls", "List the checkpoints of a run and their state", "weft ckpt ls r1-zero-arithmetic",
         verb_ckpt_ls);
     add("show", "What one checkpoint holds", "weft ckpt show r1-zero-arithmetic --step 200",
         verb_ckpt_show);
@@ -211,21 +213,20 @@ class Builder {
     auto [sub, o] =
         verb<GenerateOptions>(root_, "generate", "Complete a prompt with a trained model",
                               "weft generate r1-zero-arithmetic --prompt '3+4+5='", verb_generate);
-    sub->add_option("RUN", o->run, "A run directory or a name below runs/")
-        ->required();
+    sub->add_option("RUN", o->run, "A run directory or a name below runs/")->required();
     sub->add_option("--prompt", o->prompt, "The prompt; - reads stdin")
         ->type_name("TEXT")
         ->required();
     sub->add_option("--checkpoint", o->checkpoint,
                     "The checkpoint of this step (default: the newest)")
         ->type_name("N");
-    sub->add_option("--max-tokens", o->max_tokens, "Stop here at the latest")
+    sub->add_option("--max-tokens", o->max_tokens, "Stop here at the latest (default: 64)")
         ->type_name("N")
         ->check(at_least(1));
-    sub->add_option("--temperature", o->temperature, "0: always the likeliest token")
+    sub->add_option("--temperature", o->temperature, "0: always the likeliest token (default: 1)")
         ->type_name("T")
         ->check(at_least(0));
-    sub->add_option("-n,--count", o->count, "So many completions")
+    sub->add_option("-n,--count", o->count, "So many completions (default: 1)")
         ->type_name("N")
         ->check(between(1, kCompletionsMax));
     sub->add_option("--seed", o->seed, "The same seed gives the same completions")->type_name("N");
@@ -239,9 +240,7 @@ class Builder {
     sub->add_option("--kind", o->kind, join(kKinds, ", "))
         ->type_name("KIND")
         ->check(CLI::IsMember(kKinds));
-    sub->add_option("--ranks", o->ranks, "Pipeline positions")
-        ->type_name("P")
-        ->check(at_least(1));
+    sub->add_option("--ranks", o->ranks, "Pipeline positions")->type_name("P")->check(at_least(1));
     sub->add_option("--micro-batches", o->micro_batches,
                     "Of one step; dualpipe: both directions together")
         ->type_name("N")

@@ -32,27 +32,29 @@ std::string harmless(std::string text) {
 }
 
 /// One process, one rank: any layout's checkpoint is read by name.
-Expected<std::vector<Answer>> answer(const cli::GenerateOptions& options, const std::string& prompt) {
+Expected<std::vector<Answer>> answer(const cli::GenerateOptions& options,
+                                     const std::string& prompt) {
   WEFT_TRY_ASSIGN(const std::filesystem::path run, find_run(options.run));
   const RunPaths paths{run};
   const Loaded loaded = load_job(paths.resolved(), {.overrides = {}, .check_files = false});
   if (!loaded.ok())
-    return fail(Code::Corrupt, paths.resolved().string() + " cannot be read:\n" +
-                                   print(loaded.diagnostics, {}));
+    return fail(Code::Corrupt,
+                paths.resolved().string() + " cannot be read:\n" + print(loaded.diagnostics, {}));
   const Job& job = loaded.job;
   WEFT_TRY_ASSIGN(const data::Tokenizer tokenizer,
                   data::Tokenizer::byte_level(job.tokenizer.numbers));
   // Text models have never seen the begin token.
-  const std::vector<std::int32_t> tokens = job.data.task == "text"
-                                               ? tokenizer.encode(prompt)
-                                               : data::prompt_tokens(tokenizer, prompt);
+  const std::vector<std::int32_t> tokens =
+      job.data.task == "text" ? tokenizer.encode(prompt) : data::prompt_tokens(tokenizer, prompt);
   const int room = job.model.max_position_embeddings - static_cast<int>(tokens.size());
   if (tokens.empty())
-    return fail(Code::InvalidArgument, "the prompt is empty: this model goes on with a text, so give "
-                                       "it one by --prompt");
+    return fail(Code::InvalidArgument,
+                "the prompt is empty: this model goes on with a text, so give "
+                "it one by --prompt");
   if (room <= 0)
     return fail(Code::InvalidArgument,
-                "the prompt has " + std::to_string(tokens.size()) + " tokens, and the model holds " +
+                "the prompt has " + std::to_string(tokens.size()) +
+                    " tokens, and the model holds " +
                     std::to_string(job.model.max_position_embeddings) +
                     " together with the completion (model.max_position_embeddings); shorten it");
   EngineOptions engine_options;
@@ -60,8 +62,7 @@ Expected<std::vector<Answer>> answer(const cli::GenerateOptions& options, const 
   engine_options.max_tokens = static_cast<int>(tokens.size()) * options.count + 16;
   const auto transport = comm::make_self_transport();
   WEFT_TRY_ASSIGN(const auto engine, Engine::create(*transport, engine_options));
-  WEFT_TRY_ASSIGN(const Engine::Loaded from,
-                  engine->load(paths.checkpoints(), options.checkpoint));
+  WEFT_TRY_ASSIGN(const Engine::Loaded from, engine->load(paths.checkpoints(), options.checkpoint));
   if (from.name.empty())
     return fail(Code::NotFound, "no complete checkpoint in " + paths.checkpoints().string() +
                                     "; let the run reach its first one");

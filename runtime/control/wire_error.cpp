@@ -8,9 +8,15 @@ using nlohmann::json;
 
 namespace {
 
-constexpr Code kCodes[] = {Code::InvalidArgument, Code::Unavailable, Code::DeadlineExceeded,
-                           Code::Corrupt,         Code::Unsupported, Code::NotFound,
-                           Code::Busy,            Code::Io,          Code::Internal};
+constexpr Code kCodes[] = {Code::InvalidArgument,
+                           Code::Unavailable,
+                           Code::DeadlineExceeded,
+                           Code::Corrupt,
+                           Code::Unsupported,
+                           Code::NotFound,
+                           Code::Busy,
+                           Code::Io,
+                           Code::Internal};
 
 std::string text_at(const json& message, const char* key) {
   const auto found = message.is_object() ? message.find(key) : message.end();

@@ -9,8 +9,8 @@ namespace weft::runtime {
 
 /// Adds "code" and "message" to the object.
 void put_error(nlohmann::json& message, const Error& error);
-/// The error inside, whatever the peer sent: a code that this build does not know is Internal, and a
-/// missing message is said to be missing.
+/// The error inside, whatever the peer sent: a code that this build does not know is Internal, and
+/// a missing message is said to be missing.
 Error take_error(const nlohmann::json& message);
 
 }  // namespace weft::runtime

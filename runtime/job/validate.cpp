@@ -241,8 +241,9 @@ class Rules {
     involved.insert(involved.end(), {"parallel.pipeline", "parallel.data"});
     error(std::move(involved),
           shown + " = " + number(prompts) + " leaves ranks without a prompt: parallel.pipeline = " +
-              number(job_.parallel.pipeline) + " and parallel.data = " + number(job_.parallel.data) +
-              " keep " + number(micro_batches_in_flight()) + " micro-batches in flight",
+              number(job_.parallel.pipeline) +
+              " and parallel.data = " + number(job_.parallel.data) + " keep " +
+              number(micro_batches_in_flight()) + " micro-batches in flight",
           "at least " + number(micro_batches_in_flight()));
   }
 

@@ -77,7 +77,8 @@ class LocalRun {
     while (state_.phase != CoordinatorState::Phase::Ended) {
       const int descriptors[] = {signals_.get()};
       const auto incoming = control_->poll(kTick, descriptors);
-      if (!incoming) apply(ShellFailed{incoming.error()});
+      if (!incoming)
+        apply(ShellFailed{incoming.error()});
       else
         for (const Incoming& one : *incoming) take_message(one);
       for (int stops = signals_.take_stops(); stops > 0; --stops) apply(StopAsked{});
@@ -118,14 +119,10 @@ class LocalRun {
   Expected<void> start_worker(int rank) {
     WEFT_TRY_ASSIGN(const int credentials, anonymous_file(control_->credentials(rank)));
     SpawnOptions options;
-    options.arguments = {"/proc/self/exe",
-                         "worker",
-                         "--world",
-                         std::to_string(memory_->descriptor()),
-                         "--control",
-                         std::to_string(kControlDescriptor),
-                         "--parent",
-                         std::to_string(::getpid())};
+    options.arguments = {"/proc/self/exe", "worker",
+                         "--world",        std::to_string(memory_->descriptor()),
+                         "--control",      std::to_string(kControlDescriptor),
+                         "--parent",       std::to_string(::getpid())};
     options.environment = {{"OMP_NUM_THREADS", std::to_string(job_.parallel.threads)},
                            {"OMP_WAIT_POLICY", "passive"}};
     options.log = store_.paths().worker_log(rank);
@@ -214,7 +211,9 @@ class LocalRun {
     for (const CoordinatorAction& action : decision.actions)
       std::visit([this](const auto& what) { act(what); }, action);
     if (!decision.reason.empty()) {
-      const std::string kind = state_.outcome == Outcome::Failed ? "failed" : "coordinator";
+      const std::string kind = state_.outcome != Outcome::Failed ? "coordinator"
+                               : state_.culprit >= 0             ? "worker_failed"
+                                                                 : "run_failed";
       (void)store_.append_event(kind, decision.reason, json::object());
       if (observer_.event) observer_.event(kind, decision.reason);
     }

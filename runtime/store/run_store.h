@@ -58,7 +58,7 @@ class RunStore {
   /// One flat object a step, with at least step, stage, loss (see README). Flushed each line.
   Expected<void> append_metrics(const nlohmann::json& record);
   /// {time, kind, message, ...}; kinds: started, resumed, checkpoint, evaluation, stage,
-  /// skipped_checkpoint, worker_died, finished, failed, stopped.
+  /// skipped_checkpoint, worker_failed, finished, failed, stopped.
   Expected<void> append_event(const std::string& kind, const std::string& message,
                               const nlohmann::json& details);
   /// Replaces samples/<step>.jsonl, one object a line.

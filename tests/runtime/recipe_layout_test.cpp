@@ -1,4 +1,5 @@
-// A checkpoint of one layout goes on in another: the recipe itself, every rank a thread of the test.
+// A checkpoint of one layout goes on in another: the recipe itself, every rank a thread of the
+// test.
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -90,7 +91,8 @@ class RecipeLayout : public testing::Test {
   void TearDown() override { fs::remove_all(root); }
 
   /// 20 steps in one layout, cut after 10 and gone on with in another.
-  void expect_to_go_on(const std::function<void(Job&)>& first, const std::function<void(Job&)>& then) {
+  void expect_to_go_on(const std::function<void(Job&)>& first,
+                       const std::function<void(Job&)>& then) {
     Job job = tiny_job(20);
     first(job);
     const Kept whole = walk(job, root / "ckpt");

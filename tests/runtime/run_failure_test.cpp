@@ -17,7 +17,7 @@ class RunFailure : public testing::Test {
  protected:
   /// A long run, by now in the middle of it: past its first checkpoint.
   std::unique_ptr<Weft> in_the_middle(const std::vector<std::string>& more = {}) {
-    std::vector<std::string> arguments = {"run", place.supervised_job(), "--dir", run.string(),
+    std::vector<std::string> arguments = {"run",   place.supervised_job(), "--dir", run.string(),
                                           "--set", "pretrain.steps=100000"};
     arguments.insert(arguments.end(), more.begin(), more.end());
     auto child = std::make_unique<Weft>(arguments);
@@ -31,12 +31,13 @@ class RunFailure : public testing::Test {
   }
 
   void expect_resumable() {
-    const Ended ended = weft({"resume", run.string(), "--set", "pretrain.steps=" +
-                                                                   std::to_string(steps_of(run) + 3)});
+    const Ended ended = weft(
+        {"resume", run.string(), "--set", "pretrain.steps=" + std::to_string(steps_of(run) + 3)});
     EXPECT_EQ(ended.code, 0) << ended.err;
     std::vector<long long> steps;
     for (const json& record : lines_of(run / "metrics.jsonl")) steps.push_back(record["step"]);
-    for (std::size_t i = 0; i < steps.size(); ++i) ASSERT_EQ(steps[i], static_cast<long long>(i + 1));
+    for (std::size_t i = 0; i < steps.size(); ++i)
+      ASSERT_EQ(steps[i], static_cast<long long>(i + 1));
   }
 
   Place place;
@@ -65,7 +66,8 @@ TEST_F(RunFailure, AKilledWorkerEndsTheRunWithItsNameSignalAndLog) {
 }
 
 TEST_F(RunFailure, AStoppedWorkerEndsTheRunWithWhoWaitedForWhom) {
-  const auto child = in_the_middle({"--set", "control.wait_bound=2s", "--set", "control.heartbeat=1s"});
+  const auto child =
+      in_the_middle({"--set", "control.wait_bound=2s", "--set", "control.heartbeat=1s"});
   const pid_t victim = child->worker(1);
   ASSERT_GT(victim, 0);
   child->signal(0);
@@ -77,7 +79,8 @@ TEST_F(RunFailure, AStoppedWorkerEndsTheRunWithWhoWaitedForWhom) {
   EXPECT_EQ(ended.code, 124) << ended.err;
   // Whoever waited longest says so first: what it did, for whom, how long.
   EXPECT_TRUE(std::regex_search(
-      ended.err, std::regex("worker [0-3] failed: .*rank [01] .*rank [01].*no answer within 2000 ms")))
+      ended.err,
+      std::regex("worker [0-3] failed: .*rank [01] .*rank [01].*no answer within 2000 ms")))
       << ended.err;
   expect_nobody_left(*child);
   expect_resumable();

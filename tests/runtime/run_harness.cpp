@@ -198,7 +198,8 @@ data: {task: arithmetic, min_difficulty: 2, max_difficulty: 3}
 }  // namespace
 
 std::string Place::supervised_job() const {
-  return file("supervised.yaml", std::string("name: tiny\nseed: 7\nrecipe: [pretrain]\n") + kModel + R"(
+  return file("supervised.yaml",
+              std::string("name: tiny\nseed: 7\nrecipe: [pretrain]\n") + kModel + R"(
 parallel: {pipeline: 2, data: 2, expert: 2, schedule: dualpipe, micro_batches: 4}
 pretrain: {steps: 40, batch: 8, lr: 1e-3, eval_problems: 4}
 checkpoint: {every_steps: 10, keep: 3}
@@ -206,9 +207,9 @@ checkpoint: {every_steps: 10, keep: 3}
 }
 
 std::string Place::grpo_job() const {
-  return file("grpo.yaml",
-              std::string("name: tiny-grpo\nseed: 3\nrecipe: [pretrain, cold_start, grpo]\n") +
-                  kModel + R"(
+  return file(
+      "grpo.yaml",
+      std::string("name: tiny-grpo\nseed: 3\nrecipe: [pretrain, cold_start, grpo]\n") + kModel + R"(
 parallel: {pipeline: 2, data: 1, expert: 1, schedule: dualpipe, micro_batches: 4}
 pretrain: {steps: 8, batch: 8, lr: 1e-3, eval_problems: 4}
 cold_start: {steps: 4, batch: 8, lr: 1e-3, eval_problems: 4}

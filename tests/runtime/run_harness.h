@@ -14,10 +14,10 @@ namespace weft::test {
 
 /// How a `weft` process ended, and what it said.
 struct Ended {
-  int code = -1;         // exit code, when it exited
-  int signal = 0;        // the signal that ended it, else 0
-  bool in_time = true;   // false: it was killed because it did not end within the bound
-  double seconds = 0;    // from start (or from the signal that was sent last) to its end
+  int code = -1;        // exit code, when it exited
+  int signal = 0;       // the signal that ended it, else 0
+  bool in_time = true;  // false: it was killed because it did not end within the bound
+  double seconds = 0;   // from start (or from the signal that was sent last) to its end
   std::string out, err;
 };
 

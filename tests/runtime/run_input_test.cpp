@@ -1,5 +1,5 @@
-// Bad input is normal input: each an exit code of its own and a message that says what to change, and
-// nothing half-written.
+// Bad input is normal input: each an exit code of its own and a message that says what to change,
+// and nothing half-written.
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
 #include <sys/mount.h>
@@ -21,7 +21,8 @@ class RunInput : public testing::Test {
   /// `weft run` of the tiny job with these changes.
   Ended run_with(const std::vector<std::string>& settings) {
     std::vector<std::string> arguments = {"run", place.supervised_job(), "--dir", run.string()};
-    for (const std::string& setting : settings) arguments.insert(arguments.end(), {"--set", setting});
+    for (const std::string& setting : settings)
+      arguments.insert(arguments.end(), {"--set", setting});
     return weft(arguments);
   }
 
@@ -53,7 +54,8 @@ void expect_refused(const Ended& ended, int code, const std::vector<std::string>
   EXPECT_EQ(ended.code, code) << ended.err;
   EXPECT_EQ(ended.out, "");
   for (const std::string& words : said)
-    EXPECT_NE(ended.err.find(words), std::string::npos) << "no '" << words << "' in:\n" << ended.err;
+    EXPECT_NE(ended.err.find(words), std::string::npos) << "no '" << words << "' in:\n"
+                                                        << ended.err;
 }
 
 TEST_F(RunInput, AJobThatCannotRunIsRefusedBeforeAnythingIsWritten) {
@@ -82,7 +84,8 @@ TEST_F(RunInput, AMissingJobFileIsNamed) {
 }
 
 TEST_F(RunInput, WrongTypesInTheFileCarryTheirPlace) {
-  const std::string job = place.file("bad.yaml", "name: [1]\nseed: x\npretrain: 5\nparallel: {pipeline: two}\n");
+  const std::string job =
+      place.file("bad.yaml", "name: [1]\nseed: x\npretrain: 5\nparallel: {pipeline: two}\n");
   const Ended ended = weft({"run", job, "--dir", run.string()});
   expect_refused(ended, 78, {"bad.yaml:1:", "bad.yaml:2:", "bad.yaml:3:", "bad.yaml:4:", "^"});
   EXPECT_FALSE(fs::exists(run));
@@ -150,17 +153,20 @@ TEST_F(RunInput, AControlPortInUseIsNamed) {
   ASSERT_EQ(::listen(other, 1), 0);
   ASSERT_EQ(::getsockname(other, reinterpret_cast<sockaddr*>(&address), &length), 0);
   const std::string port = std::to_string(::ntohs(address.sin_port));
-  expect_refused(run_with({"control.port=" + port}), 69, {"port " + port, "in use", "control.port"});
+  expect_refused(run_with({"control.port=" + port}), 69,
+                 {"port " + port, "in use", "control.port"});
   ::close(other);
 }
 
 TEST_F(RunInput, ASecondRunInTheSameDirectoryIsRefusedWithThePid) {
-  Weft first({"run", place.supervised_job(), "--dir", run.string(), "--set", "pretrain.steps=100000"});
+  Weft first(
+      {"run", place.supervised_job(), "--dir", run.string(), "--set", "pretrain.steps=100000"});
   ASSERT_TRUE(eventually([&] { return steps_of(run) > 0; }));
   for (const std::vector<std::string>& arguments :
        {std::vector<std::string>{"run", place.supervised_job(), "--dir", run.string()},
         std::vector<std::string>{"resume", run.string()}})
-    expect_refused(weft(arguments), 69, {"in use by process " + std::to_string(first.pid()), "--dir"});
+    expect_refused(weft(arguments), 69,
+                   {"in use by process " + std::to_string(first.pid()), "--dir"});
   EXPECT_TRUE(first.running());
 }
 
@@ -172,6 +178,28 @@ TEST_F(RunInput, AnotherJobInTheSameDirectoryIsRefused) {
   EXPECT_EQ(text_of(run / "config.resolved.yaml"), resolved);
   EXPECT_EQ(weft({"status", run.string(), "--expect", "finished"}).code, 0)
       << "a refused job does not touch the run";
+}
+
+TEST_F(RunInput, AJobFileInADirectoryThatIsNoRunIsNotOverwritten) {
+  fs::create_directory(run);
+  const std::string own = place.file("run/job.yaml", "name: precious\n");
+  expect_refused(run_with({}), 78, {own, "--dir"});
+  EXPECT_EQ(text_of(own), "name: precious\n");
+}
+
+TEST_F(RunInput, QuietMeansOnlyErrors) {
+  const Ended ended = weft({"run", place.supervised_job(), "--dir", run.string(), "-q", "--set",
+                            "pretrain.steps=1", "--set", "pretrain.warmup=0"});
+  EXPECT_EQ(ended.code, 0);
+  EXPECT_EQ(ended.out + ended.err, "");
+}
+
+TEST_F(RunInput, AWorkerStartedByHandSaysWhoStartsWorkers) {
+  const std::string parent = std::to_string(::getpid());
+  expect_refused(weft({"worker"}), 2, {"weft run"});
+  expect_refused(weft({"worker", "--world", "0", "--control", "0", "--parent", parent}), 70,
+                 {"weft run"});
+  EXPECT_EQ(weft({"worker", "--world", "0", "--control", "0", "--parent", "1"}).code, 70);
 }
 
 TEST_F(RunInput, ADirectoryThatIsAFileIsRefused) {
@@ -218,7 +246,8 @@ TEST_F(RunDisk, ADiskThatFillsUpEndsTheRunAndLeavesOnlyWholeCheckpoints) {
   EXPECT_EQ(ended.code, 77) << ended.err;
   EXPECT_NE(ended.err.find("No space left"), std::string::npos) << ended.err;
   EXPECT_NE(ended.err.find("weft resume"), std::string::npos) << ended.err;
-  for (const json& entry : json::parse(weft({"ckpt", "verify", run.string(), "--json"}).out)["items"])
+  for (const json& entry :
+       json::parse(weft({"ckpt", "verify", run.string(), "--json"}).out)["items"])
     EXPECT_EQ(entry["ok"], true) << entry;
   ASSERT_EQ(::mount("tmpfs", disk.c_str(), "tmpfs", MS_REMOUNT, "size=64m"), 0);
   EXPECT_EQ(weft({"resume", run.string()}).code, 0);

@@ -1,4 +1,5 @@
-// A killed and resumed run is the run: the same numbers to the last bit, no step missing, none twice.
+// A killed and resumed run is the run: the same numbers to the last bit, no step missing, none
+// twice.
 #include <gtest/gtest.h>
 #include <signal.h>
 
@@ -37,7 +38,8 @@ class RunResume : public testing::Test {
   void expect_the_run(const std::vector<json>& expected) {
     const std::vector<json> metrics = metrics_of(disturbed);
     ASSERT_EQ(metrics.size(), expected.size());
-    for (std::size_t i = 0; i < expected.size(); ++i) EXPECT_EQ(metrics[i], expected[i]) << "step " << i + 1;
+    for (std::size_t i = 0; i < expected.size(); ++i)
+      EXPECT_EQ(metrics[i], expected[i]) << "step " << i + 1;
   }
 
   Place place;
@@ -52,8 +54,9 @@ TEST_F(RunResume, AfterSigkillAtAnyMomentItWritesTheSameNumbers) {
   // Drawn moments; each kill is of a run that resumed after the one before.
   for (const long long from : {0, 9, 17, 24, 33}) {
     const long long step = from + static_cast<long long>(random() % 7);
-    kill_when(job, [&] { return steps_of(disturbed) >= step; },
-              std::chrono::microseconds(random() % 30'000));
+    kill_when(
+        job, [&] { return steps_of(disturbed) >= step; },
+        std::chrono::microseconds(random() % 30'000));
   }
   const Ended ended = weft({"resume", disturbed.string()});
   ASSERT_EQ(ended.code, 0) << ended.err;
@@ -99,7 +102,8 @@ TEST_F(RunResume, GrpoGoesOnWithItsReferenceAndSamples) {
   expect_the_run(expected);
   for (int step = 13; step <= 18; ++step) {
     const std::string name = std::to_string(step) + ".jsonl";
-    EXPECT_EQ(text_of(disturbed / "samples" / name), text_of(place / "undisturbed" / "samples" / name));
+    EXPECT_EQ(text_of(disturbed / "samples" / name),
+              text_of(place / "undisturbed" / "samples" / name));
   }
 }
 

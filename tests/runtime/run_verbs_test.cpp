@@ -39,7 +39,8 @@ std::vector<json> jsonl_of(const std::string& text) {
 }
 
 TEST(RunVerbs, EachReadingVerbsJsonParsesAndNamesItsSchema) {
-  for (const auto& [arguments, schema] : std::vector<std::pair<std::vector<std::string>, std::string>>{
+  for (const auto& [arguments, schema] :
+       std::vector<std::pair<std::vector<std::string>, std::string>>{
            {{"status", run(), "--json"}, "weft.status/v1"},
            {{"ls", fs::path(run()).parent_path().string(), "--json"}, "weft.ls/v1"},
            {{"logs", run(), "--json"}, "weft.logs/v1"},
@@ -68,9 +69,11 @@ TEST(RunVerbs, SamplesAreFilteredByStepAndReward) {
   const auto all = jsonl_of(verb({"samples", run(), "--step", "13", "-o", "jsonl"}).out);
   ASSERT_EQ(all.size(), 8u);
   EXPECT_EQ(all[0]["step"], 13);
-  const auto none = jsonl_of(verb({"samples", run(), "--step", "13", "--min-reward", "99", "-o", "jsonl"}).out);
+  const auto none =
+      jsonl_of(verb({"samples", run(), "--step", "13", "--min-reward", "99", "-o", "jsonl"}).out);
   EXPECT_TRUE(none.empty());
-  const auto rest = jsonl_of(verb({"samples", run(), "--step", "13", "--max-reward", "99", "-o", "jsonl"}).out);
+  const auto rest =
+      jsonl_of(verb({"samples", run(), "--step", "13", "--max-reward", "99", "-o", "jsonl"}).out);
   EXPECT_EQ(rest.size(), 8u);
   const Ended unknown = verb({"samples", run(), "--step", "1"});
   EXPECT_EQ(unknown.code, 65);
@@ -103,8 +106,8 @@ TEST(RunVerbs, CheckpointsAreListedShownAndVerified) {
 }
 
 TEST(Generate, IsAFunctionOfCheckpointPromptAndSeed) {
-  const std::vector<std::string> base = {"generate", run(), "--prompt", "1+2+3=", "-n", "3",
-                                         "--max-tokens", "12", "-o", "json"};
+  const std::vector<std::string> base = {"generate", run(),          "--prompt", "1+2+3=", "-n",
+                                         "3",        "--max-tokens", "12",       "-o",     "json"};
   const auto with = [&](const std::vector<std::string>& more) {
     std::vector<std::string> arguments = base;
     arguments.insert(arguments.end(), more.begin(), more.end());
@@ -151,8 +154,8 @@ TEST(Generate, RefusesAPromptThatLeavesNoRoom) {
 TEST(Generate, BeforeTheFirstCheckpointSaysSo) {
   Place place;
   const std::string young = (place / "young").string();
-  Weft child({"run", place.supervised_job(), "--dir", young, "--set", "checkpoint.every_steps=1000000",
-              "--set", "pretrain.steps=1000000"});
+  Weft child({"run", place.supervised_job(), "--dir", young, "--set",
+              "checkpoint.every_steps=1000000", "--set", "pretrain.steps=1000000"});
   ASSERT_TRUE(eventually([&] { return steps_of(young) > 0; }));
   const Ended ended = verb({"generate", young, "--prompt", "1+2="});
   EXPECT_EQ(ended.code, 65) << ended.err;

@@ -20,6 +20,7 @@ foreach(unit job_fields job_diagnostics job_fuzz cli_verbs)
   target_compile_definitions(runtime_${unit}_test PRIVATE WEFT_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
 endforeach()
 
+weft_test(runtime/worker_wire_error_test LINK weft_runtime_control nlohmann_json::nlohmann_json)
 # whole runs: the real binary as a child process
 foreach(unit run_complete run_resume run_failure run_input run_verbs)
   weft_test(runtime/${unit}_test LABELS multiprocess SOURCES runtime/run_harness.cpp
