@@ -205,7 +205,7 @@ bool run_world(const Job& job, int cores, int rounds) {
     return true;
   }
   const int world_size = job.parallel.pipeline * job.parallel.data;
-  const auto world = must(comm::LocalWorld::create(world_size));
+  auto world = must(comm::LocalWorld::create(world_size));
   std::fflush(stdout);
   for (int rank = 0; rank < world_size; ++rank) {
     if (::fork() != 0) continue;
