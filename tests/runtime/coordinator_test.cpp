@@ -136,7 +136,9 @@ TEST(Coordinator, EveryHistoryEndsOnceWithAReason) {
     Outcome decided = Outcome::Undecided;
     const auto tell = [&](const Event& event) {
       bench.tell(event);
-      if (decided != Outcome::Undecided) ASSERT_EQ(bench.state.outcome, decided);
+      if (decided != Outcome::Undecided) {
+        ASSERT_EQ(bench.state.outcome, decided);
+      }
       decided = bench.state.outcome;
     };
     for (int i = 0; i < 40; ++i) {
