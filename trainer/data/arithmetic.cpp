@@ -1,4 +1,9 @@
-// Sums of one-digit terms; the trace is the running sum.
+// Sums of different one-digit terms; each step of the trace repeats a term and adds it to the
+// running sum. A term is found in the prompt as what follows the step's predecessor there, which is
+// unambiguous because no term comes twice: two layers learn it.
+#include <array>
+#include <utility>
+
 #include "trainer/data/task.h"
 
 namespace weft::trainer::data {
@@ -12,7 +17,7 @@ Problem from_terms(std::span<const int> terms) {
     if (!problem.prompt.empty()) problem.prompt += '+';
     problem.prompt += std::to_string(term);
     sum += term;
-    problem.steps.push_back(std::to_string(sum));
+    problem.steps.push_back(std::to_string(term) + ":" + std::to_string(sum));
   }
   problem.prompt += '=';
   problem.answer = std::to_string(sum);
@@ -29,19 +34,23 @@ class Arithmetic final : public Task {
   /// Uniform over the sums that so many terms can have.
   std::string guess(const Problem& problem, Rng& rng) const override {
     const int terms = problem.difficulty;
-    return std::to_string(terms +
-                          static_cast<int>(rng.below(8u * static_cast<unsigned>(terms) + 1)));
+    const int smallest = terms * (terms + 1) / 2, largest = terms * (19 - terms) / 2;
+    return std::to_string(smallest + static_cast<int>(rng.below(
+                                         static_cast<std::uint32_t>(largest - smallest + 1))));
   }
 
   Problem longest() const override {
-    return from_terms(std::vector<int>(static_cast<std::size_t>(max_difficulty()), 9));
+    std::vector<int> terms;
+    for (int i = 0; i < max_difficulty(); ++i) terms.push_back(9 - i);
+    return from_terms(terms);
   }
 
  private:
   Problem draw(int difficulty, Rng& rng) const override {
-    std::vector<int> terms(static_cast<std::size_t>(difficulty));
-    for (int& term : terms) term = 1 + static_cast<int>(rng.below(9));
-    return from_terms(terms);
+    std::array<int, 9> digits{1, 2, 3, 4, 5, 6, 7, 8, 9};
+    for (int i = 0; i < difficulty; ++i)
+      std::swap(digits[i], digits[i + static_cast<int>(rng.below(static_cast<std::uint32_t>(9 - i)))]);
+    return from_terms(std::span(digits).first(static_cast<std::size_t>(difficulty)));
   }
 };
 

@@ -1,5 +1,6 @@
-// A ball under one of six cups whose places are swapped two by two; the trace is the place of the
-// ball after each swap.
+// A ball under one of six cups whose places are swapped two by two; each step of the trace repeats a
+// swap and says where the ball is after it. No pair is swapped twice, so that a swap is found in the
+// prompt as what follows the step's predecessor there.
 #include <array>
 #include <utility>
 
@@ -22,10 +23,10 @@ Problem from_swaps(std::uint32_t start, std::span<const std::array<std::uint32_t
     problem.prompt += cup(a);
     problem.prompt += cup(b);
     ball = ball == a ? b : ball == b ? a : ball;
-    problem.steps.emplace_back(1, cup(ball));
+    problem.steps.push_back({cup(a), cup(b), ':', cup(ball)});
   }
   problem.prompt += '=';
-  problem.answer = problem.steps.back();
+  problem.answer = std::string(1, cup(ball));
   return problem;
 }
 
@@ -34,7 +35,7 @@ class Cups final : public Task {
   using Task::Task;
 
   std::string_view name() const override { return "cups"; }
-  std::string_view separator() const override { return ", "; }
+  std::string_view separator() const override { return " "; }
 
   std::string guess(const Problem&, Rng& rng) const override {
     return std::string(1, cup(rng.below(kCups)));
@@ -50,12 +51,16 @@ class Cups final : public Task {
   /// end where it began, and the guess "it never moved" would earn too often.
   Problem draw(int difficulty, Rng& rng) const override {
     const std::uint32_t start = rng.below(kCups), end = rng.below(kCups);
-    std::vector<std::array<std::uint32_t, 2>> swaps(static_cast<std::size_t>(difficulty));
+    std::vector<std::array<std::uint32_t, 2>> pairs;
+    for (std::uint32_t a = 0; a < kCups; ++a)
+      for (std::uint32_t b = a + 1; b < kCups; ++b) pairs.push_back({a, b});
+    const auto count = static_cast<std::size_t>(difficulty);
     for (;;) {
-      for (auto& [a, b] : swaps) {
-        a = rng.below(kCups);
-        b = (a + 1 + rng.below(kCups - 1)) % kCups;
+      for (std::size_t i = 0; i < count; ++i) {
+        std::swap(pairs[i], pairs[i + rng.below(static_cast<std::uint32_t>(pairs.size() - i))]);
+        if (rng.below(2) == 1) std::swap(pairs[i][0], pairs[i][1]);
       }
+      const auto swaps = std::span(pairs).first(count);
       Problem problem = from_swaps(start, swaps);
       if (problem.answer[0] == cup(end)) return problem;
     }

@@ -16,8 +16,8 @@ constexpr std::string_view kThinkOpen = "<think>", kThinkClose = "</think>",
 struct Limits {
   int min, max;
 };
-constexpr Limits kArithmeticTerms{2, 11};  // the largest sum is 99
-constexpr Limits kCupsSwaps{2, 16};
+constexpr Limits kArithmeticTerms{2, 8};  // different digits; nine of them have one sum only
+constexpr Limits kCupsSwaps{2, 10};  // of fifteen pairs
 
 std::string thinking(std::span<const std::string> steps, std::string_view separator) {
   return std::string(kThinkOpen) + join(steps, separator) + std::string(kThinkClose);

@@ -2,13 +2,13 @@
 // supervised demonstrations, of GRPO's prompts and of the held-out evaluation.
 //
 // What each task looks like (token counts with numbers as single tokens, eos included):
-//   arithmetic  difficulty = terms, each 1..9.  Prompt "3+8+5=", 2n tokens.
-//               Complete: <think>3 11 16</think><answer>16</answer>, 2n + 5 tokens.
-//   cups        difficulty = swaps of two of six cups a..f. The ball starts under the first letter.
-//               Prompt "c:ab,cd,ad=", 3n + 2 tokens; complete:
-//               <think>c, d, a</think><answer>a</answer>, 3n + 4 tokens.
-// A step of a trace needs only the one before and one item of the prompt, and steps keep the
-// distance that those items have: two layers can learn it.
+//   arithmetic  difficulty = terms, different ones of 1..9.  Prompt "3+8+5=", 2n tokens. Complete:
+//               <think>3:3 8:11 5:16</think><answer>16</answer>, 4n + 5 tokens.
+//   cups        difficulty = swaps of two of six cups a..f, no pair twice. The ball starts under the
+//               first letter. Prompt "c:ab,cd,ad=", 3n + 2 tokens; complete:
+//               <think>ab:c cd:d ad:a</think><answer>a</answer>, 5n + 5 tokens.
+// A step of a trace needs only the step before and what follows its item in the prompt: two layers
+// can learn it.
 #pragma once
 
 #include <cstdint>
@@ -28,7 +28,7 @@ struct Problem {
   std::string prompt;
   std::string answer;
   int difficulty = 0;
-  std::vector<std::string> steps;  // the complete trace; the last one is the answer
+  std::vector<std::string> steps;  // the complete trace; the last one ends in the answer
 
   friend bool operator==(const Problem&, const Problem&) = default;
 };
