@@ -24,6 +24,7 @@ struct Bench {
     for (int rank = 0; rank < static_cast<int>(state.workers.size()); ++rank)
       tell(WorkerHello{rank});
     actions.clear();
+    reasons.clear();
   }
   template <class Action>
   int count() const {
