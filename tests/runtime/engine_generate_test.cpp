@@ -47,7 +47,9 @@ TEST(EngineGenerate, EndsAtTheEndTokenOrAtTheLimit) {
     ASSERT_EQ(completion.tokens.size(), completion.logprobs.size());
     EXPECT_EQ(completion.finished, completion.tokens.back() == 7);
     EXPECT_EQ(std::count(completion.tokens.begin(), completion.tokens.end(), 7), completion.finished);
-    if (!completion.finished) EXPECT_EQ(completion.tokens.size(), 20u);
+    if (!completion.finished) {
+      EXPECT_EQ(completion.tokens.size(), 20u);
+    }
     for (const float logprob : completion.logprobs) EXPECT_LE(logprob, 0.0f);
   }
 }
