@@ -32,6 +32,19 @@ std::vector<int> partition(const std::vector<std::int64_t>& sizes, int parts) {
   return owner;
 }
 
+/// out[k] = terms[0][k] + terms[1][k] + ..., added in that order. `out` may be one of the terms.
+void sum_ascending(std::span<const float* const> terms, float* out, std::int64_t size) {
+  constexpr std::int64_t kBlock = 512;
+  float sum[kBlock];
+  for (std::int64_t begin = 0; begin < size; begin += kBlock) {
+    const std::int64_t count = std::min(kBlock, size - begin);
+    std::copy_n(terms[0] + begin, count, sum);
+    for (const float* term : terms.subspan(1))
+      for (std::int64_t k = 0; k < count; ++k) sum[k] += term[begin + k];
+    std::copy_n(sum, count, out + begin);
+  }
+}
+
 }  // namespace
 
 ShardedOptimizer::ShardedOptimizer(std::vector<Replica> replicas, AdamOptions options)
@@ -149,15 +162,14 @@ Expected<void> ShardedOptimizer::reduce(Shard& shard) {
                            std::as_bytes(gradients.subspan(theirs[i].offset, theirs[i].size))));
   }
   for (const comm::Request request : requests_) WEFT_TRY(group.wait(request));
+  std::vector<const float*>& terms = terms_;
   std::int64_t at = 0;
   for (const Segment& segment : mine) {
     float* own = gradients.data() + segment.offset;
-    for (std::int64_t k = 0; k < segment.size; ++k) {
-      float sum = group.rank() == 0 ? own[k] : shard.received[0][at + k];
-      for (int r = 1; r < group.size(); ++r)
-        sum += r == group.rank() ? own[k] : shard.received[r][at + k];
-      own[k] = sum;
-    }
+    terms.clear();
+    for (int r = 0; r < group.size(); ++r)
+      terms.push_back(r == group.rank() ? own : shard.received[r].data() + at);
+    sum_ascending(terms, own, segment.size);
     at += segment.size;
   }
   return {};

@@ -90,7 +90,8 @@ class ShardedOptimizer {
   std::vector<std::vector<float>> moments_;
   std::map<std::string, TensorInfo> tensors_;
   std::vector<int> owned_index_;  // [owned_] number of the tensor in the whole model
-  std::vector<comm::Request> requests_;
+  std::vector<comm::Request> requests_;   // kept from step to step: no allocation
+  std::vector<const float*> terms_;
 };
 
 }  // namespace weft::runtime
