@@ -144,17 +144,24 @@ int run_in_directory(const Loaded& loaded, const std::string& job_text, const fs
   }
 
   LocalRunResult result;
+  long long last_step = 0;
   {
     Progress progress(io, quiet);
     const long long planned = planned_steps(loaded.job);
     RunObserver observer;
-    observer.step = [&](const json& record) { progress.show(progress_line(record, planned)); };
+    observer.step = [&](const json& record) {
+      last_step = record.value("step", last_step);
+      progress.show(progress_line(record, planned));
+    };
     observer.event = [&](const std::string& kind, const std::string& message) {
       if (worth_a_line(kind))
         progress.note(fmt::format("[{:7.1f} s] {}", seconds(io.clock.now() - started), message));
     };
     result = run_locally(loaded.job, store, observer, io.clock);
   }
+  // Stages that reached their target early took fewer steps than they might have.
+  if (result.outcome == Outcome::Finished && last_step > 0)
+    (void)store.describe({{"steps_planned", last_step}});
   return conclude(loaded.job, result, store, io.clock.now() - started, quiet, io);
 }
 

@@ -101,16 +101,15 @@ int Engine::num_micro_batches() const {
   return options_.layout.data * options_.layout.micro_batches;
 }
 
-void Engine::load_batches(std::span<const MicroBatch> batch, Mode mode) {
+// A lane's micro-batches of one direction stand side by side in the global batch, so every stage looks
+// at its own part of it and nothing is copied.
+void Engine::start_pass(std::span<const MicroBatch> batch, Mode mode) {
   const scheduler::Layout& layout = options_.layout;
-  const int directions = dualpipe::num_directions(layout.kind);
+  const int count = layout.micro_batches / dualpipe::num_directions(layout.kind);
   for (HeldStage& held : stages_) {
-    held.batches.clear();
-    for (int i = 0; i < layout.micro_batches / directions; ++i) {
-      held.batches.push_back(
-          batch[scheduler::micro_batch_index(layout, place_.lane, held.direction, i)]);
-      held.batches.back().mode = mode;
-    }
+    held.batches = batch.subspan(
+        scheduler::micro_batch_index(layout, place_.lane, held.direction, 0), count);
+    for (const MicroBatch& part : held.batches) WEFT_CHECK(part.mode == mode);
     held.adapter->start_pass(held.batches);
   }
 }
@@ -120,7 +119,7 @@ Expected<TrainResult> Engine::train(std::span<const MicroBatch> batch, double lr
   WEFT_CHECK(static_cast<int>(batch.size()) == num_micro_batches());
   step_ = {lr, adam_step, stop, 0, {}};
   for (const MicroBatch& part : batch) step_.num_sequences += part.num_sequences();
-  load_batches(batch, Mode::Train);
+  start_pass(batch, Mode::Train);
   for (HeldStage& held : stages_) {
     held.model->parameters().zero_gradients();
     held.model->clear_expert_load();
@@ -214,7 +213,7 @@ Expected<void> Engine::run_forward(int micro_batches) {
 
 Expected<Engine::Scores> Engine::score(std::span<const MicroBatch> batch) {
   WEFT_CHECK(static_cast<int>(batch.size()) == num_micro_batches());
-  load_batches(batch, Mode::Score);
+  start_pass(batch, Mode::Score);
   WEFT_TRY(run_forward(options_.layout.micro_batches));
 
   // Where each sequence's tokens lie in one flat array, and each sequence's loss: same on all ranks.

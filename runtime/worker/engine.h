@@ -73,8 +73,8 @@ class Engine {
   /// Micro-batches of one global batch: lanes x micro-batches per lane.
   int num_micro_batches() const;
 
-  /// One optimizer update on the global batch (num_micro_batches() of them; each rank computes its
-  /// own). `adam_step` counts from 1 since the moments were last reset. `stop`: this rank was asked
+  /// One optimizer update on the global batch (num_micro_batches() of mode Train; each rank computes
+  /// its own). `adam_step` counts from 1 since the moments were last reset. `stop`: this rank was asked
   /// to stop; the result tells every rank.
   Expected<TrainResult> train(std::span<const trainer::MicroBatch> batch, double lr,
                               long long adam_step, bool stop);
@@ -83,7 +83,8 @@ class Engine {
     std::vector<std::vector<float>> logprobs;  // [sequence_id][position of the token in its sequence]
     double loss = 0;                           // sum over the batch, weights included
   };
-  /// Forward only; every rank gets all results. Tokens without a target have 0.
+  /// Forward only, on micro-batches of mode Score; every rank gets all results. Tokens without a
+  /// target have 0.
   Expected<Scores> score(std::span<const trainer::MicroBatch> batch);
 
   /// Continues each prompt; every rank gets all completions. Both pipeline directions are filled.
@@ -134,13 +135,14 @@ class Engine {
     int direction = 0;
     std::unique_ptr<trainer::StageModel> model;
     std::unique_ptr<StageAdapter> adapter;
-    std::vector<trainer::MicroBatch> batches;  // of this lane and direction
+    std::span<const trainer::MicroBatch> batches;  // of this lane and direction, in the coming pass
+    std::vector<trainer::MicroBatch> decoding;     // rollout makes its own
   };
   class StepEnd;
 
   Engine();
   Expected<void> build(comm::Transport& transport, const EngineOptions& options);
-  void load_batches(std::span<const trainer::MicroBatch> batch, trainer::Mode mode);
+  void start_pass(std::span<const trainer::MicroBatch> batch, trainer::Mode mode);
   Expected<void> run_forward(int micro_batches);
   Expected<std::span<const dualpipe::Action>> forward_program(int micro_batches);
   Expected<TrainResult> finish_step();

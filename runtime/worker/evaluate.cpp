@@ -87,10 +87,10 @@ std::string describe_evaluation(const json& scores) {
   if (scores.contains("val_loss"))
     return fmt::format("validation loss {:.4f} nats per character",
                        scores["val_loss"].get<double>());
-  std::string text =
-      fmt::format("accuracy {:.3f} on {} held-out problems, {:.1f} tokens each (by difficulty:",
-                  scores["eval_accuracy"].get<double>(), scores["eval_problems"].get<int>(),
-                  scores["eval_length"].get<double>());
+  std::string text = fmt::format(
+      "accuracy {:.3f}, {:.1f} tokens ({} held-out problems; by difficulty, accuracy/tokens:",
+      scores["eval_accuracy"].get<double>(), scores["eval_length"].get<double>(),
+      scores["eval_problems"].get<int>());
   for (const auto& [difficulty, length] : scores["eval_length_by_difficulty"].items())
     text += fmt::format(" {}: {:.2f}/{:.1f}", difficulty,
                         scores["eval_accuracy_by_difficulty"][difficulty].get<double>(),

@@ -156,10 +156,11 @@ Expected<std::vector<Completion>> Engine::generate(
 
   for (bool any_left = options.max_new_tokens > 0; any_left;) {
     for (HeldStage& held : stages_) {
-      held.batches.clear();
+      held.decoding.clear();
       for (int i = 0; i < spread.per_direction; ++i)
-        held.batches.push_back(decode_batch(spread, spread.group(place_.lane, held.direction, i),
+        held.decoding.push_back(decode_batch(spread, spread.group(place_.lane, held.direction, i),
                                             prompts, completions, done));
+      held.batches = held.decoding;
       held.adapter->start_pass(held.batches);
     }
     WEFT_TRY(run_forward(spread.directions * spread.per_direction));

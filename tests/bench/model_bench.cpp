@@ -2,7 +2,6 @@
 // to the floating-point limit: dnnl_sgemm over the same products, measured in the same run.
 //
 //   model_bench [threads]
-#include <dnnl.h>
 #include <omp.h>
 
 #include <algorithm>
@@ -14,6 +13,7 @@
 
 #include "base/rng.h"
 #include "comm/communicator.h"
+#include "tests/bench/limit.h"
 #include "trainer/model/stage_model.h"
 #include "trainer/optimizer/adamw.h"
 
@@ -41,66 +41,7 @@ double best_of(int repeats, const Run& run) {
   return best;
 }
 
-struct Product {
-  int m, n, k;
-};
-
-/// The products of one layer's forward pass over m tokens; experts see m * top_k / experts rows.
-std::vector<Product> forward_products(const ModelConfig& c, int m, bool moe) {
-  const int q = c.num_attention_heads * (c.qk_nope_head_dim + c.qk_rope_head_dim);
-  const int kv = c.num_attention_heads * (c.qk_nope_head_dim + c.v_head_dim);
-  const int h = c.hidden_size;
-  std::vector<Product> out = {{m, c.q_lora_rank, h},
-                              {m, q, c.q_lora_rank},
-                              {m, c.kv_lora_rank + c.qk_rope_head_dim, h},
-                              {m, kv, c.kv_lora_rank},
-                              {m, h, c.num_attention_heads * c.v_head_dim}};
-  const auto mlp = [&](int rows, int width) {
-    out.push_back({rows, 2 * width, h});
-    out.push_back({rows, h, width});
-  };
-  if (!moe) {
-    mlp(m, c.intermediate_size);
-    return out;
-  }
-  out.push_back({m, c.n_routed_experts, h});
-  mlp(m, c.n_shared_experts * c.moe_intermediate_size);
-  const int rows = std::max(1, m * c.num_experts_per_tok / c.n_routed_experts);
-  for (int e = 0; e < c.n_routed_experts; ++e) mlp(rows, c.moe_intermediate_size);
-  return out;
-}
-
-/// Runs every product three times, as a step does: forward, for the input, for the weight.
-class Limit {
- public:
-  Limit(const ModelConfig& c, int m) {
-    for (int l = 0; l < c.num_hidden_layers; ++l) {
-      for (const Product& p : forward_products(c, m, c.is_moe(l))) products_.push_back(p);
-    }
-    products_.push_back({m, c.vocab_size, c.hidden_size});
-    for (const Product& p : products_) {
-      const auto most = static_cast<std::size_t>(std::max({p.m * p.k, p.n * p.k, p.m * p.n}));
-      if (a_.size() < most) a_.resize(most, 0.5f);
-    }
-    b_ = c_ = a_;
-  }
-  double flops() const {
-    double sum = 0;
-    for (const Product& p : products_) sum += 6.0 * p.m * p.n * p.k;
-    return sum;
-  }
-  void run() {
-    for (const Product& p : products_) {
-      dnnl_sgemm('N', 'T', p.m, p.n, p.k, 1, a_.data(), p.k, b_.data(), p.k, 0, c_.data(), p.n);
-      dnnl_sgemm('N', 'N', p.m, p.k, p.n, 1, a_.data(), p.n, b_.data(), p.k, 0, c_.data(), p.k);
-      dnnl_sgemm('T', 'N', p.n, p.k, p.m, 1, a_.data(), p.n, b_.data(), p.k, 0, c_.data(), p.k);
-    }
-  }
-
- private:
-  std::vector<Product> products_;
-  std::vector<float> a_, b_, c_;
-};
+using bench::Limit;
 
 MicroBatch make_batch(const ModelConfig& c, int sequences, int length, std::uint64_t seed) {
   MicroBatch b;
@@ -219,8 +160,8 @@ void bench_training(const ModelConfig& c, int threads, int sequences, int length
   const double mean = (now() - began) / kRepeats;
   Limit limit(c, m);
   omp_set_num_threads(threads);
-  limit.run();
-  const double bound = slots * best_of(2 * kRepeats, [&] { limit.run(); });
+  limit.run_step();
+  const double bound = slots * best_of(2 * kRepeats, [&] { limit.run_step(); });
   std::printf(
       "train  %d x %-3d tokens x %d, hidden %d, %d layers: %8.0f tokens/s, limit %8.0f, "
       "ratio %.2f  (%.1f GFLOP/s of %.1f)\n",
@@ -261,8 +202,8 @@ void bench_decoding(const ModelConfig& c, int threads, int rows, int length) {
   const double best = best_of(5, run) / length;
   Limit limit(c, rows);
   omp_set_num_threads(threads);
-  limit.run();
-  const double bound = best_of(40, [&] { limit.run(); }) / 3;
+  limit.run_forward();
+  const double bound = best_of(40, [&] { limit.run_forward(); });
   std::printf("decode %d rows to length %d: %8.0f tokens/s, limit %8.0f, ratio %.2f\n", rows,
               length, rows / best, rows / bound, bound / best);
   const double all = 5 * best * length;

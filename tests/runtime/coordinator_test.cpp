@@ -24,6 +24,7 @@ struct Bench {
     for (int rank = 0; rank < static_cast<int>(state.workers.size()); ++rank)
       tell(WorkerHello{rank});
     actions.clear();
+    reasons.clear();
   }
   template <class Action>
   int count() const {
@@ -136,7 +137,9 @@ TEST(Coordinator, EveryHistoryEndsOnceWithAReason) {
     Outcome decided = Outcome::Undecided;
     const auto tell = [&](const Event& event) {
       bench.tell(event);
-      if (decided != Outcome::Undecided) ASSERT_EQ(bench.state.outcome, decided);
+      if (decided != Outcome::Undecided) {
+        ASSERT_EQ(bench.state.outcome, decided);
+      }
       decided = bench.state.outcome;
     };
     for (int i = 0; i < 40; ++i) {

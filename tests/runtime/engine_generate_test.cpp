@@ -47,7 +47,9 @@ TEST(EngineGenerate, EndsAtTheEndTokenOrAtTheLimit) {
     ASSERT_EQ(completion.tokens.size(), completion.logprobs.size());
     EXPECT_EQ(completion.finished, completion.tokens.back() == 7);
     EXPECT_EQ(std::count(completion.tokens.begin(), completion.tokens.end(), 7), completion.finished);
-    if (!completion.finished) EXPECT_EQ(completion.tokens.size(), 20u);
+    if (!completion.finished) {
+      EXPECT_EQ(completion.tokens.size(), 20u);
+    }
     for (const float logprob : completion.logprobs) EXPECT_LE(logprob, 0.0f);
   }
 }
@@ -79,6 +81,7 @@ TEST(EngineGenerate, SampledLogProbabilitiesAgreeWithAForwardPass) {
     std::vector<trainer::MicroBatch> batch(engine.num_micro_batches());
     for (int s = 0; s < 16; ++s) {
       trainer::MicroBatch& part = batch[s % batch.size()];
+      part.mode = trainer::Mode::Score;
       if (part.sequence_begin.empty()) part.sequence_begin = {0};
       std::vector<std::int32_t> tokens = given[s];
       tokens.insert(tokens.end(), completions[s].tokens.begin(), completions[s].tokens.end());

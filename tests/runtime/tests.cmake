@@ -30,3 +30,10 @@ foreach(unit run_complete run_resume run_failure run_input run_verbs)
 endforeach()
 weft_test(runtime/recipe_layout_test LABELS multiprocess LINK weft_runtime_worker
           nlohmann_json::nlohmann_json)
+
+# the shipped jobs, whole
+weft_test(runtime/run_learning_test LABELS slow TIMEOUT 900 SOURCES runtime/run_harness.cpp
+          LINK nlohmann_json::nlohmann_json SQLite::SQLite3)
+target_compile_definitions(runtime_run_learning_test PRIVATE WEFT_BINARY="$<TARGET_FILE:weft>"
+                           WEFT_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+add_dependencies(runtime_run_learning_test weft)

@@ -1,0 +1,4 @@
+# build/release/tests/main_job_bench [job.yaml]
+weft_bench(main_job_bench LINK weft_runtime_worker dnnl)
+target_compile_definitions(main_job_bench
+                           PRIVATE WEFT_MAIN_JOB="${PROJECT_SOURCE_DIR}/deploy/jobs/r1-zero-arithmetic.yaml")
