@@ -85,8 +85,16 @@ class Decider {
       fail_run(rank, Code::DeadlineExceeded,
                "worker " + std::to_string(rank) + " did not report within the time for starting");
     } else if (state().phase == Phase::Ending && now_ >= state().deadline) {
+      std::string stuck;
       for (int rank = 0; rank < world(); ++rank)
-        if (at(rank) != Worker::Gone) act(KillWorker{rank, true});
+        if (at(rank) != Worker::Gone) {
+          act(KillWorker{rank, true});
+          stuck += (stuck.empty() ? "" : ", ") + std::to_string(rank);
+        }
+      // Of those who wait for each other, who does not even go is the likeliest cause.
+      if (state().outcome == Outcome::Failed && !state().killed_hard)
+        state().reason += "\n  worker " + stuck +
+                          " did not answer and was killed: the others may have waited for it";
       state().killed_hard = true;
       state().deadline = now_ + options_.killing_bound;
     }
