@@ -77,7 +77,7 @@ TEST_F(RunFailure, AStoppedWorkerEndsTheRunWithWhoWaitedForWhom) {
   EXPECT_EQ(ended.code, 124) << ended.err;
   // Whoever waited longest says so first: what it did, for whom, how long; then who was silent.
   for (const char* words :
-       {" failed: ", "receiving from rank", "no answer within 2000 ms", "worker 1 did not answer"})
+       {" failed: ", " rank ", "no answer within 2000 ms", "worker 1 did not answer"})
     EXPECT_NE(ended.err.find(words), std::string::npos) << ended.err;
   expect_nobody_left(*child);
   expect_resumable();
