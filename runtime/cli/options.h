@@ -97,7 +97,7 @@ struct ScheduleOptions {
   int chunks = 2;
   std::string cost;             // "F=1,B=2,BI=1,W=1,FB=3"; "": the default costs
   std::string output = "text";  // text | json | svg | trace
-  std::string file;             // "": stdout
+  std::string file;             // read the schedule from here; "": make one
   bool phases = false;
 };
 

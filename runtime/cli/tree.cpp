@@ -255,7 +255,8 @@ class Builder {
         ->check(CLI::IsMember({"text", "json", "svg", "trace"}));
     sub->add_flag_callback(
         "--json", [options = o] { options->output = "json"; }, "The same as -o json");
-    sub->add_option("--file", o->file, "Write there instead of stdout")->type_name("PATH");
+    sub->add_option("--file", o->file, "Read the schedule from this text instead of making one")
+        ->type_name("PATH");
     sub->add_flag("--phases", o->phases, "Show the overlapped pair's phases");
   }
 

@@ -8,6 +8,7 @@
 #include "dualpipe/svg.h"
 #include "dualpipe/text.h"
 #include "dualpipe/timeline.h"
+#include "dualpipe/trace.h"
 #include "runtime/cli/verbs.h"
 
 namespace weft::cli {
@@ -79,6 +80,8 @@ int verb_schedule(const ScheduleOptions& options, Io& io) {
     io.out << *json_text << "\n";
   } else if (options.output == "svg") {
     io.out << to_svg(*schedule, *times);
+  } else if (options.output == "trace") {
+    io.out << to_chrome_trace(*schedule, *times) << "\n";
   } else {
     io.out << to_text(*schedule);
     io.err << fmt::format("makespan {:g}; bubble by rank", times->makespan);

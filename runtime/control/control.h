@@ -18,7 +18,7 @@ namespace weft::runtime {
 /// A message is one JSON object with "type" and what that type needs:
 ///   worker -> coordinator: hello {pid, version} · metrics {record} · event {kind, message, details} ·
 ///     samples {step, lines} · flush {id} · done {outcome} · failed {code, message}
-///   coordinator -> worker: assign {job, run_directory, attempt} · flushed {id} · stop {reason} ·
+///   coordinator -> worker: assign {job, checkpoints, attempt, fingerprint} · flushed {id} · stop {reason} ·
 ///     shutdown {}
 inline constexpr std::size_t kMaxMessageBytes = 64u << 20;
 inline constexpr int kControlVersion = 1;

@@ -1,0 +1,16 @@
+// A costed schedule as a Chrome trace, which Perfetto and chrome://tracing open.
+#pragma once
+
+#include <string>
+
+#include "dualpipe/schedule.h"
+#include "dualpipe/timeline.h"
+
+namespace weft::dualpipe {
+
+/// One process a rank with a compute and a communication track, flow arrows from each message's
+/// sender to its receiver. `unit_us`: microseconds that one unit of cost stands for. `times` must be
+/// of this schedule.
+std::string to_chrome_trace(const Schedule& schedule, const Timeline& times, double unit_us = 1000);
+
+}  // namespace weft::dualpipe
