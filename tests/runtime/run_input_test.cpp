@@ -246,9 +246,8 @@ TEST_F(RunDisk, ADiskThatFillsUpEndsTheRunAndLeavesOnlyWholeCheckpoints) {
   EXPECT_EQ(ended.code, 77) << ended.err;
   EXPECT_NE(ended.err.find("No space left"), std::string::npos) << ended.err;
   EXPECT_NE(ended.err.find("weft resume"), std::string::npos) << ended.err;
-  for (const json& entry :
-       json::parse(weft({"ckpt", "verify", run.string(), "--json"}).out)["items"])
-    EXPECT_EQ(entry["ok"], true) << entry;
+  const json verified = json::parse(weft({"ckpt", "verify", run.string(), "--json"}).out);
+  for (const json& entry : verified["items"]) EXPECT_EQ(entry["ok"], true) << entry;
   ASSERT_EQ(::mount("tmpfs", disk.c_str(), "tmpfs", MS_REMOUNT, "size=64m"), 0);
   EXPECT_EQ(weft({"resume", run.string()}).code, 0);
   EXPECT_EQ(steps_of(run), 40);
