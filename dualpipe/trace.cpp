@@ -48,13 +48,17 @@ std::string to_chrome_trace(const Schedule& schedule, const Timeline& times, dou
     const double begin = transfer.begin * unit_us, end = transfer.end * unit_us;
     Json args = arguments(transfer.chunk);
     args["peer"] = transfer.to;
-    events.push_back({{"name", std::string(to_string(transfer.op)) + " " + describe(transfer.chunk)},
-                      {"cat", "message"}, {"ph", "X"}, {"pid", transfer.from},
-                      {"tid", kCommunicationTrack}, {"ts", begin}, {"dur", end - begin},
+    const std::string name = std::string(to_string(transfer.op)) + " " + describe(transfer.chunk);
+    // Messages in flight overlap, so they are asynchronous events; the arrow leaves the slice that
+    // made the message, just before its end.
+    events.push_back({{"name", name}, {"cat", "message"}, {"ph", "b"}, {"id", flow},
+                      {"pid", transfer.from}, {"tid", kCommunicationTrack}, {"ts", begin},
                       {"args", std::move(args)}});
-    events.push_back({{"name", "message"}, {"cat", "message"}, {"ph", "s"}, {"id", flow},
-                      {"pid", transfer.from}, {"tid", kCommunicationTrack}, {"ts", begin}});
-    events.push_back({{"name", "message"}, {"cat", "message"}, {"ph", "f"}, {"bp", "e"}, {"id", flow},
+    events.push_back({{"name", name}, {"cat", "message"}, {"ph", "e"}, {"id", flow},
+                      {"pid", transfer.from}, {"tid", kCommunicationTrack}, {"ts", end}});
+    events.push_back({{"name", "message"}, {"cat", "arrow"}, {"ph", "s"}, {"id", flow},
+                      {"pid", transfer.from}, {"tid", kComputeTrack}, {"ts", begin - 1e-3}});
+    events.push_back({{"name", "message"}, {"cat", "arrow"}, {"ph", "f"}, {"bp", "e"}, {"id", flow},
                       {"pid", transfer.to}, {"tid", kComputeTrack}, {"ts", end}});
     ++flow;
   }

@@ -8,8 +8,8 @@
 
 namespace weft::dualpipe {
 
-/// One process a rank with a compute and a communication track, flow arrows from each message's
-/// sender to its receiver. `unit_us`: microseconds that one unit of cost stands for. `times` must be
+/// One process a rank with a compute track and its messages in flight; arrows from the slice that made
+/// a message to the one that it reaches. `unit_us`: microseconds that one unit of cost stands for. `times` must be
 /// of this schedule.
 std::string to_chrome_trace(const Schedule& schedule, const Timeline& times, double unit_us = 1000);
 

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -16,17 +17,21 @@ TEST(ChromeTrace, EventsOfATrackNeverOverlapAndArrowsHaveTwoEnds) {
   const auto times = timeline(*schedule, costs);
   ASSERT_TRUE(times);
   const auto trace = nlohmann::json::parse(to_chrome_trace(*schedule, *times));
-  std::map<std::pair<int, int>, double> track_end;
+  std::map<std::pair<int, int>, std::vector<std::pair<double, double>>> tracks;
   std::map<int, int> ends_of_flow;
   int computed = 0;
   for (const auto& event : trace["traceEvents"]) {
     const std::string phase = event["ph"];
     if (phase == "s" || phase == "f") ++ends_of_flow[event["id"]];
     if (phase != "X") continue;
-    double& end = track_end[{event["pid"], event["tid"]}];
-    EXPECT_GE(event["ts"].get<double>(), end - 1e-6);
-    end = event["ts"].get<double>() + event["dur"].get<double>();
+    const double begin = event["ts"];
+    tracks[{event["pid"], event["tid"]}].push_back({begin, begin + event["dur"].get<double>()});
     computed += event["tid"] == 0;
+  }
+  for (auto& [track, spans] : tracks) {
+    std::ranges::sort(spans);
+    for (std::size_t i = 1; i < spans.size(); ++i)
+      EXPECT_GE(spans[i].first, spans[i - 1].second - 1e-6) << track.first << '/' << track.second;
   }
   int actions = 0;
   for (const auto& program : schedule->programs) actions += static_cast<int>(program.size());
