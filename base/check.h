@@ -11,8 +11,8 @@ namespace weft {
 
 }  // namespace weft
 
-#define WEFT_CHECK(condition, ...)                                                       \
-  do {                                                                                   \
-    if (!(condition)) [[unlikely]]                                                       \
-      ::weft::check_failed(#condition, __FILE__, __LINE__, ::std::string{__VA_ARGS__});  \
+#define WEFT_CHECK(condition, ...)                                                      \
+  do {                                                                                  \
+    if (!(condition)) [[unlikely]]                                                      \
+      ::weft::check_failed(#condition, __FILE__, __LINE__, ::std::string{__VA_ARGS__}); \
   } while (false)

@@ -8,15 +8,24 @@ namespace weft {
 
 const char* to_string(Code code) {
   switch (code) {
-    case Code::InvalidArgument: return "InvalidArgument";
-    case Code::Unavailable: return "Unavailable";
-    case Code::DeadlineExceeded: return "DeadlineExceeded";
-    case Code::Corrupt: return "Corrupt";
-    case Code::Unsupported: return "Unsupported";
-    case Code::NotFound: return "NotFound";
-    case Code::Busy: return "Busy";
-    case Code::Io: return "Io";
-    case Code::Internal: return "Internal";
+    case Code::InvalidArgument:
+      return "InvalidArgument";
+    case Code::Unavailable:
+      return "Unavailable";
+    case Code::DeadlineExceeded:
+      return "DeadlineExceeded";
+    case Code::Corrupt:
+      return "Corrupt";
+    case Code::Unsupported:
+      return "Unsupported";
+    case Code::NotFound:
+      return "NotFound";
+    case Code::Busy:
+      return "Busy";
+    case Code::Io:
+      return "Io";
+    case Code::Internal:
+      return "Internal";
   }
   return "?";
 }

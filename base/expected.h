@@ -47,16 +47,15 @@ using Expected = tl::expected<T, Error>;
 #define WEFT_CONCAT(a, b) WEFT_CONCAT_INNER(a, b)
 
 /// WEFT_TRY(expression): return its error from this function, or go on.
-#define WEFT_TRY(...)                                                              \
-  do {                                                                             \
-    if (auto weft_result = (__VA_ARGS__); !weft_result)                            \
-      return tl::unexpected<::weft::Error>(std::move(weft_result).error());        \
+#define WEFT_TRY(...)                                                       \
+  do {                                                                      \
+    if (auto weft_result = (__VA_ARGS__); !weft_result)                     \
+      return tl::unexpected<::weft::Error>(std::move(weft_result).error()); \
   } while (false)
 
 /// WEFT_TRY_ASSIGN(declaration, expression): as WEFT_TRY, and bind the value.
-#define WEFT_TRY_ASSIGN(declaration, ...)                                          \
-  auto WEFT_CONCAT(weft_value_, __LINE__) = (__VA_ARGS__);                         \
-  if (!WEFT_CONCAT(weft_value_, __LINE__))                                         \
-    return tl::unexpected<::weft::Error>(                                          \
-        std::move(WEFT_CONCAT(weft_value_, __LINE__)).error());                    \
+#define WEFT_TRY_ASSIGN(declaration, ...)                                                        \
+  auto WEFT_CONCAT(weft_value_, __LINE__) = (__VA_ARGS__);                                       \
+  if (!WEFT_CONCAT(weft_value_, __LINE__))                                                       \
+    return tl::unexpected<::weft::Error>(std::move(WEFT_CONCAT(weft_value_, __LINE__)).error()); \
   declaration = std::move(*WEFT_CONCAT(weft_value_, __LINE__))

@@ -39,8 +39,8 @@ Expected<void> write_all(int fd, std::string_view content, const std::filesystem
 
 tl::unexpected<Error> io_error(std::string_view action, const std::filesystem::path& path,
                                int error_number) {
-  std::string message = "cannot " + std::string(action) + " " + path.string() + ": " +
-                        std::strerror(error_number);
+  std::string message =
+      "cannot " + std::string(action) + " " + path.string() + ": " + std::strerror(error_number);
   if (error_number == ENOSPC || error_number == EDQUOT)
     message += " (free some space, or put the run elsewhere with --dir)";
   if (error_number == EROFS || error_number == EACCES || error_number == EPERM)
@@ -63,9 +63,8 @@ Expected<std::string> read_file(const std::filesystem::path& path, std::size_t m
     if (n == 0) return content;
     content.append(buffer, static_cast<std::size_t>(n));
     if (content.size() > max_bytes)
-      return fail(Code::InvalidArgument,
-                  path.string() + " is longer than the " + std::to_string(max_bytes) +
-                      " bytes allowed here");
+      return fail(Code::InvalidArgument, path.string() + " is longer than the " +
+                                             std::to_string(max_bytes) + " bytes allowed here");
   }
 }
 

@@ -56,7 +56,7 @@ std::string print(const char* format, double value, const char* unit) {
 }  // namespace
 
 Expected<Duration> parse_duration(std::string_view text) {
-  static constexpr Unit units[] = {{"ns", 1},   {"us", 1e3},    {"ms", 1e6},   {"s", 1e9},
+  static constexpr Unit units[] = {{"ns", 1},   {"us", 1e3},   {"ms", 1e6},   {"s", 1e9},
                                    {"m", 60e9}, {"h", 3600e9}, {"d", 86400e9}};
   WEFT_TRY_ASSIGN(const double ns, scaled(text, "duration", units, "ms, s, m, h, d"));
   if (ns >= 0x1p63) return fail(Code::InvalidArgument, "'" + std::string(text) + "' is too long");
@@ -64,16 +64,15 @@ Expected<Duration> parse_duration(std::string_view text) {
 }
 
 Expected<std::uint64_t> parse_bytes(std::string_view text) {
-  static constexpr Unit units[] = {{"", 1},        {"B", 1},        {"KiB", 0x1p10},
-                                   {"MiB", 0x1p20}, {"GiB", 0x1p30}, {"TiB", 0x1p40},
-                                   {"KB", 1e3},     {"MB", 1e6},     {"GB", 1e9},
-                                   {"TB", 1e12}};
+  static constexpr Unit units[] = {
+      {"", 1},         {"B", 1},    {"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30},
+      {"TiB", 0x1p40}, {"KB", 1e3}, {"MB", 1e6},     {"GB", 1e9},     {"TB", 1e12}};
   WEFT_TRY_ASSIGN(const double n, scaled(text, "size", units, "KiB, MiB, GiB, TiB"));
   return whole(n, text, "number of bytes");
 }
 
 Expected<std::uint64_t> parse_count(std::string_view text) {
-  static constexpr Unit units[] = {{"", 1},   {"K", 1e3}, {"k", 1e3}, {"M", 1e6},
+  static constexpr Unit units[] = {{"", 1},    {"K", 1e3}, {"k", 1e3}, {"M", 1e6},
                                    {"B", 1e9}, {"G", 1e9}, {"T", 1e12}};
   WEFT_TRY_ASSIGN(const double n, scaled(text, "count", units, "K, M, B, T"));
   return whole(std::round(n * 1e3) / 1e3, text, "count");
@@ -117,7 +116,8 @@ std::string format_time(WallTime t) {
   std::array<char, 32> day;
   std::strftime(day.data(), day.size(), "%Y-%m-%dT%H:%M:%S", &utc);
   std::array<char, 48> out;
-  std::snprintf(out.data(), out.size(), "%s.%03dZ", day.data(), static_cast<int>(ms.count() % 1000));
+  std::snprintf(out.data(), out.size(), "%s.%03dZ", day.data(),
+                static_cast<int>(ms.count() % 1000));
   return out.data();
 }
 

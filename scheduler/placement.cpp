@@ -28,15 +28,15 @@ Expected<void> check(const Layout& layout, int num_layers) {
   if (layout.pipeline < 1 || layout.data < 1 || layout.expert < 1)
     return fail(Code::InvalidArgument, "pipeline, data and expert must all be at least 1");
   if (layout.data % layout.expert != 0)
-    return fail(Code::InvalidArgument,
-                "parallel.expert = " + number(layout.expert) + " must divide parallel.data = " +
-                    number(layout.data) + ": the expert shards are lanes of one stage group");
+    return fail(Code::InvalidArgument, "parallel.expert = " + number(layout.expert) +
+                                           " must divide parallel.data = " + number(layout.data) +
+                                           ": the expert shards are lanes of one stage group");
   WEFT_TRY(dualpipe::check_size(layout.kind, {layout.pipeline, layout.micro_batches}));
   const int num_stages = dualpipe::num_stages(layout.kind, layout.pipeline);
   if (num_layers < num_stages)
-    return fail(Code::InvalidArgument,
-                "model.num_hidden_layers = " + number(num_layers) + " is fewer than the " +
-                    number(num_stages) + " pipeline stages; use at most " + number(num_layers));
+    return fail(Code::InvalidArgument, "model.num_hidden_layers = " + number(num_layers) +
+                                           " is fewer than the " + number(num_stages) +
+                                           " pipeline stages; use at most " + number(num_layers));
   return {};
 }
 

@@ -28,11 +28,11 @@ struct StageLayers {
 };
 
 struct RankPlace {
-  int rank = 0;      // position * D + lane
+  int rank = 0;  // position * D + lane
   int position = 0;
   int lane = 0;
-  int expert_shard = 0;      // lane % E
-  std::vector<int> stages;   // index = direction for DualPipe, else ascending
+  int expert_shard = 0;     // lane % E
+  std::vector<int> stages;  // index = direction for DualPipe, else ascending
   friend bool operator==(const RankPlace&, const RankPlace&) = default;
 };
 
@@ -58,10 +58,10 @@ Expected<Placement> place(const Layout& layout, int num_layers);
 
 // Every group of a placement, in the order in which all ranks create them.
 std::string world_group();
-std::string pipeline_group(int lane);                 // rank in it = position
-std::string expert_group(int position, int index);    // together hold all experts; index = lane / E
-std::string dense_group(int stage);                   // replicas of the stage's dense weights
-std::string replica_group(int stage, int shard);      // replicas of one expert shard of the stage
+std::string pipeline_group(int lane);               // rank in it = position
+std::string expert_group(int position, int index);  // together hold all experts; index = lane / E
+std::string dense_group(int stage);                 // replicas of the stage's dense weights
+std::string replica_group(int stage, int shard);    // replicas of one expert shard of the stage
 std::vector<Group> groups(const Placement& placement);
 
 /// Which of the global batch's micro-batches (lane-major, then direction, then index) is chunk

@@ -1,5 +1,5 @@
-// What a model is given: packed sequences with their loss description. A MicroBatch is a value; every
-// rank can build the same one, so no token travels through the pipeline.
+// What a model is given: packed sequences with their loss description. A MicroBatch is a value;
+// every rank can build the same one, so no token travels through the pipeline.
 #pragma once
 
 #include <cstdint>
@@ -46,7 +46,7 @@ struct HeadOutput {
   std::vector<float> logprob;  // log-probability of the target at temperature 1
   std::vector<float> loss;     // weight included
   std::vector<float> entropy;
-  std::vector<float> kl;       // k3 estimate against ref_logprob; Grpo with beta > 0 only
+  std::vector<float> kl;              // k3 estimate against ref_logprob; Grpo with beta > 0 only
   std::vector<std::uint8_t> clipped;  // Grpo only
 };
 

@@ -33,8 +33,8 @@ Expected<Found> find_checkpoints(const CheckpointOptions& options) {
 Expected<checkpoint::Entry> find_entry(const Found& found, const std::string& step) {
   std::vector<std::string> names;
   for (const checkpoint::Entry& entry : found.entries) {
-    if (entry.name == step || (entry.state != checkpoint::EntryState::Partial &&
-                               std::to_string(entry.step) == step))
+    if (entry.name == step ||
+        (entry.state != checkpoint::EntryState::Partial && std::to_string(entry.step) == step))
       return entry;
     names.push_back(entry.name);
   }
@@ -43,12 +43,9 @@ Expected<checkpoint::Entry> find_entry(const Found& found, const std::string& st
 }
 
 json entry_json(const checkpoint::Entry& entry) {
-  json out = {{"name", entry.name},
-              {"state", checkpoint::to_string(entry.state)},
-              {"step", entry.step},
-              {"bytes", entry.bytes},
-              {"time", entry.wall_time},
-              {"path", entry.directory.string()}};
+  json out = {{"name", entry.name},      {"state", checkpoint::to_string(entry.state)},
+              {"step", entry.step},      {"bytes", entry.bytes},
+              {"time", entry.wall_time}, {"path", entry.directory.string()}};
   if (!entry.reason.empty()) out["reason"] = entry.reason;
   return out;
 }
@@ -104,14 +101,14 @@ int verb_ckpt_ls(const CheckpointOptions& options, Io& io) {
   if (!found) return report(found.error(), io);
   std::vector<json> records;
   for (const checkpoint::Entry& entry : found->entries) records.push_back(entry_json(entry));
-  print_list(io, options.format, "ckpt.ls", records,
-             {{"NAME", [](const json& r) { return text_of(r, "name"); }},
-              {"STATE", [](const json& r) { return text_of(r, "state"); }},
-              {"STEP", [](const json& r) { return text_of(r, "step"); }, true},
-              {"SIZE", [](const json& r) { return format_bytes(r["bytes"].get<std::uint64_t>()); },
-               true},
-              {"WRITTEN", [&](const json& r) { return ago(r, "time", io.clock); }}},
-             "name");
+  print_list(
+      io, options.format, "ckpt.ls", records,
+      {{"NAME", [](const json& r) { return text_of(r, "name"); }},
+       {"STATE", [](const json& r) { return text_of(r, "state"); }},
+       {"STEP", [](const json& r) { return text_of(r, "step"); }, true},
+       {"SIZE", [](const json& r) { return format_bytes(r["bytes"].get<std::uint64_t>()); }, true},
+       {"WRITTEN", [&](const json& r) { return ago(r, "time", io.clock); }}},
+      "name");
   if (records.empty()) io.err << "No checkpoint yet in " << found->directory.string() << "\n";
   return kOk;
 }
@@ -135,18 +132,19 @@ int verb_ckpt_show(const CheckpointOptions& options, Io& io) {
   if (!manifest) return report(manifest.error(), io);
   const json out = manifest_json(*manifest, entry);
   const checkpoint::Layout& layout = manifest->layout;
-  print_object(io, options.format, "ckpt.show", out, "name",
-               {{"name", entry.name},
-                {"step", std::to_string(manifest->step)},
-                {"tokens", std::to_string(manifest->tokens)},
-                {"written", manifest->wall_time + " by " + manifest->writer},
-                {"layout", fmt::format("pipeline {} x data {}, experts over {}, {}", layout.pipeline,
-                                       layout.data, layout.expert, layout.schedule)},
-                {"tensors", std::to_string(manifest->tensors.size()) + " in " +
-                                std::to_string(manifest->files.size()) + " files, " +
-                                format_bytes(manifest->bytes())},
-                {"resumed from", manifest->parent.empty() ? "-" : manifest->parent},
-                {"path", entry.directory.string()}});
+  print_object(
+      io, options.format, "ckpt.show", out, "name",
+      {{"name", entry.name},
+       {"step", std::to_string(manifest->step)},
+       {"tokens", std::to_string(manifest->tokens)},
+       {"written", manifest->wall_time + " by " + manifest->writer},
+       {"layout", fmt::format("pipeline {} x data {}, experts over {}, {}", layout.pipeline,
+                              layout.data, layout.expert, layout.schedule)},
+       {"tensors", std::to_string(manifest->tensors.size()) + " in " +
+                       std::to_string(manifest->files.size()) + " files, " +
+                       format_bytes(manifest->bytes())},
+       {"resumed from", manifest->parent.empty() ? "-" : manifest->parent},
+       {"path", entry.directory.string()}});
   return kOk;
 }
 
@@ -170,21 +168,21 @@ int verb_ckpt_verify(const CheckpointOptions& options, Io& io) {
     records.push_back(verify_json(entry));
     whole &= records.back()["ok"].get<bool>();
   }
-  print_list(io, options.format, "ckpt.verify", records,
-             {{"NAME", [](const json& r) { return text_of(r, "name"); }},
-              {"VERDICT", [](const json& r) { return r["ok"].get<bool>() ? "whole" : "DAMAGED"; }},
-              {"SIZE", [](const json& r) { return format_bytes(r["bytes"].get<std::uint64_t>()); },
-               true},
-              {"WHAT",
-               [](const json& r) {
-                 std::string what;
-                 for (const json& damage : r["damage"])
-                   what += (what.empty() ? "" : "; ") + damage["file"].get<std::string>() + " " +
-                           damage["tensor"].get<std::string>() + ": " +
-                           damage["reason"].get<std::string>();
-                 return what;
-               }}},
-             "name");
+  print_list(
+      io, options.format, "ckpt.verify", records,
+      {{"NAME", [](const json& r) { return text_of(r, "name"); }},
+       {"VERDICT", [](const json& r) { return r["ok"].get<bool>() ? "whole" : "DAMAGED"; }},
+       {"SIZE", [](const json& r) { return format_bytes(r["bytes"].get<std::uint64_t>()); }, true},
+       {"WHAT",
+        [](const json& r) {
+          std::string what;
+          for (const json& damage : r["damage"])
+            what += (what.empty() ? "" : "; ") + damage["file"].get<std::string>() + " " +
+                    damage["tensor"].get<std::string>() + ": " +
+                    damage["reason"].get<std::string>();
+          return what;
+        }}},
+      "name");
   return whole ? kOk : kNotSo;
 }
 

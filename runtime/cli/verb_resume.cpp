@@ -16,8 +16,7 @@ int verb_resume(const ResumeOptions& options, Io& io) {
   const auto text = read_file(paths.job(), 1 << 22);
   if (!text) return report(text.error(), io);
   // What the run was started with beyond its job file is part of it: the resolved values count.
-  const Loaded loaded =
-      load_job(paths.resolved(), {.overrides = {io.environment, options.set}});
+  const Loaded loaded = load_job(paths.resolved(), {.overrides = {io.environment, options.set}});
   io.err << print(loaded.diagnostics, {.color = io.color_err});
   if (!loaded.ok()) return kConfiguration;
   return run_in_directory(loaded, *text, *run, options.quiet, io);

@@ -14,9 +14,9 @@ int verb_run(const RunOptions& options, Io& io) {
   if (!loaded.ok()) return kConfiguration;
   const auto text = read_file(options.job, 1 << 22);
   if (!text) return report(text.error(), io);
-  const std::filesystem::path directory =
-      options.dir.empty() ? std::filesystem::path("runs") / loaded.job.name
-                          : std::filesystem::path(options.dir);
+  const std::filesystem::path directory = options.dir.empty()
+                                              ? std::filesystem::path("runs") / loaded.job.name
+                                              : std::filesystem::path(options.dir);
   return run_in_directory(loaded, *text, directory, options.quiet, io);
 }
 

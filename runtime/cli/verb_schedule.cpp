@@ -33,17 +33,15 @@ std::string phases_text() {
                                       {PhaseKind::Dispatch, 0, Part::Whole},
                                       {PhaseKind::Experts, 0, Part::Whole},
                                       {PhaseKind::Combine, 0, Part::Whole}};
-  const std::vector<Phase> backward = {{PhaseKind::Combine, 0, Part::Input},
-                                       {PhaseKind::Experts, 0, Part::Input},
-                                       {PhaseKind::Dispatch, 0, Part::Input},
-                                       {PhaseKind::Experts, 0, Part::Weights},
-                                       {PhaseKind::Attention, 0, Part::Input},
-                                       {PhaseKind::Attention, 0, Part::Weights}};
+  const std::vector<Phase> backward = {
+      {PhaseKind::Combine, 0, Part::Input},   {PhaseKind::Experts, 0, Part::Input},
+      {PhaseKind::Dispatch, 0, Part::Input},  {PhaseKind::Experts, 0, Part::Weights},
+      {PhaseKind::Attention, 0, Part::Input}, {PhaseKind::Attention, 0, Part::Weights}};
   std::string text;
   for (const PhaseStep& step : merge_phases(forward, backward))
     text += fmt::format("{:<14}{:<10}{}\n", communicates(step.phase) ? "communicate" : "compute",
                         to_string(step.phase.kind),
-                        !step.backward                           ? "F"
+                        !step.backward                     ? "F"
                         : step.phase.part == Part::Weights ? "W"
                                                            : "B");
   return text;

@@ -40,8 +40,8 @@ std::string text_of(const json& message) {
 /// A JSON object with a string "type", or null.
 std::unique_ptr<json> parse_message(std::string_view text) {
   auto message = std::make_unique<json>(json::parse(text, nullptr, false));
-  const bool good = message->is_object() && message->contains("type") &&
-                    message->at("type").is_string();
+  const bool good =
+      message->is_object() && message->contains("type") && message->at("type").is_string();
   return good ? std::move(message) : nullptr;
 }
 
@@ -90,9 +90,8 @@ Expected<std::unique_ptr<ControlServer>> ControlServer::open(const std::string& 
       return fail(Code::Busy, "control port " + std::to_string(port) + " on " + host +
                                   " is in use by another process; choose another with "
                                   "--set control.port=N, or 0 for any free one");
-    return fail(Code::InvalidArgument,
-                "cannot listen on " + address + ": " + error.what() +
-                    "; check control.host and control.port");
+    return fail(Code::InvalidArgument, "cannot listen on " + address + ": " + error.what() +
+                                           "; check control.host and control.port");
   }
   return std::unique_ptr<ControlServer>(new ControlServer(std::move(impl)));
 }
@@ -102,12 +101,9 @@ long long ControlServer::num_refused() const { return impl_->refused; }
 
 std::string ControlServer::credentials(int rank) const {
   const KeyPair& worker = impl_->workers.at(rank);
-  return json{{"version", kControlVersion},
-              {"rank", rank},
-              {"endpoint", impl_->endpoint},
-              {"server_key", impl_->keys.public_key},
-              {"public_key", worker.public_key},
-              {"secret_key", worker.secret_key}}
+  return json{{"version", kControlVersion},      {"rank", rank},
+              {"endpoint", impl_->endpoint},     {"server_key", impl_->keys.public_key},
+              {"public_key", worker.public_key}, {"secret_key", worker.secret_key}}
       .dump();
 }
 
@@ -120,20 +116,19 @@ void ControlServer::Impl::answer_handshake() {
     more = frame.more();
     frames.push_back(frame.to_string());
   }
-  const auto worker = frames.size() >= 7 && frames[5] == "CURVE" ? rank_of_key.find(frames[6])
-                                                                 : rank_of_key.end();
+  const auto worker =
+      frames.size() >= 7 && frames[5] == "CURVE" ? rank_of_key.find(frames[6]) : rank_of_key.end();
   const bool known = worker != rank_of_key.end();
   if (!known) ++refused;
-  const std::array<std::string, 6> answer = {
-      "1.0",
-      frames.size() > 1 ? frames[1] : std::string(),
-      known ? "200" : "400",
-      known ? "OK" : "unknown key",
-      known ? std::to_string(worker->second) : std::string(),
-      std::string()};
+  const std::array<std::string, 6> answer = {"1.0",
+                                             frames.size() > 1 ? frames[1] : std::string(),
+                                             known ? "200" : "400",
+                                             known ? "OK" : "unknown key",
+                                             known ? std::to_string(worker->second) : std::string(),
+                                             std::string()};
   for (std::size_t i = 0; i < answer.size(); ++i)
-    authenticator.send(zmq::buffer(answer[i]), i + 1 < answer.size() ? zmq::send_flags::sndmore
-                                                                     : zmq::send_flags::none);
+    authenticator.send(zmq::buffer(answer[i]),
+                       i + 1 < answer.size() ? zmq::send_flags::sndmore : zmq::send_flags::none);
 }
 
 void ControlServer::Impl::receive_all(std::vector<Incoming>& messages) {
@@ -160,15 +155,16 @@ void ControlServer::Impl::receive_all(std::vector<Incoming>& messages) {
 Expected<std::vector<Incoming>> ControlServer::poll(std::chrono::milliseconds timeout,
                                                     std::span<const int> descriptors) {
   std::vector<Incoming> messages;
-  std::vector<zmq::pollitem_t> items = {
-      {impl_->authenticator.handle(), 0, ZMQ_POLLIN, 0}, {impl_->router.handle(), 0, ZMQ_POLLIN, 0}};
+  std::vector<zmq::pollitem_t> items = {{impl_->authenticator.handle(), 0, ZMQ_POLLIN, 0},
+                                        {impl_->router.handle(), 0, ZMQ_POLLIN, 0}};
   for (const int descriptor : descriptors) items.push_back({nullptr, descriptor, ZMQ_POLLIN, 0});
   try {
     zmq::poll(items.data(), items.size(), timeout);
     if (items[0].revents & ZMQ_POLLIN) impl_->answer_handshake();
     if (items[1].revents & ZMQ_POLLIN) impl_->receive_all(messages);
   } catch (const zmq::error_t& error) {
-    if (error.num() != EINTR) return fail(Code::Internal, std::string("control plane: ") + error.what());
+    if (error.num() != EINTR)
+      return fail(Code::Internal, std::string("control plane: ") + error.what());
   }
   return messages;
 }
@@ -200,9 +196,8 @@ Expected<std::unique_ptr<ControlClient>> ControlClient::connect(std::string_view
                : std::string();
   };
   if (!given.is_object() || given.value("version", json()) != kControlVersion ||
-      !given.value("rank", json()).is_number_integer() ||
-      text("server_key").size() != kKeyLength || text("public_key").size() != kKeyLength ||
-      text("secret_key").size() != kKeyLength)
+      !given.value("rank", json()).is_number_integer() || text("server_key").size() != kKeyLength ||
+      text("public_key").size() != kKeyLength || text("secret_key").size() != kKeyLength)
     return fail(Code::InvalidArgument,
                 "the control-plane credentials are not those of this version of weft; workers are "
                 "started by 'weft run'");
@@ -219,8 +214,8 @@ Expected<std::unique_ptr<ControlClient>> ControlClient::connect(std::string_view
     dealer.set(zmq::sockopt::linger, 2000);
     dealer.connect(text("endpoint"));
   } catch (const zmq::error_t& error) {
-    return fail(Code::InvalidArgument, "cannot use the control-plane credentials: " +
-                                           std::string(error.what()));
+    return fail(Code::InvalidArgument,
+                "cannot use the control-plane credentials: " + std::string(error.what()));
   }
   return std::unique_ptr<ControlClient>(new ControlClient(std::move(impl)));
 }

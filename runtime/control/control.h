@@ -1,6 +1,6 @@
-// The control plane: JSON messages between the coordinator and its workers over ZeroMQ, encrypted and
-// authenticated (CURVE) with keys made for this run and handed to each worker through an inherited
-// descriptor. Nothing here is on a step's critical path.
+// The control plane: JSON messages between the coordinator and its workers over ZeroMQ, encrypted
+// and authenticated (CURVE) with keys made for this run and handed to each worker through an
+// inherited descriptor. Nothing here is on a step's critical path.
 #pragma once
 
 #include <chrono>
@@ -16,9 +16,11 @@
 namespace weft::runtime {
 
 /// A message is one JSON object with "type" and what that type needs:
-///   worker -> coordinator: hello {pid, version} · metrics {record} · event {kind, message, details} ·
+///   worker -> coordinator: hello {pid, version} · metrics {record} · event {kind, message,
+///   details} ·
 ///     samples {step, lines} · flush {id} · done {outcome} · failed {code, message}
-///   coordinator -> worker: assign {job, checkpoints, attempt, fingerprint} · flushed {id} · stop {reason} ·
+///   coordinator -> worker: assign {job, checkpoints, attempt, fingerprint} · flushed {id} · stop
+///   {reason} ·
 ///     shutdown {}
 inline constexpr std::size_t kMaxMessageBytes = 64u << 20;
 inline constexpr int kControlVersion = 1;

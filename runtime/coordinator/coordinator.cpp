@@ -32,13 +32,12 @@ class Decider {
     if (at(done.rank) != Worker::Working) return;
     at(done.rank) = Worker::Done;
     act(SendShutdown{done.rank});
-    const bool all = std::ranges::none_of(state().workers, [](Worker w) {
-      return w == Worker::Starting || w == Worker::Working;
-    });
+    const bool all = std::ranges::none_of(
+        state().workers, [](Worker w) { return w == Worker::Starting || w == Worker::Working; });
     if (!all || state().outcome != Outcome::Undecided) return;
     state().outcome = done.stopped_early ? Outcome::Stopped : Outcome::Finished;
-    state().reason = done.stopped_early ? "stopped as asked; the last step is saved"
-                                        : "the recipe is complete";
+    state().reason =
+        done.stopped_early ? "stopped as asked; the last step is saved" : "the recipe is complete";
     begin_ending(options_.ending_bound);
     decision_.reason = state().reason;
   }

@@ -1,5 +1,6 @@
-// The coordinator's decisions, pure: decide(state, event, now) -> {state, actions, reason}. No clock,
-// socket, process or file; the shell (local_run.h) carries the actions out and shows the same reason.
+// The coordinator's decisions, pure: decide(state, event, now) -> {state, actions, reason}. No
+// clock, socket, process or file; the shell (local_run.h) carries the actions out and shows the
+// same reason.
 #pragma once
 
 #include <string>
@@ -13,29 +14,54 @@ namespace weft::runtime {
 
 // --- What happened -------------------------------------------------------------------------------
 
-struct WorkerHello { int rank = 0; };
-struct WorkerDone { int rank = 0; bool stopped_early = false; };
+struct WorkerHello {
+  int rank = 0;
+};
+struct WorkerDone {
+  int rank = 0;
+  bool stopped_early = false;
+};
 /// The worker reported an error of its own before leaving.
-struct WorkerFailed { int rank = 0; Error error; };
+struct WorkerFailed {
+  int rank = 0;
+  Error error;
+};
 /// The process is gone. signal 0: it exited with `exit_code`.
-struct WorkerExited { int rank = 0; int exit_code = 0; int signal = 0; };
+struct WorkerExited {
+  int rank = 0;
+  int exit_code = 0;
+  int signal = 0;
+};
 /// The user asked to stop (an interrupt, or `weft cancel`).
 struct StopAsked {};
 /// Something on the coordinator's own side failed, such as writing the run directory.
-struct ShellFailed { Error error; };
+struct ShellFailed {
+  Error error;
+};
 struct Tick {};
-using Event = std::variant<WorkerHello, WorkerDone, WorkerFailed, WorkerExited, StopAsked, ShellFailed,
-                           Tick>;
+using Event =
+    std::variant<WorkerHello, WorkerDone, WorkerFailed, WorkerExited, StopAsked, ShellFailed, Tick>;
 
 // --- What to do about it -------------------------------------------------------------------------
 
-struct SendAssignment { int rank = 0; };
+struct SendAssignment {
+  int rank = 0;
+};
 /// Ask the worker to finish its step, save and leave.
-struct SendStop { int rank = 0; };
-struct SendShutdown { int rank = 0; };
+struct SendStop {
+  int rank = 0;
+};
+struct SendShutdown {
+  int rank = 0;
+};
 /// End every wait between ranks at once with this reason.
-struct AbortWaits { std::string reason; };
-struct KillWorker { int rank = 0; bool hard = false; };  // hard: SIGKILL, else SIGTERM
+struct AbortWaits {
+  std::string reason;
+};
+struct KillWorker {
+  int rank = 0;
+  bool hard = false;
+};  // hard: SIGKILL, else SIGTERM
 using CoordinatorAction =
     std::variant<SendAssignment, SendStop, SendShutdown, AbortWaits, KillWorker>;
 
@@ -50,18 +76,19 @@ struct CoordinatorState {
   Phase phase = Phase::Forming;
   Outcome outcome = Outcome::Undecided;
   std::vector<Worker> workers;
-  Instant deadline{};        // of the present phase; not used while Running
+  Instant deadline{};  // of the present phase; not used while Running
   int stops_asked = 0;
   bool killed_hard = false;
-  int culprit = -1;          // the rank that failed first
+  int culprit = -1;  // the rank that failed first
   Code cause = Code::Internal;
-  std::string reason;        // why the outcome is what it is
+  std::string reason;  // why the outcome is what it is
 };
 
 struct CoordinatorOptions {
   Duration forming_bound = std::chrono::seconds(60);  // until every worker said hello
   Duration ending_bound = std::chrono::seconds(5);    // between letting workers go and killing them
-  Duration killing_bound = std::chrono::seconds(1);   // between SIGTERM and SIGKILL: a stopped process
+  Duration killing_bound =
+      std::chrono::seconds(1);  // between SIGTERM and SIGKILL: a stopped process
 };
 
 struct Decision {

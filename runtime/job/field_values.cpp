@@ -18,7 +18,8 @@ tl::unexpected<Error> refuse(const std::string& message, const std::string& hint
 }
 
 std::string is_no(const Field& field, std::string_view text, std::string_view what) {
-  return field.path + " = " + (text.empty() ? "''" : std::string(text)) + " is not " + std::string(what);
+  return field.path + " = " + (text.empty() ? "''" : std::string(text)) + " is not " +
+         std::string(what);
 }
 
 std::vector<std::string> strings(const std::vector<std::string_view>& views) {

@@ -185,19 +185,20 @@ void add_parallel(std::vector<Field>& out) {
                            {"verl", "actor_rollout_ref.actor.megatron.expert_model_parallel_size"},
                            {"common", "parallel.ep"},
                            {"paper", "EP"}}});
-  out.push_back({.path = "parallel.schedule",
-                 .type = FieldType::Choice,
-                 .slot = WEFT_AT(parallel.schedule),
-                 .choices = {"gpipe", "1f1b", "interleaved", "zb1p", "zbv", "dualpipe", "dualpipev"},
-                 .help = "The order of forwards and backwards in a step. dualpipe feeds "
-                         "micro-batches from both ends and overlaps each forward with a "
-                         "backward of the other direction; it needs an even pipeline and at least "
-                         "two micro-batches a position. interleaved, zbv and dualpipev cut the "
-                         "model into two stages a position. See weft schedule.",
-                 .interacts = "parallel.pipeline, parallel.micro_batches, parallel.overlap",
-                 .example = "dualpipe",
-                 .names = {{"torchtitan", "parallelism.pipeline_parallel_schedule"},
-                           {"paper", "DualPipe, DeepSeek-V3 3.2.1"}}});
+  out.push_back(
+      {.path = "parallel.schedule",
+       .type = FieldType::Choice,
+       .slot = WEFT_AT(parallel.schedule),
+       .choices = {"gpipe", "1f1b", "interleaved", "zb1p", "zbv", "dualpipe", "dualpipev"},
+       .help = "The order of forwards and backwards in a step. dualpipe feeds "
+               "micro-batches from both ends and overlaps each forward with a "
+               "backward of the other direction; it needs an even pipeline and at least "
+               "two micro-batches a position. interleaved, zbv and dualpipev cut the "
+               "model into two stages a position. See weft schedule.",
+       .interacts = "parallel.pipeline, parallel.micro_batches, parallel.overlap",
+       .example = "dualpipe",
+       .names = {{"torchtitan", "parallelism.pipeline_parallel_schedule"},
+                 {"paper", "DualPipe, DeepSeek-V3 3.2.1"}}});
   out.push_back({.path = "parallel.micro_batches",
                  .type = FieldType::Int,
                  .slot = WEFT_AT(parallel.micro_batches),

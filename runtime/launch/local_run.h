@@ -1,5 +1,5 @@
-// `weft run` on one machine: the coordinator's thin shell. Starts one worker process a rank, carries
-// out what decide() says, writes the run directory, and ends with every worker gone.
+// `weft run` on one machine: the coordinator's thin shell. Starts one worker process a rank,
+// carries out what decide() says, writes the run directory, and ends with every worker gone.
 #pragma once
 
 #include <filesystem>
@@ -23,7 +23,7 @@ struct LocalRunResult {
   Outcome outcome = Outcome::Failed;
   Error error{Code::Internal, ""};  // when Failed
   std::string reason;
-  int culprit = -1;                 // the rank that failed first, or -1
+  int culprit = -1;  // the rank that failed first, or -1
 };
 
 /// Threads: the main one (it owns signal handling while it runs). The store stays locked by the

@@ -58,8 +58,8 @@ Expected<pid_t> spawn(const SpawnOptions& options) {
   arguments.push_back(nullptr);
 
   pid_t pid = -1;
-  const int error =
-      ::posix_spawn(&pid, words[0].c_str(), &files, &attributes, arguments.data(), environment.data());
+  const int error = ::posix_spawn(&pid, words[0].c_str(), &files, &attributes, arguments.data(),
+                                  environment.data());
   posix_spawn_file_actions_destroy(&files);
   posix_spawnattr_destroy(&attributes);
   if (error != 0) return io_error("start " + words[0] + " with its log", options.log, error);

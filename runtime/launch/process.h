@@ -13,9 +13,9 @@
 namespace weft::runtime {
 
 struct SpawnOptions {
-  std::vector<std::string> arguments;  // the program first
+  std::vector<std::string> arguments;                            // the program first
   std::vector<std::pair<std::string, std::string>> environment;  // added to this process's own
-  std::filesystem::path log;           // standard output and error, appended
+  std::filesystem::path log;               // standard output and error, appended
   int inherit_from = -1, inherit_as = -1;  // one descriptor handed down under another number
 };
 

@@ -80,9 +80,9 @@ Expected<void> Engine::build(comm::Transport& transport, const EngineOptions& op
   std::vector<Replica> replicas;
   std::vector<dualpipe::Stage*> adapters(placement_.num_stages(), nullptr);
   for (HeldStage& held : stages_) {
-    replicas.push_back({held.stage, held.model.get(),
-                        groups_.at(scheduler::dense_group(held.stage)).get(),
-                        groups_.at(scheduler::replica_group(held.stage, place_.expert_shard)).get()});
+    replicas.push_back(
+        {held.stage, held.model.get(), groups_.at(scheduler::dense_group(held.stage)).get(),
+         groups_.at(scheduler::replica_group(held.stage, place_.expert_shard)).get()});
     adapters[held.stage] = held.adapter.get();
   }
   WEFT_TRY_ASSIGN(optimizer_, ShardedOptimizer::create(std::move(replicas), *world_, options.adam));
@@ -101,14 +101,14 @@ int Engine::num_micro_batches() const {
   return options_.layout.data * options_.layout.micro_batches;
 }
 
-// A lane's micro-batches of one direction stand side by side in the global batch, so every stage looks
-// at its own part of it and nothing is copied.
+// A lane's micro-batches of one direction stand side by side in the global batch, so every stage
+// looks at its own part of it and nothing is copied.
 void Engine::start_pass(std::span<const MicroBatch> batch, Mode mode) {
   const scheduler::Layout& layout = options_.layout;
   const int count = layout.micro_batches / dualpipe::num_directions(layout.kind);
   for (HeldStage& held : stages_) {
-    held.batches = batch.subspan(
-        scheduler::micro_batch_index(layout, place_.lane, held.direction, 0), count);
+    held.batches =
+        batch.subspan(scheduler::micro_batch_index(layout, place_.lane, held.direction, 0), count);
     for (const MicroBatch& part : held.batches) WEFT_CHECK(part.mode == mode);
     held.adapter->start_pass(held.batches);
   }
@@ -216,7 +216,8 @@ Expected<Engine::Scores> Engine::score(std::span<const MicroBatch> batch) {
   start_pass(batch, Mode::Score);
   WEFT_TRY(run_forward(options_.layout.micro_batches));
 
-  // Where each sequence's tokens lie in one flat array, and each sequence's loss: same on all ranks.
+  // Where each sequence's tokens lie in one flat array, and each sequence's loss: same on all
+  // ranks.
   int num_sequences = 0;
   for (const MicroBatch& part : batch)
     for (const int id : part.sequence_id) num_sequences = std::max(num_sequences, id + 1);

@@ -1,6 +1,6 @@
-// One rank's part of the model and everything that computes with it: a training step, a forward-only
-// pass, rollout, saving and loading. Knows no recipe, no control plane, no clock. All ranks of the
-// world call the same functions with the same values in the same order.
+// One rank's part of the model and everything that computes with it: a training step, a
+// forward-only pass, rollout, saving and loading. Knows no recipe, no control plane, no clock. All
+// ranks of the world call the same functions with the same values in the same order.
 #pragma once
 
 #include <filesystem>
@@ -34,12 +34,12 @@ struct EngineOptions {
 };
 
 struct TrainResult {
-  double loss = 0;        // of the global batch, weights included
-  double grad_norm = 0;   // before clipping
-  double entropy = 0;     // means over loss tokens
+  double loss = 0;       // of the global batch, weights included
+  double grad_norm = 0;  // before clipping
+  double entropy = 0;    // means over loss tokens
   double kl = 0;
-  double clipped = 0;     // share of loss tokens
-  bool applied = true;    // false: loss or gradient not finite, the update was left out
+  double clipped = 0;           // share of loss tokens
+  bool applied = true;          // false: loss or gradient not finite, the update was left out
   bool stop_requested = false;  // some rank was asked to stop
 };
 
@@ -53,7 +53,7 @@ struct GenerateOptions {
   int max_new_tokens = 64;
   double temperature = 1.0;
   int end_token = -1;
-  std::uint64_t seed = 1;            // token t of completion i is drawn from (seed, purpose, step, i, t)
+  std::uint64_t seed = 1;  // token t of completion i is drawn from (seed, purpose, step, i, t)
   std::string purpose = "rollout";
   std::uint64_t step = 0;
 };
@@ -73,15 +73,16 @@ class Engine {
   /// Micro-batches of one global batch: lanes x micro-batches per lane.
   int num_micro_batches() const;
 
-  /// One optimizer update on the global batch (num_micro_batches() of mode Train; each rank computes
-  /// its own). `adam_step` counts from 1 since the moments were last reset. `stop`: this rank was asked
-  /// to stop; the result tells every rank.
+  /// One optimizer update on the global batch (num_micro_batches() of mode Train; each rank
+  /// computes its own). `adam_step` counts from 1 since the moments were last reset. `stop`: this
+  /// rank was asked to stop; the result tells every rank.
   Expected<TrainResult> train(std::span<const trainer::MicroBatch> batch, double lr,
                               long long adam_step, bool stop);
 
   struct Scores {
-    std::vector<std::vector<float>> logprobs;  // [sequence_id][position of the token in its sequence]
-    double loss = 0;                           // sum over the batch, weights included
+    std::vector<std::vector<float>>
+        logprobs;     // [sequence_id][position of the token in its sequence]
+    double loss = 0;  // sum over the batch, weights included
   };
   /// Forward only, on micro-batches of mode Score; every rank gets all results. Tokens without a
   /// target have 0.
@@ -104,7 +105,7 @@ class Engine {
     int attempt = 0;
     long long step = 0;
     long long tokens = 0;
-    std::string state;  // the recipe's own JSON
+    std::string state;      // the recipe's own JSON
     std::string wall_time;  // RFC 3339
     std::string parent;     // checkpoint that the run resumed from, or ""
     int keep = 3;

@@ -1,5 +1,5 @@
-// Engine::save and Engine::load_newest: each tensor is written once, by its owner, and read by name,
-// so that any layout can resume what any other wrote.
+// Engine::save and Engine::load_newest: each tensor is written once, by its owner, and read by
+// name, so that any layout can resume what any other wrote.
 #include <nlohmann/json.hpp>
 
 #include "base/check.h"
@@ -25,8 +25,9 @@ Expected<std::vector<std::string>> gather(comm::Communicator& world,
     wire["value"] = *mine;
   else
     put_error(wire, mine.error());
-  WEFT_TRY_ASSIGN(const auto all, comm::all_gather_text(
-                                      world, wire.dump(-1, ' ', false, json::error_handler_t::replace)));
+  WEFT_TRY_ASSIGN(
+      const auto all,
+      comm::all_gather_text(world, wire.dump(-1, ' ', false, json::error_handler_t::replace)));
   std::vector<std::string> values;
   for (std::size_t rank = 0; rank < all.size(); ++rank) {
     const json given = json::parse(all[rank], nullptr, false);
@@ -60,8 +61,8 @@ std::vector<checkpoint::ExpectedTensor> expected_tensors(const ShardedOptimizer&
   return expected;
 }
 
-/// A run without any checkpoint may begin; one whose checkpoints are all damaged may not begin again
-/// over what it has written.
+/// A run without any checkpoint may begin; one whose checkpoints are all damaged may not begin
+/// again over what it has written.
 Expected<void> nothing_is_lost(const std::filesystem::path& directory,
                                const std::vector<checkpoint::Skipped>& skipped) {
   std::string damaged;
@@ -69,28 +70,28 @@ Expected<void> nothing_is_lost(const std::filesystem::path& directory,
     if (one.name.find(".partial-") == std::string::npos)
       damaged += "\n  " + one.name + ": " + one.reason;
   if (damaged.empty()) return {};
-  return fail(Code::Corrupt, "no checkpoint in " + directory.string() +
-                                 " can be used:" + damaged +
+  return fail(Code::Corrupt, "no checkpoint in " + directory.string() + " can be used:" + damaged +
                                  "\nrestore one of them, or begin again in another directory");
 }
 
 }  // namespace
 
 Expected<std::string> Engine::save(const SaveInfo& info) {
-  WEFT_TRY_ASSIGN(const std::string partial,
-                  from_rank_0(*world_, [&]() -> Expected<std::string> {
-                    WEFT_TRY_ASSIGN(const auto path, checkpoint::prepare(info.directory, info.step,
-                                                                         info.attempt));
+  WEFT_TRY_ASSIGN(const std::string partial, from_rank_0(*world_, [&]() -> Expected<std::string> {
+                    WEFT_TRY_ASSIGN(const auto path,
+                                    checkpoint::prepare(info.directory, info.step, info.attempt));
                     return path.string();
                   }));
   std::vector<checkpoint::TensorRef> tensors;
   for (const ShardedOptimizer::Owned& owned : optimizer_->owned()) {
     const trainer::Parameter& item = owned.set->items()[owned.parameter];
-    tensors.push_back({"model", item.name, item.shape, owned.set->value(owned.parameter).data(), {}, {}});
+    tensors.push_back(
+        {"model", item.name, item.shape, owned.set->value(owned.parameter).data(), {}, {}});
     if (has_reference())
       for (std::size_t i = 0; i < stages_.size(); ++i)
         if (&stages_[i].model->parameters() == owned.set)
-          tensors.push_back({"ref", item.name, item.shape, reference_[i].data() + item.offset, {}, {}});
+          tensors.push_back(
+              {"ref", item.name, item.shape, reference_[i].data() + item.offset, {}, {}});
     if (owned.moment1 == nullptr) continue;
     tensors.push_back({"optim", item.name + kMoment1, item.shape, owned.moment1, {}, {}});
     tensors.push_back({"optim", item.name + kMoment2, item.shape, owned.moment2, {}, {}});
@@ -187,8 +188,8 @@ Expected<void> Engine::read_checkpoint(const std::filesystem::path& path, Loaded
                         checkpoint::to_string(item.shape) + "; resume with the job it came from");
       WEFT_TRY(reader.read("model", item.name, set.value(i)));
       if (copy != nullptr)
-        WEFT_TRY(reader.read("ref", item.name,
-                             std::span<float>(*copy).subspan(item.offset, item.size)));
+        WEFT_TRY(
+            reader.read("ref", item.name, std::span<float>(*copy).subspan(item.offset, item.size)));
     }
     set.touch();
   }

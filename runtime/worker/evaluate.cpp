@@ -15,8 +15,8 @@ Expected<json> evaluate_problems(const Job& job, const Workload& workload, Engin
   std::vector<data::Problem> problems;
   std::vector<std::vector<std::int32_t>> prompts;
   for (int i = 0; i < evaluation.problems; ++i) {
-    problems.push_back(workload.task().problem(job.seed, data::Split::HeldOut, i,
-                                               evaluation.difficulty));
+    problems.push_back(
+        workload.task().problem(job.seed, data::Split::HeldOut, i, evaluation.difficulty));
     prompts.push_back(data::prompt_tokens(workload.tokenizer(), problems.back().prompt));
   }
   GenerateOptions options;
@@ -68,7 +68,8 @@ Expected<json> evaluate_text(const Workload& workload, Engine& engine) {
   for (int begin = 0; begin < total; begin += parts) {
     // The last round repeats earlier windows to give every micro-batch one; they are not counted.
     std::vector<std::vector<std::int32_t>> windows;
-    for (int i = 0; i < parts; ++i) windows.push_back(corpus.validation_window((begin + i) % total));
+    for (int i = 0; i < parts; ++i)
+      windows.push_back(corpus.validation_window((begin + i) % total));
     WEFT_TRY_ASSIGN(const auto batch, data::pack_windows(windows, parts, trainer::Mode::Score));
     WEFT_TRY_ASSIGN(const Engine::Scores scores, engine.score(batch));
     for (int i = 0; i < parts && begin + i < total; ++i)

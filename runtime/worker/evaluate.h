@@ -10,9 +10,9 @@
 namespace weft::runtime {
 
 struct Evaluation {
-  long long step = 0;       // part of the random key
-  int problems = 128;       // held-out problems, one completion each at temperature 1
-  int difficulty = 0;       // 0: all
+  long long step = 0;  // part of the random key
+  int problems = 128;  // held-out problems, one completion each at temperature 1
+  int difficulty = 0;  // 0: all
   int max_new_tokens = 64;
 };
 

@@ -14,13 +14,13 @@ namespace rl = trainer::rl;
 namespace {
 
 rl::LossType loss_type(const std::string& name) {
-  return name == "dapo" ? rl::LossType::Dapo
+  return name == "dapo"      ? rl::LossType::Dapo
          : name == "dr_grpo" ? rl::LossType::DrGrpo
                              : rl::LossType::Grpo;
 }
 
 rl::ScaleRewards scale_rewards(const std::string& name) {
-  return name == "batch" ? rl::ScaleRewards::Batch
+  return name == "batch"  ? rl::ScaleRewards::Batch
          : name == "none" ? rl::ScaleRewards::None
                           : rl::ScaleRewards::Group;
 }
@@ -87,7 +87,8 @@ json step_record(const rl::StepSummary& summary, const TrainResult& result) {
                  {"completions/p95_length", summary.length_p95},
                  {"completions/clipped_ratio", summary.truncated_share},
                  {"frac_reward_zero_std", summary.zero_std_share}};
-  for (const auto& [name, mean] : summary.component_means) record["rewards/" + name + "/mean"] = mean;
+  for (const auto& [name, mean] : summary.component_means)
+    record["rewards/" + name + "/mean"] = mean;
   json by_difficulty = json::object();
   for (const rl::DifficultyMean& mean : summary.by_difficulty)
     by_difficulty[std::to_string(mean.difficulty)] = mean.length;
@@ -102,9 +103,9 @@ Expected<GrpoStep::Result> GrpoStep::run() {
   std::vector<std::vector<std::int32_t>> prompts;
   std::vector<Sample> samples;
   for (int p = 0; p < grpo.prompts_per_step; ++p) {
-    const data::Problem problem =
-        workload.task().problem(job.seed, data::Split::Train,
-                                static_cast<std::uint64_t>(state.stage_step) * grpo.prompts_per_step + p);
+    const data::Problem problem = workload.task().problem(
+        job.seed, data::Split::Train,
+        static_cast<std::uint64_t>(state.stage_step) * grpo.prompts_per_step + p);
     const auto prompt = data::prompt_tokens(workload.tokenizer(), problem.prompt);
     for (int g = 0; g < grpo.num_generations; ++g) {
       prompts.push_back(prompt);
@@ -174,9 +175,8 @@ Expected<GrpoStep::Result> GrpoStep::run() {
   std::vector<rl::Outcome> outcomes;
   for (std::size_t i = 0; i < samples.size(); ++i) {
     const Sample& sample = samples[i];
-    outcomes.push_back({sample.score,
-                        rl::accuracy_answer(sample.text, sample.problem.answer) > 0, lengths[i],
-                        sample.truncated, sample.problem.difficulty});
+    outcomes.push_back({sample.score, rl::accuracy_answer(sample.text, sample.problem.answer) > 0,
+                        lengths[i], sample.truncated, sample.problem.difficulty});
     out.samples.push_back(sample_line(job, sample, i, advantages[i], state.step + 1, lengths[i]));
   }
   *out.record = step_record(rl::summarize(outcomes, grpo.num_generations), result);

@@ -18,7 +18,7 @@ struct GrpoStep {
   Engine& engine;
   RecipeState& state;  // adam_step advances
   bool stop;
-  bool reports;        // build records and samples (rank 0)
+  bool reports;  // build records and samples (rank 0)
 
   struct Result {
     std::unique_ptr<nlohmann::json> record;

@@ -43,8 +43,8 @@ class Walker final : public Recipe {
  private:
   enum class Stage { Pretrain, ColdStart, Grpo };
   struct StepOutcome {
-    bool stop = false;       // some rank was asked to stop
-    json record;             // what the metrics say of this step
+    bool stop = false;  // some rank was asked to stop
+    json record;        // what the metrics say of this step
     long long tokens = 0;
     bool applied = true;
   };
@@ -73,7 +73,8 @@ class Walker final : public Recipe {
   }
   const std::string& stage_name() const { return job_.recipe[state_.stage]; }
   bool reports() const { return engine_->rank() == 0; }
-  void event(const std::string& kind, const std::string& message, const json& details = json::object()) {
+  void event(const std::string& kind, const std::string& message,
+             const json& details = json::object()) {
     if (reports()) reporter_.event(kind, message, details);
   }
 
@@ -88,21 +89,21 @@ class Walker final : public Recipe {
   std::string resumed_from_;
 };
 
-/// What only the data tells: every problem, prompt and completion together, must have its positions.
-/// Said before the first step, not when a stage comes to it.
+/// What only the data tells: every problem, prompt and completion together, must have its
+/// positions. Said before the first step, not when a stage comes to it.
 Expected<void> check_lengths(const Job& job, const Workload& workload) {
   if (workload.is_text()) return {};
   const int prompt = workload.longest_prompt(), room = job.model.max_position_embeddings;
   const auto fits = [&](int completion, const std::string& what,
                         const std::string& instead) -> Expected<void> {
     if (prompt + completion <= room) return {};
-    return fail(Code::InvalidArgument,
-                "model.max_position_embeddings = " + std::to_string(room) +
-                    " is too small for data.max_difficulty = " +
-                    std::to_string(job.data.max_difficulty) + ": a prompt of " +
-                    std::to_string(prompt) + " tokens and " + what + " of " +
-                    std::to_string(completion) + "; raise it to " +
-                    std::to_string(prompt + completion) + ", or lower " + instead);
+    return fail(
+        Code::InvalidArgument,
+        "model.max_position_embeddings = " + std::to_string(room) +
+            " is too small for data.max_difficulty = " + std::to_string(job.data.max_difficulty) +
+            ": a prompt of " + std::to_string(prompt) + " tokens and " + what + " of " +
+            std::to_string(completion) + "; raise it to " + std::to_string(prompt + completion) +
+            ", or lower " + instead);
   };
   const bool rewards = std::ranges::find(job.recipe, "grpo") != job.recipe.end();
   if (job.recipe.size() > (rewards ? 1 : 0))
@@ -119,8 +120,8 @@ Expected<void> Walker::open(comm::Transport& transport) {
   const int longest_prompt = workload_->longest_prompt();
   const int longest_completion =
       std::max(workload_->longest_trace(), job_.grpo.max_completion_length);
-  WEFT_TRY_ASSIGN(engine_, Engine::create(transport, engine_options(job_, longest_prompt,
-                                                                    longest_completion)));
+  WEFT_TRY_ASSIGN(
+      engine_, Engine::create(transport, engine_options(job_, longest_prompt, longest_completion)));
   return resume();
 }
 
@@ -137,10 +138,11 @@ Expected<void> Walker::resume() {
   saved_step_ = state_.step;
   resumed_from_ = loaded.name;
   const bool complete = state_.stage == static_cast<int>(job_.recipe.size());
-  event("resumed",
-        "resumed from " + loaded.name + " at step " + std::to_string(state_.step) +
-            (complete ? ": nothing is left to do (a stage that has ended takes no more steps)" : ""),
-        {{"step", state_.step}, {"checkpoint", loaded.name}});
+  event(
+      "resumed",
+      "resumed from " + loaded.name + " at step " + std::to_string(state_.step) +
+          (complete ? ": nothing is left to do (a stage that has ended takes no more steps)" : ""),
+      {{"step", state_.step}, {"checkpoint", loaded.name}});
   return {};
 }
 
@@ -191,8 +193,8 @@ Expected<Walker::StageEnd> Walker::run_stage(Stage stage) {
     if (last || (every > 0 && state_.stage_step % every == 0)) {
       WEFT_TRY_ASSIGN(const json scores, evaluate(stage));
       outcome.record.update(scores);
-      event("evaluation", "step " + std::to_string(state_.step) + ": " + describe_evaluation(scores),
-            scores);
+      event("evaluation",
+            "step " + std::to_string(state_.step) + ": " + describe_evaluation(scores), scores);
       const double target = target_accuracy(stage);
       reached = target > 0 && scores.value("eval_accuracy", 0.0) >= target;
       if (last && target > 0 && !reached)
@@ -212,10 +214,11 @@ Expected<Walker::StageEnd> Walker::run_stage(Stage stage) {
 
 Expected<Walker::StepOutcome> Walker::supervised_step(Stage stage) {
   const SupervisedJob& stage_job = supervised(stage);
-  WEFT_TRY_ASSIGN(const std::vector<MicroBatch> batch,
-                  stage == Stage::Pretrain
-                      ? workload_->pretrain_batch(state_.stage_step, engine_->num_micro_batches())
-                      : workload_->cold_start_batch(state_.stage_step, engine_->num_micro_batches()));
+  WEFT_TRY_ASSIGN(
+      const std::vector<MicroBatch> batch,
+      stage == Stage::Pretrain
+          ? workload_->pretrain_batch(state_.stage_step, engine_->num_micro_batches())
+          : workload_->cold_start_batch(state_.stage_step, engine_->num_micro_batches()));
   const double lr = learning_rate(stage_job, state_.stage_step);
   WEFT_TRY_ASSIGN(const TrainResult result,
                   engine_->train(batch, lr, state_.adam_step + 1, options_.stop_requested()));
@@ -266,8 +269,9 @@ void Walker::report_step(Stage, StepOutcome& outcome, double step_seconds) {
                  {"applied", outcome.applied}};
   record.update(outcome.record);
   if (!outcome.applied)
-    event("nonfinite", "step " + std::to_string(state_.step) +
-                           ": loss or gradient not finite; the update was left out",
+    event("nonfinite",
+          "step " + std::to_string(state_.step) +
+              ": loss or gradient not finite; the update was left out",
           {{"step", state_.step}});
   reporter_.metrics(record);
 }
@@ -310,12 +314,15 @@ EngineOptions engine_options(const Job& job, int longest_prompt, int longest_com
   options.overlap = job.parallel.overlap;
   options.threads = job.parallel.threads;
   options.seed = job.seed;
-  options.wait_bound = std::chrono::milliseconds(static_cast<long long>(job.control.wait_bound_s * 1e3));
+  options.wait_bound =
+      std::chrono::milliseconds(static_cast<long long>(job.control.wait_bound_s * 1e3));
 
-  // The largest micro-batch that any stage of the recipe can make: packing is balanced to within one
-  // sequence; a rollout's first pass holds whole prompts.
+  // The largest micro-batch that any stage of the recipe can make: packing is balanced to within
+  // one sequence; a rollout's first pass holds whole prompts.
   const int parts = options.layout.data * options.layout.micro_batches;
-  const auto packed = [&](int sequences, int length) { return (sequences * length) / parts + length; };
+  const auto packed = [&](int sequences, int length) {
+    return (sequences * length) / parts + length;
+  };
   const int directions = dualpipe::num_directions(options.layout.kind);
   const int rollout_parts =
       options.layout.data * directions * ((options.layout.pipeline + directions - 1) / directions);
@@ -327,7 +334,8 @@ EngineOptions engine_options(const Job& job, int longest_prompt, int longest_com
     tokens = std::max(tokens, packed(job.pretrain.batch, job.data.context));
   } else {
     const int length = longest_prompt + longest_completion;
-    for (const SupervisedJob* stage : {&job.pretrain, static_cast<const SupervisedJob*>(&job.cold_start)})
+    for (const SupervisedJob* stage :
+         {&job.pretrain, static_cast<const SupervisedJob*>(&job.cold_start)})
       tokens = std::max({tokens, packed(stage->batch, length), prefill(stage->eval_problems)});
     const int completions = job.grpo.prompts_per_step * job.grpo.num_generations;
     tokens = std::max({tokens, packed(completions, length), prefill(completions),

@@ -24,15 +24,15 @@ class Reporter {
   virtual void event(const std::string& kind, const std::string& message,
                      const nlohmann::json& details) = 0;
   virtual void samples(long long step, const std::vector<nlohmann::json>& lines) = 0;
-  /// Returns once all of the above is stored, or after a short bound: a checkpoint is committed only
-  /// after it, so that no step before a checkpoint is ever missing from the metrics.
+  /// Returns once all of the above is stored, or after a short bound: a checkpoint is committed
+  /// only after it, so that no step before a checkpoint is ever missing from the metrics.
   virtual void flush() = 0;
 };
 
 struct RecipeOptions {
   std::filesystem::path checkpoints;  // the run's ckpt/
   int attempt = 1;
-  std::string fingerprint;            // of the model's shape and tokenizer
+  std::string fingerprint;  // of the model's shape and tokenizer
   /// Asked between steps.
   std::function<bool()> stop_requested;
 };
@@ -44,7 +44,8 @@ EngineOptions engine_options(const Job& job, int longest_prompt, int longest_com
 
 class Recipe {
  public:
-  /// Collective: loads data, builds the engine, reads the newest complete checkpoint if there is one.
+  /// Collective: loads data, builds the engine, reads the newest complete checkpoint if there is
+  /// one.
   static Expected<std::unique_ptr<Recipe>> open(const Job& job, comm::Transport& transport,
                                                 RecipeOptions options, Reporter& reporter,
                                                 const Clock& clock);

@@ -20,8 +20,8 @@ Expected<RecipeState> parse_recipe_state(std::string_view text) {
   RecipeState state;
   const auto number = [&](const char* key) -> Expected<long long> {
     if (!given.contains(key) || !given[key].is_number_integer() || given[key].get<long long>() < 0)
-      return fail(Code::Corrupt, std::string("the checkpoint's training state has no usable '") +
-                                     key + "'");
+      return fail(Code::Corrupt,
+                  std::string("the checkpoint's training state has no usable '") + key + "'");
     return given[key].get<long long>();
   };
   WEFT_TRY_ASSIGN(const long long stage, number("stage"));

@@ -1,5 +1,5 @@
-// Where a run stands in its recipe: all that a resumed run needs besides the tensors. Data is drawn by
-// counters, so the step numbers are the data cursor and the state of every random generator.
+// Where a run stands in its recipe: all that a resumed run needs besides the tensors. Data is drawn
+// by counters, so the step numbers are the data cursor and the state of every random generator.
 #pragma once
 
 #include <string>

@@ -25,9 +25,7 @@ struct Spread {
   int group(int lane, int direction, int index) const {
     return (lane * directions + direction) * per_direction + index;
   }
-  int rows(int group) const {
-    return (num_sequences - group + num_groups() - 1) / num_groups();
-  }
+  int rows(int group) const { return (num_sequences - group + num_groups() - 1) / num_groups(); }
   int sequence(int group, int row) const { return row * num_groups() + group; }
 };
 
@@ -70,11 +68,10 @@ Expected<void> check_prompts(std::span<const std::vector<std::int32_t>> prompts,
   for (const auto& prompt : prompts) {
     if (prompt.empty()) return fail(Code::InvalidArgument, "an empty prompt cannot be continued");
     if (static_cast<int>(prompt.size()) + max_new_tokens > model.max_position_embeddings)
-      return fail(Code::InvalidArgument,
-                  "a prompt of " + std::to_string(prompt.size()) + " tokens and " +
-                      std::to_string(max_new_tokens) +
-                      " new ones exceed model.max_position_embeddings = " +
-                      std::to_string(model.max_position_embeddings));
+      return fail(Code::InvalidArgument, "a prompt of " + std::to_string(prompt.size()) +
+                                             " tokens and " + std::to_string(max_new_tokens) +
+                                             " new ones exceed model.max_position_embeddings = " +
+                                             std::to_string(model.max_position_embeddings));
     for (const std::int32_t token : prompt)
       if (token < 0 || token >= model.vocab_size)
         return fail(Code::InvalidArgument,
@@ -127,8 +124,8 @@ Expected<std::vector<Completion>> Engine::generate(
     }
   };
   const auto head_rank = [&](int lane, int direction) {
-    const int position = dualpipe::position_of(layout.kind, layout.pipeline, direction,
-                                               placement_.num_stages() - 1);
+    const int position =
+        dualpipe::position_of(layout.kind, layout.pipeline, direction, placement_.num_stages() - 1);
     return position * layout.data + lane;
   };
   const auto take = [&] {
@@ -137,7 +134,8 @@ Expected<std::vector<Completion>> Engine::generate(
       for (int direction = 0; direction < spread.directions; ++direction)
         for (int i = 0; i < spread.per_direction; ++i) {
           const int group = spread.group(lane, direction, i);
-          const Drawn* draws = all.data() + std::size_t(head_rank(lane, direction)) * draws_per_rank +
+          const Drawn* draws = all.data() +
+                               std::size_t(head_rank(lane, direction)) * draws_per_rank +
                                (direction * spread.per_direction + i) * rows_max;
           for (int row = 0; row < spread.rows(group); ++row) {
             const int s = spread.sequence(group, row);
@@ -159,7 +157,7 @@ Expected<std::vector<Completion>> Engine::generate(
       held.decoding.clear();
       for (int i = 0; i < spread.per_direction; ++i)
         held.decoding.push_back(decode_batch(spread, spread.group(place_.lane, held.direction, i),
-                                            prompts, completions, done));
+                                             prompts, completions, done));
       held.batches = held.decoding;
       held.adapter->start_pass(held.batches);
     }

@@ -25,8 +25,9 @@ std::vector<int> partition(const std::vector<std::int64_t>& sizes, int parts) {
   for (std::size_t i = 0; i < sizes.size(); ++i) {
     // The tensor's middle decides.
     const std::int64_t middle = before + sizes[i] / 2;
-    owner[i] = total == 0 ? 0
-                          : static_cast<int>(std::min<std::int64_t>(parts - 1, middle * parts / total));
+    owner[i] = total == 0
+                   ? 0
+                   : static_cast<int>(std::min<std::int64_t>(parts - 1, middle * parts / total));
     before += sizes[i];
   }
   return owner;
@@ -178,24 +179,25 @@ Expected<void> ShardedOptimizer::reduce(Shard& shard) {
 void ShardedOptimizer::squared_norms(std::span<double> by_tensor) const {
   for (std::size_t i = 0; i < owned_.size(); ++i)
     if (owned_[i].moment1 != nullptr)
-      by_tensor[owned_index_[i]] = trainer::optimizer::squared_norm(owned_[i].set->gradient(owned_[i].parameter));
+      by_tensor[owned_index_[i]] =
+          trainer::optimizer::squared_norm(owned_[i].set->gradient(owned_[i].parameter));
 }
 
 Expected<void> ShardedOptimizer::update(double lr, double scale, long long step) {
   for (const Owned& owned : owned_) {
     if (owned.moment1 == nullptr) continue;
     const trainer::Parameter& item = owned.set->items()[owned.parameter];
-    trainer::optimizer::adamw(
-                   owned.set->value(owned.parameter), owned.set->gradient(owned.parameter),
-                   {owned.moment1, static_cast<std::size_t>(item.size)},
-                   {owned.moment2, static_cast<std::size_t>(item.size)},
-                   {.lr = lr,
-                    .beta1 = options_.beta1,
-                    .beta2 = options_.beta2,
-                    .epsilon = options_.epsilon,
-                    .weight_decay = item.decay ? options_.weight_decay : 0.0,
-                    .step = step},
-                   scale);
+    trainer::optimizer::adamw(owned.set->value(owned.parameter),
+                              owned.set->gradient(owned.parameter),
+                              {owned.moment1, static_cast<std::size_t>(item.size)},
+                              {owned.moment2, static_cast<std::size_t>(item.size)},
+                              {.lr = lr,
+                               .beta1 = options_.beta1,
+                               .beta2 = options_.beta2,
+                               .epsilon = options_.epsilon,
+                               .weight_decay = item.decay ? options_.weight_decay : 0.0,
+                               .step = step},
+                              scale);
   }
   for (Shard& shard : shards_) WEFT_TRY(spread(shard));
   for (const Shard& shard : shards_) shard.set->touch();
@@ -216,8 +218,9 @@ Expected<void> ShardedOptimizer::spread(Shard& shard) {
           std::as_writable_bytes(values.subspan(theirs[i].offset, theirs[i].size))));
     const std::vector<Segment>& mine = shard.segments[group.rank()];
     for (std::size_t i = 0; i < mine.size(); ++i)
-      requests_.push_back(group.start_send(peer, tag(kValueTag, shard.stage, i),
-                                           std::as_bytes(values.subspan(mine[i].offset, mine[i].size))));
+      requests_.push_back(
+          group.start_send(peer, tag(kValueTag, shard.stage, i),
+                           std::as_bytes(values.subspan(mine[i].offset, mine[i].size))));
   }
   for (const comm::Request request : requests_) WEFT_TRY(group.wait(request));
   return {};

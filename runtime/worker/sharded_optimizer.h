@@ -1,8 +1,8 @@
-// AdamW over one rank's stages with its state sharded (ZeRO-1): every tensor has one owner among the
-// ranks that hold a replica of it. Gradients are summed at the owner in ascending rank order, the
-// owner updates, the others receive the new values. Sharding is by whole tensors, so that a checkpoint
-// holds each tensor once and any layout can read it back.
-// Source: ZeRO (arXiv:1910.02054) section 5.1.
+// AdamW over one rank's stages with its state sharded (ZeRO-1): every tensor has one owner among
+// the ranks that hold a replica of it. Gradients are summed at the owner in ascending rank order,
+// the owner updates, the others receive the new values. Sharding is by whole tensors, so that a
+// checkpoint holds each tensor once and any layout can read it back. Source: ZeRO
+// (arXiv:1910.02054) section 5.1.
 #pragma once
 
 #include <map>
@@ -49,8 +49,8 @@ class ShardedOptimizer {
   /// Writes the squared gradient norm of each tensor that this rank owns to its index.
   void squared_norms(std::span<double> by_tensor) const;
 
-  /// Multiplies the owned gradients by `scale`, updates the owned tensors as step `step` (from 1) and
-  /// spreads the new values. Collective over every stage's holders.
+  /// Multiplies the owned gradients by `scale`, updates the owned tensors as step `step` (from 1)
+  /// and spreads the new values. Collective over every stage's holders.
   Expected<void> update(double lr, double scale, long long step);
 
   /// A tensor that this rank owns, with its moments (null for what is not trained).
@@ -74,9 +74,9 @@ class ShardedOptimizer {
     int stage = 0;
     trainer::ParameterSet* set = nullptr;
     comm::Communicator* group = nullptr;
-    std::vector<std::vector<Segment>> segments;   // [owner's rank in group]
-    std::vector<std::vector<float>> received;     // [peer] that peer's gradient of our segments
-    std::vector<int> owned;                       // indices into owned_
+    std::vector<std::vector<Segment>> segments;  // [owner's rank in group]
+    std::vector<std::vector<float>> received;    // [peer] that peer's gradient of our segments
+    std::vector<int> owned;                      // indices into owned_
   };
   ShardedOptimizer(std::vector<Replica> replicas, AdamOptions options);
   void add_shard(const Replica& replica, bool experts, comm::Communicator& group);
@@ -89,8 +89,8 @@ class ShardedOptimizer {
   std::vector<Owned> owned_;
   std::vector<std::vector<float>> moments_;
   std::map<std::string, TensorInfo> tensors_;
-  std::vector<int> owned_index_;  // [owned_] number of the tensor in the whole model
-  std::vector<comm::Request> requests_;   // kept from step to step: no allocation
+  std::vector<int> owned_index_;         // [owned_] number of the tensor in the whole model
+  std::vector<comm::Request> requests_;  // kept from step to step: no allocation
   std::vector<const float*> terms_;
 };
 

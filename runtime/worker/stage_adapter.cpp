@@ -58,12 +58,22 @@ Expected<void> StageAdapter::begin(Pass pass, const Phase& phase, const Chunk& c
 
 Expected<void> StageAdapter::begin_forward(const Phase& phase, int slot) {
   switch (phase.kind) {
-    case PhaseKind::Embed: model_.embed(slot); return {};
-    case PhaseKind::Attention: model_.attention(slot, phase.layer); return {};
-    case PhaseKind::Dispatch: return model_.begin_dispatch(slot, phase.layer);
-    case PhaseKind::Experts: model_.experts(slot, phase.layer); return {};
-    case PhaseKind::Combine: return model_.begin_combine(slot, phase.layer);
-    case PhaseKind::Head: model_.head(slot); return {};
+    case PhaseKind::Embed:
+      model_.embed(slot);
+      return {};
+    case PhaseKind::Attention:
+      model_.attention(slot, phase.layer);
+      return {};
+    case PhaseKind::Dispatch:
+      return model_.begin_dispatch(slot, phase.layer);
+    case PhaseKind::Experts:
+      model_.experts(slot, phase.layer);
+      return {};
+    case PhaseKind::Combine:
+      return model_.begin_combine(slot, phase.layer);
+    case PhaseKind::Head:
+      model_.head(slot);
+      return {};
   }
   return fail(Code::Internal, "unknown forward phase");
 }
@@ -74,17 +84,21 @@ Expected<void> StageAdapter::begin_backward(const Phase& phase, int slot) {
     case PhaseKind::Head:
       weights ? model_.head_backward_weights(slot) : model_.head_backward_input(slot);
       break;
-    case PhaseKind::Combine: return model_.begin_combine_backward(slot, phase.layer);
+    case PhaseKind::Combine:
+      return model_.begin_combine_backward(slot, phase.layer);
     case PhaseKind::Experts:
       weights ? model_.experts_backward_weights(slot, phase.layer)
               : model_.experts_backward_input(slot, phase.layer);
       break;
-    case PhaseKind::Dispatch: return model_.begin_dispatch_backward(slot, phase.layer);
+    case PhaseKind::Dispatch:
+      return model_.begin_dispatch_backward(slot, phase.layer);
     case PhaseKind::Attention:
       weights ? model_.attention_backward_weights(slot, phase.layer)
               : model_.attention_backward_input(slot, phase.layer);
       break;
-    case PhaseKind::Embed: model_.embed_backward(slot); break;
+    case PhaseKind::Embed:
+      model_.embed_backward(slot);
+      break;
   }
   if (phase == backward_.back()) {
     slots_[slot].weights_done = true;
@@ -97,7 +111,8 @@ Expected<void> StageAdapter::finish(Pass pass, const Phase& phase, const Chunk& 
   const int slot = chunk.micro_batch;
   const bool dispatch = phase.kind == PhaseKind::Dispatch;
   if (pass == Pass::Forward)
-    return dispatch ? model_.end_dispatch(slot, phase.layer) : model_.end_combine(slot, phase.layer);
+    return dispatch ? model_.end_dispatch(slot, phase.layer)
+                    : model_.end_combine(slot, phase.layer);
   return dispatch ? model_.end_dispatch_backward(slot, phase.layer)
                   : model_.end_combine_backward(slot, phase.layer);
 }

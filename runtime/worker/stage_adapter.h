@@ -1,4 +1,5 @@
-// Where the two rooms meet: a trainer::StageModel seen as the dualpipe::Stage that the executor runs.
+// Where the two rooms meet: a trainer::StageModel seen as the dualpipe::Stage that the executor
+// runs.
 #pragma once
 
 #include <vector>

@@ -74,7 +74,9 @@ Expected<std::string> read_descriptor(int descriptor) {
   for (;;) {
     const ssize_t n = ::read(descriptor, buffer, sizeof buffer);
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return fail(Code::InvalidArgument, "no control-plane credentials were inherited; workers are started by 'weft run'");
+    if (n < 0)
+      return fail(Code::InvalidArgument,
+                  "no control-plane credentials were inherited; workers are started by 'weft run'");
     if (n == 0) break;
     text.append(buffer, static_cast<std::size_t>(n));
     if (text.size() > 65536) return fail(Code::InvalidArgument, "the credentials are too long");
@@ -89,15 +91,16 @@ Expected<std::unique_ptr<json>> wait_for_assignment(ControlClient& control) {
     auto message = control.receive(std::chrono::milliseconds(500));
     if (message && (*message)["type"] == "assign") return message;
   }
-  return fail(Code::DeadlineExceeded, "the coordinator assigned no work within " +
-                                          format_duration(kAssignmentBound));
+  return fail(Code::DeadlineExceeded,
+              "the coordinator assigned no work within " + format_duration(kAssignmentBound));
 }
 
 Expected<RecipeEnd> work(const WorkerArguments& arguments, ControlClient& control) {
   control.send({{"type", "hello"}, {"pid", ::getpid()}, {"version", kControlVersion}});
   WEFT_TRY_ASSIGN(const auto assignment, wait_for_assignment(control));
   WEFT_TRY_ASSIGN(const Job job, from_json(assignment->at("job")));
-  WEFT_TRY_ASSIGN(const comm::LocalWorld world, comm::LocalWorld::attach(arguments.world_descriptor));
+  WEFT_TRY_ASSIGN(const comm::LocalWorld world,
+                  comm::LocalWorld::attach(arguments.world_descriptor));
   WEFT_TRY_ASSIGN(const auto transport, world.join(control.rank()));
   RecipeOptions options;
   options.checkpoints = assignment->at("checkpoints").get<std::string>();
@@ -149,8 +152,8 @@ int worker_main(const WorkerArguments& arguments) {
   try {
     const Expected<RecipeEnd> end = work(arguments, **control);
     if (!end) return report_failure(end.error());
-    (*control)->send({{"type", "done"},
-                      {"outcome", *end == RecipeEnd::Complete ? "complete" : "stopped"}});
+    (*control)->send(
+        {{"type", "done"}, {"outcome", *end == RecipeEnd::Complete ? "complete" : "stopped"}});
     wait_for_shutdown(**control);
     return 0;
   } catch (const std::exception& error) {

@@ -13,8 +13,8 @@ struct WorkerArguments {
   int parent = -1;              // the coordinator's process id: the worker dies with it
 };
 
-/// Runs to the end of the recipe. Returns the process's exit code; what went wrong has been reported
-/// to the coordinator and to standard error (the worker's log).
+/// Runs to the end of the recipe. Returns the process's exit code; what went wrong has been
+/// reported to the coordinator and to standard error (the worker's log).
 int worker_main(const WorkerArguments& arguments);
 
 }  // namespace weft::runtime

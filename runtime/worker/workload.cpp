@@ -14,13 +14,13 @@ Expected<std::unique_ptr<Workload>> Workload::open(const Job& job) {
                     " ids (tokenizer.numbers = " + std::to_string(job.tokenizer.numbers) + ")");
   std::unique_ptr<Workload> workload(new Workload(job, tokenizer));
   if (job.data.task == "text") {
-    WEFT_TRY_ASSIGN(workload->corpus_, data::TextCorpus::load(job.data.path,
-                                                              job.data.validation_fraction,
-                                                              job.data.context));
+    WEFT_TRY_ASSIGN(
+        workload->corpus_,
+        data::TextCorpus::load(job.data.path, job.data.validation_fraction, job.data.context));
     return workload;
   }
-  WEFT_TRY_ASSIGN(workload->task_, data::make_task(job.data.task, job.data.min_difficulty,
-                                                   job.data.max_difficulty));
+  WEFT_TRY_ASSIGN(workload->task_,
+                  data::make_task(job.data.task, job.data.min_difficulty, job.data.max_difficulty));
   std::vector<trainer::rl::WeightedReward> rewards;
   for (const RewardJob& reward : job.rewards) rewards.push_back({reward.name, reward.weight});
   WEFT_TRY_ASSIGN(workload->rewards_, trainer::rl::Rewards::make(rewards));

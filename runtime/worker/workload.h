@@ -29,7 +29,8 @@ class Workload {
   int longest_prompt() const;  // tokens, bos included
   int longest_trace() const;   // tokens, eos included
 
-  Expected<std::vector<trainer::MicroBatch>> pretrain_batch(long long step, int micro_batches) const;
+  Expected<std::vector<trainer::MicroBatch>> pretrain_batch(long long step,
+                                                            int micro_batches) const;
   Expected<std::vector<trainer::MicroBatch>> cold_start_batch(long long step,
                                                               int micro_batches) const;
 

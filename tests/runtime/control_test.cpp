@@ -15,7 +15,8 @@ using namespace std::chrono_literals;
 std::vector<Incoming> wait_for_messages(ControlServer& server) {
   for (int i = 0; i < 40; ++i) {
     auto messages = server.poll(50ms, {});
-    if (!messages || !messages->empty()) return messages ? std::move(*messages) : std::vector<Incoming>{};
+    if (!messages || !messages->empty())
+      return messages ? std::move(*messages) : std::vector<Incoming>{};
   }
   return {};
 }

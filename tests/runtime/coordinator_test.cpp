@@ -127,7 +127,8 @@ TEST(Coordinator, AStopAskedWhileFormingIsNotForgotten) {
   EXPECT_EQ(bench.count<SendStop>(), 2);
 }
 
-// Whatever happens in whatever order, the run ends, with one outcome that never changes and a reason.
+// Whatever happens in whatever order, the run ends, with one outcome that never changes and a
+// reason.
 TEST(Coordinator, EveryHistoryEndsOnceWithAReason) {
   for (std::uint64_t seed = 0; seed < 2000; ++seed) {
     SCOPED_TRACE(seed);
@@ -146,18 +147,32 @@ TEST(Coordinator, EveryHistoryEndsOnceWithAReason) {
       const int rank = static_cast<int>(rng.below(world));
       bench.clock.advance(std::chrono::milliseconds(rng.below(3000)));
       switch (rng.below(12)) {
-        case 0: tell(WorkerDone{rank, rng.below(2) == 0}); break;
-        case 1: tell(WorkerFailed{rank, {Code::Io, "x"}}); break;
-        case 2: tell(WorkerExited{rank, 1, 0}); break;
-        case 3: tell(StopAsked{}); break;
-        case 4: case 5: tell(Tick{}); break;
-        default: tell(WorkerHello{rank}); break;
+        case 0:
+          tell(WorkerDone{rank, rng.below(2) == 0});
+          break;
+        case 1:
+          tell(WorkerFailed{rank, {Code::Io, "x"}});
+          break;
+        case 2:
+          tell(WorkerExited{rank, 1, 0});
+          break;
+        case 3:
+          tell(StopAsked{});
+          break;
+        case 4:
+        case 5:
+          tell(Tick{});
+          break;
+        default:
+          tell(WorkerHello{rank});
+          break;
       }
     }
     // Then time passes and the operating system does what it is told.
     for (int i = 0; i < 100 && bench.state.phase != Phase::Ended; ++i) {
       for (const auto& action : std::exchange(bench.actions, {}))
-        if (const auto* kill = std::get_if<KillWorker>(&action)) tell(WorkerExited{kill->rank, 0, 15});
+        if (const auto* kill = std::get_if<KillWorker>(&action))
+          tell(WorkerExited{kill->rank, 0, 15});
       if (bench.state.phase == Phase::Running) {
         const int rank = i % world;
         tell(WorkerDone{rank});
@@ -166,7 +181,8 @@ TEST(Coordinator, EveryHistoryEndsOnceWithAReason) {
       bench.clock.advance(2s);
       tell(Tick{});
       for (int rank = 0; rank < world; ++rank)
-        if (bench.state.workers[rank] == CoordinatorState::Worker::Done) tell(WorkerExited{rank, 0, 0});
+        if (bench.state.workers[rank] == CoordinatorState::Worker::Done)
+          tell(WorkerExited{rank, 0, 0});
     }
     EXPECT_EQ(bench.state.phase, Phase::Ended);
     EXPECT_NE(bench.state.outcome, Outcome::Undecided);

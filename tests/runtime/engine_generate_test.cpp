@@ -46,7 +46,8 @@ TEST(EngineGenerate, EndsAtTheEndTokenOrAtTheLimit) {
     ASSERT_FALSE(completion.tokens.empty());
     ASSERT_EQ(completion.tokens.size(), completion.logprobs.size());
     EXPECT_EQ(completion.finished, completion.tokens.back() == 7);
-    EXPECT_EQ(std::count(completion.tokens.begin(), completion.tokens.end(), 7), completion.finished);
+    EXPECT_EQ(std::count(completion.tokens.begin(), completion.tokens.end(), 7),
+              completion.finished);
     if (!completion.finished) {
       EXPECT_EQ(completion.tokens.size(), 20u);
     }
@@ -56,10 +57,12 @@ TEST(EngineGenerate, EndsAtTheEndTokenOrAtTheLimit) {
 
 TEST(EngineGenerate, DrawsTheSameTokensInEveryLayout) {
   const auto plain = generate({Kind::OneFOneB, 1, 1, 1, 1}, 1.0);
-  for (const scheduler::Layout& layout :
-       {scheduler::Layout{Kind::DualPipe, 2, 2, 2, 4}, scheduler::Layout{Kind::OneFOneB, 4, 1, 1, 4},
-        scheduler::Layout{Kind::DualPipe, 4, 1, 1, 8}, scheduler::Layout{Kind::OneFOneB, 1, 4, 4, 1}, scheduler::Layout{Kind::DualPipeV, 2, 1, 1, 4},
-        scheduler::Layout{Kind::Interleaved, 2, 1, 1, 4}}) {
+  for (const scheduler::Layout& layout : {scheduler::Layout{Kind::DualPipe, 2, 2, 2, 4},
+                                          scheduler::Layout{Kind::OneFOneB, 4, 1, 1, 4},
+                                          scheduler::Layout{Kind::DualPipe, 4, 1, 1, 8},
+                                          scheduler::Layout{Kind::OneFOneB, 1, 4, 4, 1},
+                                          scheduler::Layout{Kind::DualPipeV, 2, 1, 1, 4},
+                                          scheduler::Layout{Kind::Interleaved, 2, 1, 1, 4}}) {
     const auto other = generate(layout, 1.0);
     ASSERT_EQ(other.size(), plain.size());
     for (std::size_t i = 0; i < plain.size(); ++i) EXPECT_EQ(other[i].tokens, plain[i].tokens) << i;
@@ -107,8 +110,8 @@ TEST(EngineGenerate, RefusesWhatDoesNotFit) {
   EngineOptions options;
   options.model = tiny_model(2);
   on_every_rank(options, [&](Engine& engine) -> Expected<void> {
-    const std::vector<std::vector<std::int32_t>> empty = {{}}, foreign = {{64}}, long_one = {
-        std::vector<std::int32_t>(60, 1)};
+    const std::vector<std::vector<std::int32_t>> empty = {{}}, foreign = {{64}},
+                                                 long_one = {std::vector<std::int32_t>(60, 1)};
     EXPECT_FALSE(engine.generate(empty, {}));
     EXPECT_FALSE(engine.generate(foreign, {.max_new_tokens = 4}));
     EXPECT_FALSE(engine.generate(long_one, {.max_new_tokens = 5}));

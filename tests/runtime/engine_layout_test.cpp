@@ -33,8 +33,8 @@ Curve train(const scheduler::Layout& layout, bool overlap = true) {
   on_every_rank(options, [&](Engine& engine) -> Expected<void> {
     Curve mine;
     for (int step = 0; step < kSteps; ++step) {
-      const auto batch =
-          random_batch(11, step % 4, kSequences, engine.num_micro_batches(), options.model.vocab_size);
+      const auto batch = random_batch(11, step % 4, kSequences, engine.num_micro_batches(),
+                                      options.model.vocab_size);
       WEFT_TRY_ASSIGN(const TrainResult result, engine.train(batch, 3e-3, step + 1, false));
       mine.loss.push_back(result.loss);
       mine.grad_norm.push_back(result.grad_norm);
@@ -69,8 +69,8 @@ TEST(EngineLayout, APipelineOfFourIsBitEqualToNone) {
   EXPECT_EQ(pipelined.grad_norm, plain.grad_norm);
 }
 
-// Schedules of one direction accumulate every weight gradient in ascending micro-batch order, however
-// they split and interleave the work.
+// Schedules of one direction accumulate every weight gradient in ascending micro-batch order,
+// however they split and interleave the work.
 TEST(EngineLayout, EveryOneDirectionalScheduleIsBitEqualToPlain) {
   const Curve plain = train({Kind::OneFOneB, 1, 1, 1, 8});
   for (const scheduler::Layout& layout :

@@ -35,8 +35,7 @@ inline void on_every_rank(const EngineOptions& options,
       }
     });
   for (std::thread& thread : threads) thread.join();
-  for (int rank = 0; rank < world_size; ++rank)
-    EXPECT_EQ(errors[rank], "") << "rank " << rank;
+  for (int rank = 0; rank < world_size; ++rank) EXPECT_EQ(errors[rank], "") << "rank " << rank;
 }
 
 inline trainer::ModelConfig tiny_model(int layers) {

@@ -1,5 +1,5 @@
-// The shipped jobs keep their promise: rewards alone teach the model to think. Whole runs of minutes,
-// labelled slow; their wall time is printed, not asserted.
+// The shipped jobs keep their promise: rewards alone teach the model to think. Whole runs of
+// minutes, labelled slow; their wall time is printed, not asserted.
 #include <gtest/gtest.h>
 
 #include <cstdio>
@@ -64,8 +64,7 @@ TEST(CupsJob, RewardsAloneLiftHeldOutAccuracy) {
   const Place place;
   const Learned learned = learn(place, "r1-zero-cups.yaml", 1);
   ASSERT_TRUE(learned.before.is_object() && learned.after.is_object());
-  EXPECT_GE(figure(learned.after, "eval_accuracy"),
-            figure(learned.before, "eval_accuracy") + 0.30);
+  EXPECT_GE(figure(learned.after, "eval_accuracy"), figure(learned.before, "eval_accuracy") + 0.30);
   EXPECT_GE(figure(learned.after, "eval_accuracy"), 0.80);
 }
 

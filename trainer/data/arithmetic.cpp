@@ -35,8 +35,8 @@ class Arithmetic final : public Task {
   std::string guess(const Problem& problem, Rng& rng) const override {
     const int terms = problem.difficulty;
     const int smallest = terms * (terms + 1) / 2, largest = terms * (19 - terms) / 2;
-    return std::to_string(smallest + static_cast<int>(rng.below(
-                                         static_cast<std::uint32_t>(largest - smallest + 1))));
+    return std::to_string(
+        smallest + static_cast<int>(rng.below(static_cast<std::uint32_t>(largest - smallest + 1))));
   }
 
   Problem longest() const override {
@@ -49,7 +49,8 @@ class Arithmetic final : public Task {
   Problem draw(int difficulty, Rng& rng) const override {
     std::array<int, 9> digits{1, 2, 3, 4, 5, 6, 7, 8, 9};
     for (int i = 0; i < difficulty; ++i)
-      std::swap(digits[i], digits[i + static_cast<int>(rng.below(static_cast<std::uint32_t>(9 - i)))]);
+      std::swap(digits[i],
+                digits[i + static_cast<int>(rng.below(static_cast<std::uint32_t>(9 - i)))]);
     return from_terms(std::span(digits).first(static_cast<std::size_t>(difficulty)));
   }
 };

@@ -1,6 +1,6 @@
-// A ball under one of six cups whose places are swapped two by two; each step of the trace repeats a
-// swap and says where the ball is after it. No pair is swapped twice, so that a swap is found in the
-// prompt as what follows the step's predecessor there.
+// A ball under one of six cups whose places are swapped two by two; each step of the trace repeats
+// a swap and says where the ball is after it. No pair is swapped twice, so that a swap is found in
+// the prompt as what follows the step's predecessor there.
 #include <array>
 #include <utility>
 

@@ -17,7 +17,7 @@ struct Limits {
   int min, max;
 };
 constexpr Limits kArithmeticTerms{2, 8};  // different digits; nine of them have one sum only
-constexpr Limits kCupsSwaps{2, 10};  // of fifteen pairs
+constexpr Limits kCupsSwaps{2, 10};       // of fifteen pairs
 
 std::string thinking(std::span<const std::string> steps, std::string_view separator) {
   return std::string(kThinkOpen) + join(steps, separator) + std::string(kThinkClose);

@@ -4,7 +4,8 @@
 // What each task looks like (token counts with numbers as single tokens, eos included):
 //   arithmetic  difficulty = terms, different ones of 1..9.  Prompt "3+8+5=", 2n tokens. Complete:
 //               <think>3:3 8:11 5:16</think><answer>16</answer>, 4n + 5 tokens.
-//   cups        difficulty = swaps of two of six cups a..f, no pair twice. The ball starts under the
+//   cups        difficulty = swaps of two of six cups a..f, no pair twice. The ball starts under
+//   the
 //               first letter. Prompt "c:ab,cd,ad=", 3n + 2 tokens; complete:
 //               <think>ab:c cd:d ad:a</think><answer>a</answer>, 5n + 5 tokens.
 // A step of a trace needs only the step before and what follows its item in the prompt: two layers
