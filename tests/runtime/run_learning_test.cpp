@@ -68,12 +68,14 @@ TEST(CupsJob, RewardsAloneLiftHeldOutAccuracy) {
   EXPECT_GE(figure(learned.after, "eval_accuracy"), 0.80);
 }
 
-TEST(TextJob, ReachesTheKnownValidationLoss) {
+// Known for a small model with 1.5 M training tokens; here half of them have to do.
+TEST(TextJob, ReachesTheKnownValidationLossWithHalfTheTokens) {
   const auto text = kSource.parent_path() / "shared/data/tinyshakespeare.txt";
   if (!std::filesystem::exists(text)) GTEST_SKIP() << "needs " << text;
   const Place place;
   Weft process({"run", (kSource / "deploy/jobs/pretrain-text.yaml").string(), "--dir",
-                (place / "run").string(), "--set", "data.path=" + text.string(), "--quiet"});
+                (place / "run").string(), "--set", "data.path=" + text.string(), "--set",
+                "pretrain.steps=1000", "--quiet"});
   const Ended ended = process.wait(std::chrono::minutes(14));
   ASSERT_EQ(ended.code, 0) << ended.err;
   std::printf("pretrain-text: %.0f s\n", ended.seconds);
