@@ -98,6 +98,8 @@ struct ScheduleOptions {
   std::string cost;             // "F=1,B=2,BI=1,W=1,FB=3"; "": the default costs
   std::string output = "text";  // text | json | svg | trace
   std::string file;             // read the schedule from here; "": make one
+  bool forward_only = false;    // as in rollout and evaluation
+  bool messages = false;        // with sends, receives and the end of the step, as executed
   bool phases = false;
 };
 

@@ -257,6 +257,10 @@ class Builder {
         "--json", [options = o] { options->output = "json"; }, "The same as -o json");
     sub->add_option("--file", o->file, "Read the schedule from this text instead of making one")
         ->type_name("PATH");
+    sub->add_flag("--forward-only", o->forward_only,
+                  "The order of rollout and evaluation: no backward");
+    sub->add_flag("--messages", o->messages,
+                  "With sends, receives and the end of the step, as the executor runs it");
     sub->add_flag("--phases", o->phases, "Show the overlapped pair's phases");
   }
 

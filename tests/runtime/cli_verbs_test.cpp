@@ -84,6 +84,23 @@ TEST(Cli, JsonOutputsParseAndNameTheirSchema) {
   EXPECT_TRUE(json::parse(run({"schema"}).out, nullptr, false).contains("properties"));
 }
 
+TEST(Cli, AScheduleIsShownAsMadeAsExecutedAndForwardOnly) {
+  const std::vector<std::string> size = {"schedule", "--kind",          "dualpipe", "--ranks",
+                                         "2",        "--micro-batches", "4"};
+  const auto with = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), size.begin(), size.end());
+    return run(more);
+  };
+  EXPECT_EQ(with({}).out.find("Send"), std::string::npos);
+  const Result executed = with({"--messages"});
+  EXPECT_NE(executed.out.find("SendF:0.0.0>1"), std::string::npos) << executed.out;
+  EXPECT_NE(executed.out.find("Update Snapshot"), std::string::npos);
+  const Result forward = with({"--forward-only", "--messages"});
+  EXPECT_EQ(forward.code, kOk) << forward.err;
+  EXPECT_EQ(forward.out.find(" B:"), std::string::npos);
+  EXPECT_EQ(forward.out.find("Update"), std::string::npos);
+}
+
 TEST(Cli, TheEnvironmentAndSetReachTheJob) {
   const Result result =
       run({"check", kJob, "--json", "--set", "grpo.lr=1e-4"}, {{"WEFT__GRPO__BETA", "0.5"}});
