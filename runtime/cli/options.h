@@ -103,6 +103,15 @@ struct ScheduleOptions {
   bool phases = false;
 };
 
+struct BalanceVerbOptions {
+  std::string input;  // {"weight": [[load of each expert] per layer]}
+  int replicas = 0, groups = 1, nodes = 1, gpus = 1;
+  std::string policy = "best";
+  std::string current;  // an earlier answer (its phy2log), or ""
+  double tolerance = 0.02;
+  Format format = Format::Table;
+};
+
 struct VersionOptions {
   Format format = Format::Table;
 };
