@@ -1,12 +1,11 @@
 // What every transport promises; run by each of them at several sizes of world and message.
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <numeric>
 
 #include "base/rng.h"
+#include "tests/comm/mpirun.h"
 #include "tests/comm/ranks.h"
 
 namespace weft::comm {
@@ -134,10 +133,8 @@ TEST_P(Conformance, TestTurnsTrueWithoutAWait) {
 }
 
 TEST_P(Conformance, BarrierLetsNobodyThroughEarly) {
-  void* const memory =
-      ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  ASSERT_NE(memory, MAP_FAILED);
-  auto* const arrived = new (memory) std::atomic<int>(0);
+  const SharedCounters counters;
+  std::atomic<int>* const arrived = counters.at(0);
   run([&](Communicator& group) {
     for (int round = 1; round <= 20; ++round) {
       arrived->fetch_add(1);
@@ -146,7 +143,6 @@ TEST_P(Conformance, BarrierLetsNobodyThroughEarly) {
       check(barrier(group));
     }
   });
-  ::munmap(memory, 4096);
 }
 
 TEST_P(Conformance, BroadcastGivesEveryRankTheRootsBytes) {
@@ -250,6 +246,32 @@ TEST_P(Conformance, ReduceLeavesTheSumAtTheRootAlone) {
   });
 }
 
+template <class Real>
+void expect_scattered_sum(Communicator& group, std::size_t part) {
+  const auto n = static_cast<std::size_t>(group.size()),
+             own = static_cast<std::size_t>(group.rank());
+  const auto sum = ascending_sum<Real>(group.size(), n * part);
+  const std::vector<Real> expected(sum.begin() + static_cast<std::ptrdiff_t>(own * part),
+                                   sum.begin() + static_cast<std::ptrdiff_t>((own + 1) * part));
+  auto in = values_of<Real>(group.rank(), n * part);
+  std::vector<Real> out(part);
+  check(reduce_scatter_sum(group, std::span<const Real>(in), std::span<Real>(out)));
+  expect_same_bits(out, expected);
+  expect_same_bits(in, values_of<Real>(group.rank(), n * part));
+  const auto place = std::span(in).subspan(own * part, part);
+  check(reduce_scatter_sum(group, std::span<const Real>(in), place));
+  expect_same_bits(std::vector<Real>(place.begin(), place.end()), expected);
+}
+
+TEST_P(Conformance, ReduceScatterGivesEveryRankItsPartOfTheAscendingSum) {
+  run([](Communicator& group) {
+    for (const std::size_t part : {0, 1, 5, 1023, 200'003}) {
+      expect_scattered_sum<float>(group, part);
+      expect_scattered_sum<double>(group, part);
+    }
+  });
+}
+
 TEST_P(Conformance, AllToAllMovesRandomTables) {
   run([](Communicator& group) {
     const auto n = static_cast<std::size_t>(group.size());
@@ -335,6 +357,7 @@ TEST_P(Conformance, AMessageLongerThanItsBufferIsCorrupt) {
 }
 
 std::vector<Case> cases() {
+  if (const int ranks = ranks_under_mpi()) return {{Mode::mpi, ranks}};
   std::vector<Case> all{{Mode::self, 1}};
   for (const Mode mode : {Mode::threads, Mode::processes, Mode::sim})
     for (const int ranks : {1, 2, 4, 7}) all.push_back({mode, ranks});
@@ -346,6 +369,20 @@ INSTANTIATE_TEST_SUITE_P(Transport, Conformance, testing::ValuesIn(cases()),
                            return std::string(to_string(tested.param.mode)) +
                                   std::to_string(tested.param.ranks);
                          });
+
+class ConformanceOverMpi : public testing::TestWithParam<int> {};
+
+// The cases above, by this binary itself under mpirun.
+TEST_P(ConformanceOverMpi, KeepsTheWholePromise) {
+  if (const std::string why = why_no_mpi(); !why.empty()) GTEST_SKIP() << why;
+  const std::string ranks = std::to_string(GetParam());
+  const MpiRun run = run_under_mpi(GetParam(), "Transport/Conformance.*/mpi" + ranks);
+  EXPECT_EQ(run.exit_code, 0) << run.output;
+  EXPECT_NE(run.output.find("[  PASSED  ]"), std::string::npos) << run.output;
+}
+
+INSTANTIATE_TEST_SUITE_P(Ranks, ConformanceOverMpi, testing::Values(1, 2, 4, 7),
+                         testing::PrintToStringParamName());
 
 TEST(CommunicatorDeathTest, ATagOfTheCollectivesIsRefused) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
