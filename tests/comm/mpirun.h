@@ -38,12 +38,14 @@ inline std::string why_no_mpi() {
 struct MpiRun {
   int exit_code = -1;  // 128 + n: signal n ended mpirun
   std::string output;
+  int shared[2] = {0, 0};  // the first SharedCounters
+  int segments_left = 0;   // of Open MPI's shared memory, after mpirun has ended
 };
 
 /// Runs the tests that `filter` names, on n ranks; ends everybody after two minutes.
 inline MpiRun run_under_mpi(int n, const std::string& filter,
                             const std::vector<std::string>& more = {}) {
-  char directory[] = "/tmp/weft-mpi-XXXXXX";
+  char directory[] = "/dev/shm/weft-mpi-XXXXXX";
   if (::mkdtemp(directory) == nullptr) return {};
   const std::string base = directory;
   std::vector<std::string> words = {"mpirun",
@@ -98,7 +100,10 @@ inline MpiRun run_under_mpi(int n, const std::string& filter,
   std::stringstream text;
   text << std::ifstream(base + "/output").rdbuf();
   run.output = text.str();
+  std::ifstream(base + "/shared").read(reinterpret_cast<char*>(run.shared), sizeof run.shared);
   std::error_code error;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(base, error))
+    run.segments_left += entry.path().filename().string().starts_with("vader_segment");
   std::filesystem::remove_all(base, error);
   return run;
 }

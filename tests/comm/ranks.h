@@ -90,14 +90,16 @@ inline Transport& mpi_transport() {
   return *transport;
 }
 
-inline void run_ranks(Mode mode, int n, const RankBody& body) {
+using TransportBody = std::function<void(Transport&)>;
+
+inline void run_transports(Mode mode, int n, const TransportBody& body) {
   if (mode == Mode::self) {
-    run_rank(*make_self_transport(), body);
+    body(*make_self_transport());
     return;
   }
   if (mode == Mode::mpi) {
     ASSERT_EQ(mpi_transport().world_size(), n);
-    run_rank(mpi_transport(), body);
+    body(mpi_transport());
     return;
   }
   if (mode == Mode::sim) {
@@ -107,15 +109,19 @@ inline void run_ranks(Mode mode, int n, const RankBody& body) {
       return SimLink{std::chrono::microseconds(5 + 3 * from + to), 1e10};
     };
     options.eager_bytes_max = 64 << 10;
-    SimWorld(n, options).run([&](const SimWorld::Rank& rank) { run_rank(rank.transport, body); });
+    SimWorld(n, options).run([&](const SimWorld::Rank& rank) { body(rank.transport); });
     return;
   }
   auto world = LocalWorld::create(n);
   ASSERT_TRUE(world) << world.error().message;
+  const auto join = [&body](const LocalWorld& joined, int rank) {
+    auto transport = joined.join(rank);
+    ASSERT_TRUE(transport) << transport.error().message;
+    body(**transport);
+  };
   if (mode == Mode::threads) {
     std::vector<std::jthread> ranks;
-    for (int r = 0; r < n; ++r)
-      ranks.emplace_back([&world, &body, r] { join_and_run(*world, r, body); });
+    for (int r = 0; r < n; ++r) ranks.emplace_back([&, r] { join(*world, r); });
     return;
   }
   std::vector<pid_t> ranks;
@@ -123,10 +129,15 @@ inline void run_ranks(Mode mode, int n, const RankBody& body) {
     ranks.push_back(fork_rank([&, r] {
       auto own = LocalWorld::attach(world->descriptor());
       ASSERT_TRUE(own) << own.error().message;
-      join_and_run(*own, r, body);
+      join(*own, r);
     }));
   for (int r = 0; r < n; ++r)
     EXPECT_EQ(exit_status(ranks[static_cast<std::size_t>(r)]), 0) << "rank " << r;
+}
+
+/// `body` with the group of all ranks.
+inline void run_ranks(Mode mode, int n, const RankBody& body) {
+  run_transports(mode, n, [&body](Transport& transport) { run_rank(transport, body); });
 }
 
 /// Counters that all ranks of a test see, wherever they run; zero at first. Under mpirun they are
