@@ -25,13 +25,6 @@ class MpiTransport final : public Transport {
  public:
   explicit MpiTransport(std::shared_ptr<MpiWorld> world) : world_(std::move(world)) {}
 
-  /// MPI_Finalize waits for all ranks without a bound: it is called only once all have come here.
-  ~MpiTransport() override {
-    void* request = nullptr;
-    if (world_->ended || world_->api.barrier(&request) != 0) return;
-    if (world_->wait(&request, "ending MPI")) world_->api.finalize();
-  }
-
   int world_rank() const override { return world_->rank; }
   int world_size() const override { return world_->size; }
 
@@ -138,6 +131,7 @@ Expected<std::unique_ptr<Transport>> open_mpi_transport(const MpiOptions& option
   auto world = std::make_shared<MpiWorld>(*api, options);
   if (const int code = api->init(&world->rank, &world->size))
     return fail(Code::Unavailable, "MPI does not start: " + world->describe(code));
+  world->started = true;
   return std::make_unique<MpiTransport>(std::move(world));
 }
 

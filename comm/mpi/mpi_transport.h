@@ -21,8 +21,8 @@ struct MpiOptions {
   std::size_t piece_bytes_max = std::size_t{1} << 30;
 };
 
-/// Starts MPI and takes this process's rank from it; once in the life of a process. Ending the
-/// transport ends MPI, in step with the other ranks; communicators must be gone by then.
+/// Starts MPI and takes this process's rank from it; once in the life of a process. MPI ends
+/// when the transport and all its communicators are gone, in step with the other ranks.
 /// Errors: Unsupported where the plugin or MPI is missing or the process was not started by MPI,
 /// saying what to install or how to start it; Busy on a second call; Unavailable where MPI fails.
 Expected<std::unique_ptr<Transport>> open_mpi_transport(const MpiOptions& options = {});

@@ -17,6 +17,12 @@ constexpr Duration kSleepMax = std::chrono::milliseconds(1);
 
 }  // namespace
 
+MpiWorld::~MpiWorld() {
+  void* request = nullptr;
+  if (!started || ended || api.barrier(&request) != 0) return;
+  if (wait(&request, "ending MPI")) api.finalize();
+}
+
 bool MpiWorld::progress() {
   bool moved = false;
   for (MpiCommunicator* member : members)

@@ -17,8 +17,14 @@ class MpiCommunicator;
 class MpiWorld {
  public:
   MpiWorld(const MpiApi& functions, const MpiOptions& wanted) : api(functions), options(wanted) {}
+  /// When the transport and all its groups are gone: ends MPI, once all ranks have come here
+  /// (MPI_Finalize itself would wait for them without a bound).
+  ~MpiWorld();
+  MpiWorld(const MpiWorld&) = delete;
+  MpiWorld& operator=(const MpiWorld&) = delete;
 
   const MpiApi& api;
+  bool started = false;
   const MpiOptions options;
   int rank = 0, size = 1;
   std::vector<MpiCommunicator*> members;  // this process's ends of groups
