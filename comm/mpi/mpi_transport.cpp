@@ -96,8 +96,9 @@ Expected<const MpiApi*> load_plugin(const MpiOptions& options) {
     // Global: Open MPI's own plugins look for its symbols there. Never closed: neither can MPI be.
     void* const library = ::dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL);
     if (library == nullptr)
-      return fail(Code::Unsupported, "the transport mpi cannot start, Open MPI is missing (" +
-                                         std::string(::dlerror()) + "): " + kInstall);
+      return fail(Code::Unsupported, "the transport mpi cannot be opened (" +
+                                         std::string(::dlerror()) +
+                                         "): where it is Open MPI that is missing, " + kInstall);
     const auto function = reinterpret_cast<const MpiApi* (*)()>(::dlsym(library, kMpiApiFunction));
     const MpiApi* const api = function != nullptr ? function() : nullptr;
     if (api == nullptr || api->version != MpiApi::kVersion)

@@ -62,6 +62,7 @@ class Builder {
     add_checkpoint_verbs();
     add_generate();
     add_schedule();
+    add_bench();
     add_talk();
   }
 
@@ -258,6 +259,32 @@ class Builder {
     sub->add_option("--file", o->file, "Read the schedule from this text instead of making one")
         ->type_name("PATH");
     sub->add_flag("--phases", o->phases, "Show the overlapped pair's phases");
+  }
+
+  /// One benchmark a line; each has its own verb_bench_<name>.cpp.
+  void add_bench() {
+    CLI::App* bench = root_.add_subcommand("bench", "Measure weft against a limit or a prediction");
+    bench->footer("weft bench comm --transport local --ranks 4");
+    bench->require_subcommand(1);
+    add_bench_comm(*bench);
+  }
+
+  void add_bench_comm(CLI::App& bench) {
+    auto [sub, o] = verb<BenchCommOptions>(
+        bench, "comm", "Latency and bandwidth of messages between ranks",
+        "weft bench comm --transport local --ranks 4 --bytes 64KiB,1MiB", verb_bench_comm);
+    sub->add_option("--transport", o->transport,
+                    "local: processes here; mpi: the ranks that mpirun or srun has started; sim: "
+                    "simulated links of 5 us and 10 GB/s")
+        ->type_name("NAME")
+        ->check(CLI::IsMember({"local", "mpi", "sim"}));
+    sub->add_option("--ranks", o->ranks, "Ranks (default: 2; mpi: those started)")
+        ->type_name("N")
+        ->check(between(1, 256));
+    sub->add_option("--bytes", o->bytes, "Sizes of a message (default: 64KiB,1MiB,16MiB)")
+        ->type_name("LIST")
+        ->delimiter(',');
+    add_format(sub, o->format);
   }
 
   void add_talk() {

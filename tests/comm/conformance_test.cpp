@@ -438,9 +438,6 @@ TEST_P(Conformance, GroupsThatCannotBeAreRefused) {
 void run_two_groups(const Case& tested,
                     const std::function<void(Communicator& big, Communicator& small)>& body) {
   if (tested.ranks < 2) return;
-  // `local` keeps this promise from the change on that is made beside this one; then it belongs
-  // here.
-  if (tested.mode == Mode::threads || tested.mode == Mode::processes) return;
   run_transports(tested.mode, tested.ranks, [&body](Transport& transport) {
     const std::vector<GroupSpec> specs{{"big", {0, 1}}, {"small", {1, 0}}};
     const auto groups = value_of(transport.make_groups(specs));

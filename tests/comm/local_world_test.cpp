@@ -42,7 +42,9 @@ std::set<std::string> names_in_dev_shm() {
   std::set<std::string> names;
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator("/dev/shm", error))
-    names.insert(entry.path().filename());
+    if (const std::string name = entry.path().filename();
+        !name.starts_with("vader_segment") && !name.starts_with("weft-mpi-"))  // others' MPI runs
+      names.insert(name);
   return names;
 }
 
