@@ -16,7 +16,8 @@ enum class Collective : std::uint8_t {
   all_gather_text,
   all_reduce,
   reduce,
-  all_to_all
+  all_to_all,
+  reduce_scatter
 };
 
 class CollectiveScope {

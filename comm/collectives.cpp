@@ -31,9 +31,9 @@ tl::unexpected<Error> wrong_length(const Communicator& group, int from, Tag tag,
 }  // namespace
 
 std::string describe_tag(Tag tag) {
-  static constexpr const char* kNames[] = {"barrier",         "broadcast",  "all_gather",
-                                           "all_gather_text", "all_reduce", "reduce",
-                                           "all_to_all"};
+  static constexpr const char* kNames[] = {"barrier",         "broadcast",     "all_gather",
+                                           "all_gather_text", "all_reduce",    "reduce",
+                                           "all_to_all",      "reduce_scatter"};
   if ((tag & kCollectiveBit) != 0) {
     const auto kind = static_cast<std::size_t>((tag >> 48) & 0x7fff);
     return std::string(kind < std::size(kNames) ? kNames[kind] : "collective") + " #" +

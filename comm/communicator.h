@@ -34,7 +34,8 @@ struct Request {
 
 /// One rank's end of a group. Every wait has a bound (`set_wait_bound`) and, when it ends unserved,
 /// the error names the operation, the peer, the tag and the action served (`set_serving`).
-/// Threads: one at a time. All group members call collectives in the same order.
+/// Threads: one at a time, for all communicators of a transport together. All group members call
+/// collectives in the same order.
 /// Errors of every waiting call: Unavailable (a peer is known to be gone, or the group was
 /// aborted), DeadlineExceeded (no answer in time), Corrupt (wrong tag or size). The first error
 /// ends the group: started operations are dropped, their buffers are not touched again, and every
@@ -52,7 +53,8 @@ class Communicator {
   /// Starts receiving at most into.size() bytes.
   virtual Request start_receive(int from, Tag tag, Bytes into) = 0;
   /// Ends the operation; for a receive, returns how many bytes arrived. Makes progress on every
-  /// started operation of this communicator meanwhile, so that no order of waits can deadlock.
+  /// started operation of every communicator of the same transport object meanwhile, so that no
+  /// order of waits can deadlock. A fault found in another communicator ends that one alone.
   virtual Expected<std::size_t> wait(Request request) = 0;
   /// Has it ended? Makes progress; never sleeps. The request still has to be waited on.
   virtual bool test(Request request) = 0;
@@ -103,6 +105,12 @@ Expected<void> all_gather(Communicator& group, ConstBytes mine, Bytes out);
 Expected<std::vector<std::string>> all_gather_text(Communicator& group, std::string_view mine);
 Expected<void> all_reduce_sum(Communicator& group, std::span<float> values);
 Expected<void> all_reduce_sum(Communicator& group, std::span<double> values);
+/// `in` holds size() equal parts, as long as `out`; `out` becomes the sum over ranks of their part
+/// rank(). It may be our own part of `in`; the rest of `in` stays as it is.
+Expected<void> reduce_scatter_sum(Communicator& group, std::span<const float> in,
+                                  std::span<float> out);
+Expected<void> reduce_scatter_sum(Communicator& group, std::span<const double> in,
+                                  std::span<double> out);
 /// Rank `root` ends with the sum over ranks (ascending); the others' values stay as they are.
 Expected<void> reduce_sum(Communicator& group, int root, std::span<float> values);
 /// Part r of rank s's `out` is what rank r's `in` held for s. Lengths in bytes, one a rank.
@@ -117,7 +125,8 @@ struct GroupSpec {
 };
 
 /// One process's access to a transport. All processes of the world name the same groups in the
-/// same order.
+/// same order. Communicators may end in any order and may outlive it. One that ends drops its
+/// started operations: their buffers are not touched again.
 class Transport {
  public:
   virtual ~Transport() = default;

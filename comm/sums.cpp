@@ -69,32 +69,45 @@ Expected<void> reduce_small(CollectiveScope& scope, Communicator& group, std::sp
   return {};
 }
 
+/// Gives every rank its part of our values, which `part_of(rank)` names, and adds what the others
+/// give us to our own part, into `out`, which may be that part itself.
+template <class Real, class PartOf>
+Expected<void> add_own_part(CollectiveScope& scope, const Communicator& group, PartOf part_of,
+                            Real* out) {
+  const int n = group.size(), own = group.rank();
+  const std::span<const Real> mine = part_of(own);
+  const std::size_t count = mine.size();
+  Real* const parts =
+      reinterpret_cast<Real*>(scope.scratch(count * static_cast<std::size_t>(n) * sizeof(Real)));
+  for (int step = 1; step < n; ++step) {
+    const int from = (own + n - step) % n;
+    scope.start_receive(from, bytes_of(parts + static_cast<std::size_t>(from) * count, count));
+  }
+  for (int step = 1; step < n; ++step) {
+    const int to = (own + step) % n;
+    scope.start_send(to, std::as_bytes(std::span<const Real>(part_of(to))));
+  }
+  WEFT_TRY(scope.wait_all());
+  add_ascending(out, mine.data(), static_cast<const Real*>(parts), count, count, own, n);
+  return {};
+}
+
 /// Every rank sums its own chunk, then all gather the chunks.
 template <class Real>
 Expected<void> reduce_block(CollectiveScope& scope, Communicator& group, std::span<Real> values) {
   const int n = group.size(), own = group.rank();
-  const auto at = [&](const Chunk& c) { return bytes_of(values.data() + c.begin, c.count); };
-  const Chunk mine = chunk_of(values.size(), own, n);
-  Real* const parts = reinterpret_cast<Real*>(
-      scope.scratch(mine.count * static_cast<std::size_t>(n) * sizeof(Real)));
-  for (int step = 1; step < n; ++step) {
-    const int from = (own + n - step) % n;
-    scope.start_receive(from,
-                        bytes_of(parts + static_cast<std::size_t>(from) * mine.count, mine.count));
-  }
-  for (int step = 1; step < n; ++step) {
-    const int to = (own + step) % n;
-    scope.start_send(to, at(chunk_of(values.size(), to, n)));
-  }
-  WEFT_TRY(scope.wait_all());
-  Real* const out = values.data() + mine.begin;
-  add_ascending(out, out, parts, mine.count, mine.count, own, n);
+  const auto chunk = [&](int rank) {
+    const Chunk c = chunk_of(values.size(), rank, n);
+    return values.subspan(c.begin, c.count);
+  };
+  WEFT_TRY(add_own_part<Real>(scope, group, chunk, chunk(own).data()));
 
   for (int step = 1; step < n; ++step) {
     const int from = (own + n - step) % n;
-    scope.start_receive(from, at(chunk_of(values.size(), from, n)));
+    scope.start_receive(from, std::as_writable_bytes(chunk(from)));
   }
-  for (int step = 1; step < n; ++step) scope.start_send((own + step) % n, at(mine));
+  for (int step = 1; step < n; ++step)
+    scope.start_send((own + step) % n, std::as_bytes(chunk(own)));
   return scope.wait_all();
 }
 
@@ -110,7 +123,33 @@ Expected<void> all_reduce(Communicator& group, std::span<Real> values) {
   return {};
 }
 
+template <class Real>
+Expected<void> reduce_scatter(Communicator& group, std::span<const Real> in, std::span<Real> out) {
+  const std::size_t part = out.size(), n = static_cast<std::size_t>(group.size());
+  WEFT_CHECK(in.size() == part * n, "reduce_scatter_sum: in must hold one part a rank");
+  CollectiveScope scope(group, Collective::reduce_scatter);
+  const std::size_t block = std::max<std::size_t>(1, kBlockBytes / sizeof(Real) / n);
+  for (std::size_t begin = 0; begin < part; begin += block) {
+    const auto block_of = [&](int rank) {
+      return in.subspan(static_cast<std::size_t>(rank) * part + begin,
+                        std::min(block, part - begin));
+    };
+    WEFT_TRY(add_own_part<Real>(scope, group, block_of, out.data() + begin));
+  }
+  return {};
+}
+
 }  // namespace
+
+Expected<void> reduce_scatter_sum(Communicator& group, std::span<const float> in,
+                                  std::span<float> out) {
+  return reduce_scatter(group, in, out);
+}
+
+Expected<void> reduce_scatter_sum(Communicator& group, std::span<const double> in,
+                                  std::span<double> out) {
+  return reduce_scatter(group, in, out);
+}
 
 Expected<void> all_reduce_sum(Communicator& group, std::span<float> values) {
   return all_reduce(group, values);

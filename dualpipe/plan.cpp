@@ -105,9 +105,6 @@ class Planner {
         planned.moves = pair_moves(forward, other->phases(Pass::Backward));
       }
     }
-    planned.exchanges =
-        std::any_of(planned.moves.begin(), planned.moves.end(),
-                    [](const PhaseMove& move) { return move.what != PhaseMove::What::Run; });
     return fill_passes(planned, index);
   }
 

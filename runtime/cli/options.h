@@ -112,6 +112,13 @@ struct BalanceVerbOptions {
   Format format = Format::Table;
 };
 
+struct BenchCommOptions {
+  std::string transport = "local";  // local | mpi | sim
+  int ranks = 0;                    // 0: two, or what MPI has started
+  std::vector<std::string> bytes = {"64KiB", "1MiB", "16MiB"};
+  Format format = Format::Table;
+};
+
 struct VersionOptions {
   Format format = Format::Table;
 };

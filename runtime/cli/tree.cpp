@@ -63,6 +63,7 @@ class Builder {
     add_generate();
     add_schedule();
     add_balance();
+    add_bench();
     add_talk();
   }
 
@@ -291,6 +292,32 @@ class Builder {
                     "move (default: 0.02)")
         ->type_name("X")
         ->check(between(0, 10));
+    add_format(sub, o->format);
+  }
+
+  /// One benchmark a line; each has its own verb_bench_<name>.cpp.
+  void add_bench() {
+    CLI::App* bench = root_.add_subcommand("bench", "Measure weft against a limit or a prediction");
+    bench->footer("weft bench comm --transport local --ranks 4");
+    bench->require_subcommand(1);
+    add_bench_comm(*bench);
+  }
+
+  void add_bench_comm(CLI::App& bench) {
+    auto [sub, o] = verb<BenchCommOptions>(
+        bench, "comm", "Latency and bandwidth of messages between ranks",
+        "weft bench comm --transport local --ranks 4 --bytes 64KiB,1MiB", verb_bench_comm);
+    sub->add_option("--transport", o->transport,
+                    "local: processes here; mpi: the ranks that mpirun or srun has started; sim: "
+                    "simulated links of 5 us and 10 GB/s")
+        ->type_name("NAME")
+        ->check(CLI::IsMember({"local", "mpi", "sim"}));
+    sub->add_option("--ranks", o->ranks, "Ranks (default: 2; mpi: those started)")
+        ->type_name("N")
+        ->check(between(1, 256));
+    sub->add_option("--bytes", o->bytes, "Sizes of a message (default: 64KiB,1MiB,16MiB)")
+        ->type_name("LIST")
+        ->delimiter(',');
     add_format(sub, o->format);
   }
 

@@ -1,12 +1,11 @@
 // What every transport promises; run by each of them at several sizes of world and message.
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <numeric>
 
 #include "base/rng.h"
+#include "tests/comm/mpirun.h"
 #include "tests/comm/ranks.h"
 
 namespace weft::comm {
@@ -134,10 +133,8 @@ TEST_P(Conformance, TestTurnsTrueWithoutAWait) {
 }
 
 TEST_P(Conformance, BarrierLetsNobodyThroughEarly) {
-  void* const memory =
-      ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  ASSERT_NE(memory, MAP_FAILED);
-  auto* const arrived = new (memory) std::atomic<int>(0);
+  const SharedCounters counters;
+  std::atomic<int>* const arrived = counters.at(0);
   run([&](Communicator& group) {
     for (int round = 1; round <= 20; ++round) {
       arrived->fetch_add(1);
@@ -146,7 +143,6 @@ TEST_P(Conformance, BarrierLetsNobodyThroughEarly) {
       check(barrier(group));
     }
   });
-  ::munmap(memory, 4096);
 }
 
 TEST_P(Conformance, BroadcastGivesEveryRankTheRootsBytes) {
@@ -250,6 +246,32 @@ TEST_P(Conformance, ReduceLeavesTheSumAtTheRootAlone) {
   });
 }
 
+template <class Real>
+void expect_scattered_sum(Communicator& group, std::size_t part) {
+  const auto n = static_cast<std::size_t>(group.size()),
+             own = static_cast<std::size_t>(group.rank());
+  const auto sum = ascending_sum<Real>(group.size(), n * part);
+  const std::vector<Real> expected(sum.begin() + static_cast<std::ptrdiff_t>(own * part),
+                                   sum.begin() + static_cast<std::ptrdiff_t>((own + 1) * part));
+  auto in = values_of<Real>(group.rank(), n * part);
+  std::vector<Real> out(part);
+  check(reduce_scatter_sum(group, std::span<const Real>(in), std::span<Real>(out)));
+  expect_same_bits(out, expected);
+  expect_same_bits(in, values_of<Real>(group.rank(), n * part));
+  const auto place = std::span(in).subspan(own * part, part);
+  check(reduce_scatter_sum(group, std::span<const Real>(in), place));
+  expect_same_bits(std::vector<Real>(place.begin(), place.end()), expected);
+}
+
+TEST_P(Conformance, ReduceScatterGivesEveryRankItsPartOfTheAscendingSum) {
+  run([](Communicator& group) {
+    for (const std::size_t part : {0, 1, 5, 1023, 200'003}) {
+      expect_scattered_sum<float>(group, part);
+      expect_scattered_sum<double>(group, part);
+    }
+  });
+}
+
 TEST_P(Conformance, AllToAllMovesRandomTables) {
   run([](Communicator& group) {
     const auto n = static_cast<std::size_t>(group.size());
@@ -330,13 +352,139 @@ TEST_P(Conformance, AMessageLongerThanItsBufferIsCorrupt) {
     ASSERT_FALSE(result);
     EXPECT_EQ(result.error().code, Code::Corrupt);
     EXPECT_EQ(in, std::vector<std::byte>(99, std::byte{7}));
+    for (const std::string& part :
+         {"rank " + std::to_string(group.rank()), "from rank " + std::to_string(from),
+          std::string("has 100 bytes"), std::string("only 99")})
+      EXPECT_NE(result.error().message.find(part), std::string::npos) << result.error().message;
     (void)group.wait(sent);
   });
 }
 
+TEST_P(Conformance, ACollectiveWithPartsOfTwoLengthsNamesBothLengthsAndBothRanks) {
+  run([](Communicator& group) {
+    if (group.size() == 1) return;
+    const std::size_t part = group.rank() == 0 ? 4 : 8;
+    const std::vector<std::byte> mine(part);
+    std::vector<std::byte> all(part * static_cast<std::size_t>(group.size()));
+    const auto result = all_gather(group, mine, all);
+    ASSERT_FALSE(result);
+    EXPECT_EQ(result.error().code, Code::Corrupt);
+    for (const std::string& text :
+         {"rank " + std::to_string(group.rank()),
+          std::string(group.rank() == 0 ? "from rank " : "from rank 0"),
+          std::string("all_gather #0"), std::string(group.rank() == 0 ? "has 8 bytes" : "got 4"),
+          std::string(group.rank() == 0 ? "only 4" : "expected 8")})
+      EXPECT_NE(result.error().message.find(text), std::string::npos) << result.error().message;
+  });
+}
+
+/// Groups that share ranks in every way: all, all backwards, neighbours, and every third.
+std::vector<GroupSpec> overlapping_groups(int n) {
+  std::vector<GroupSpec> specs(2);
+  specs[0].name = "all";
+  specs[1].name = "backwards";
+  for (int r = 0; r < n; ++r) {
+    specs[0].ranks.push_back(r);
+    specs[1].ranks.push_back(n - 1 - r);
+    if (r + 1 < n) specs.push_back({"next" + std::to_string(r), {r + 1, r}});
+  }
+  for (int first = 0; first < std::min(3, n); ++first) {
+    GroupSpec& spec = specs.emplace_back(GroupSpec{"third" + std::to_string(first), {}});
+    for (int r = first; r < n; r += 3) spec.ranks.push_back(r);
+  }
+  return specs;
+}
+
+TEST_P(Conformance, GroupsOverlapAsTheyLikeAndDoNotMix) {
+  run_transports(GetParam().mode, GetParam().ranks, [](Transport& transport) {
+    const auto specs = overlapping_groups(transport.world_size());
+    const auto groups = value_of(transport.make_groups(specs));
+    ASSERT_EQ(groups.size(), specs.size());
+    for (int round = 0; round < 2; ++round) {
+      for (std::size_t i = 0; i < specs.size(); ++i) {
+        const auto& ranks = specs[i].ranks;
+        const auto self = std::find(ranks.begin(), ranks.end(), transport.world_rank());
+        ASSERT_EQ(groups[i] != nullptr, self != ranks.end());
+        if (!groups[i]) continue;
+        ASSERT_EQ(groups[i]->rank(), self - ranks.begin());
+        ASSERT_EQ(groups[i]->name(), specs[i].name);
+        groups[i]->set_wait_bound(std::chrono::seconds(60));
+        const auto texts = value_of(
+            all_gather_text(*groups[i], specs[i].name + std::to_string(transport.world_rank())));
+        ASSERT_EQ(texts.size(), ranks.size());
+        for (std::size_t r = 0; r < ranks.size(); ++r)
+          EXPECT_EQ(texts[r], specs[i].name + std::to_string(ranks[r]));
+        double sum = transport.world_rank();
+        check(all_reduce_sum(*groups[i], std::span(&sum, 1)));
+        EXPECT_EQ(sum, std::accumulate(ranks.begin(), ranks.end(), 0.0));
+      }
+    }
+  });
+}
+
+TEST_P(Conformance, GroupsThatCannotBeAreRefused) {
+  run_transports(GetParam().mode, GetParam().ranks, [](Transport& transport) {
+    for (const auto& ranks : std::vector<std::vector<int>>{{}, {0, 0}, {0, 1000}, {-1}}) {
+      const GroupSpec spec{"wrong", ranks};
+      const auto result = transport.make_groups(std::span(&spec, 1));
+      ASSERT_FALSE(result);
+      EXPECT_EQ(result.error().code, Code::InvalidArgument);
+      EXPECT_NE(result.error().message.find("wrong"), std::string::npos);
+    }
+  });
+}
+
+/// Ranks 0 and 1 with two groups of the same ranks; the others have nothing to do.
+void run_two_groups(const Case& tested,
+                    const std::function<void(Communicator& big, Communicator& small)>& body) {
+  if (tested.ranks < 2) return;
+  run_transports(tested.mode, tested.ranks, [&body](Transport& transport) {
+    const std::vector<GroupSpec> specs{{"big", {0, 1}}, {"small", {1, 0}}};
+    const auto groups = value_of(transport.make_groups(specs));
+    if (transport.world_rank() > 1) return;
+    for (const auto& group : groups) group->set_wait_bound(std::chrono::seconds(30));
+    body(*groups[0], *groups[1]);
+  });
+}
+
+constexpr std::size_t kBigBytes = std::size_t{9} << 20;  // more than any transport buffers
+
+TEST_P(Conformance, AWaitInOneGroupKeepsTheSendsOfAnotherMoving) {
+  run_two_groups(GetParam(), [](Communicator& big, Communicator& small) {
+    std::vector<std::byte> data = pattern(0, 1, kBigBytes), into(kBigBytes);
+    std::byte word{};
+    if (big.rank() == 0) {
+      const Request sent = big.start_send(1, 1, data);
+      value_of(receive(small, 0, 2, {&word, 1}));  // comes once the long message has arrived
+      value_of(big.wait(sent));
+    } else {
+      value_of(receive(big, 0, 1, into));
+      EXPECT_EQ(into, data);
+      check(send(small, 1, 2, {&word, 1}));
+    }
+  });
+}
+
+TEST_P(Conformance, AWaitInOneGroupKeepsTheReceivesOfAnotherMoving) {
+  run_two_groups(GetParam(), [](Communicator& big, Communicator& small) {
+    std::vector<std::byte> data = pattern(0, 1, kBigBytes), into(kBigBytes);
+    std::byte word{};
+    if (big.rank() == 0) {
+      check(send(big, 1, 1, data));  // ends once the other side has taken it
+      check(send(small, 0, 2, {&word, 1}));
+    } else {
+      const Request request = big.start_receive(0, 1, into);
+      value_of(receive(small, 1, 2, {&word, 1}));
+      value_of(big.wait(request));
+      EXPECT_EQ(into, data);
+    }
+  });
+}
+
 std::vector<Case> cases() {
+  if (const int ranks = ranks_under_mpi()) return {{Mode::mpi, ranks}};
   std::vector<Case> all{{Mode::self, 1}};
-  for (const Mode mode : {Mode::threads, Mode::processes})
+  for (const Mode mode : {Mode::threads, Mode::processes, Mode::sim})
     for (const int ranks : {1, 2, 4, 7}) all.push_back({mode, ranks});
   return all;
 }
@@ -346,6 +494,20 @@ INSTANTIATE_TEST_SUITE_P(Transport, Conformance, testing::ValuesIn(cases()),
                            return std::string(to_string(tested.param.mode)) +
                                   std::to_string(tested.param.ranks);
                          });
+
+class ConformanceOverMpi : public testing::TestWithParam<int> {};
+
+// The cases above, by this binary itself under mpirun.
+TEST_P(ConformanceOverMpi, KeepsTheWholePromise) {
+  if (const std::string why = why_no_mpi(); !why.empty()) GTEST_SKIP() << why;
+  const std::string ranks = std::to_string(GetParam());
+  const MpiRun run = run_under_mpi(GetParam(), "Transport/Conformance.*/mpi" + ranks);
+  EXPECT_EQ(run.exit_code, 0) << run.output;
+  EXPECT_NE(run.output.find("[  PASSED  ]"), std::string::npos) << run.output;
+}
+
+INSTANTIATE_TEST_SUITE_P(Ranks, ConformanceOverMpi, testing::Values(1, 2, 4, 7),
+                         testing::PrintToStringParamName());
 
 TEST(CommunicatorDeathTest, ATagOfTheCollectivesIsRefused) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");

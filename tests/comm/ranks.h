@@ -2,12 +2,16 @@
 // each. A failed expectation anywhere fails the test.
 #pragma once
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <functional>
 #include <memory>
 #include <string>
@@ -16,13 +20,27 @@
 
 #include "comm/communicator.h"
 #include "comm/local/local_transport.h"
+#include "comm/mpi/mpi_transport.h"
+#include "comm/sim/sim_world.h"
 
 namespace weft::comm {
 
-enum class Mode { self, threads, processes };
+enum class Mode { self, threads, processes, sim, mpi };
 
 inline const char* to_string(Mode mode) {
-  return mode == Mode::self ? "self" : mode == Mode::threads ? "threads" : "processes";
+  switch (mode) {
+    case Mode::self:
+      return "self";
+    case Mode::threads:
+      return "threads";
+    case Mode::processes:
+      return "processes";
+    case Mode::sim:
+      return "sim";
+    case Mode::mpi:
+      return "mpi";
+  }
+  return "";
 }
 
 using RankBody = std::function<void(Communicator&)>;
@@ -58,17 +76,52 @@ inline int exit_status(pid_t pid) {
   return status;
 }
 
-inline void run_ranks(Mode mode, int n, const RankBody& body) {
+/// This process's end of MPI, where mpirun has started it: the same for all tests of a process.
+inline Transport& mpi_transport() {
+  static const auto transport = [] {
+    MpiOptions options;
+    options.wait_bound = std::chrono::seconds(20);
+    options.piece_bytes_max = 1 << 20;  // long messages of the tests go in several pieces
+    auto opened = open_mpi_transport(options);
+    if (!opened) std::fprintf(stderr, "%s\n", opened.error().message.c_str());
+    return opened ? std::move(*opened) : nullptr;
+  }();
+  WEFT_CHECK(transport != nullptr, "no MPI");
+  return *transport;
+}
+
+using TransportBody = std::function<void(Transport&)>;
+
+inline void run_transports(Mode mode, int n, const TransportBody& body) {
   if (mode == Mode::self) {
-    run_rank(*make_self_transport(), body);
+    body(*make_self_transport());
+    return;
+  }
+  if (mode == Mode::mpi) {
+    ASSERT_EQ(mpi_transport().world_size(), n);
+    body(mpi_transport());
+    return;
+  }
+  if (mode == Mode::sim) {
+    // Messages take time, and the long ones wait for their receives, as on a real network.
+    SimOptions options;
+    options.link = [](int from, int to) {
+      return SimLink{std::chrono::microseconds(5 + 3 * from + to), 1e10};
+    };
+    options.eager_bytes_max = 64 << 10;
+    SimWorld(n, options).run([&](const SimWorld::Rank& rank) { body(rank.transport); });
     return;
   }
   auto world = LocalWorld::create(n);
   ASSERT_TRUE(world) << world.error().message;
+  const auto join = [&body](const LocalWorld& joined, int rank) {
+    auto transport = joined.join(rank);
+    ASSERT_TRUE(transport) << transport.error().message;
+    body(**transport);
+  };
   if (mode == Mode::threads) {
     std::vector<std::jthread> ranks;
-    for (int r = 0; r < n; ++r)
-      ranks.emplace_back([&world, &body, r] { join_and_run(*world, r, body); });
+    for (int r = 0; r < n; ++r) ranks.emplace_back([&, r] { join(*world, r); });
     return;
   }
   std::vector<pid_t> ranks;
@@ -76,11 +129,39 @@ inline void run_ranks(Mode mode, int n, const RankBody& body) {
     ranks.push_back(fork_rank([&, r] {
       auto own = LocalWorld::attach(world->descriptor());
       ASSERT_TRUE(own) << own.error().message;
-      join_and_run(*own, r, body);
+      join(*own, r);
     }));
   for (int r = 0; r < n; ++r)
     EXPECT_EQ(exit_status(ranks[static_cast<std::size_t>(r)]), 0) << "rank " << r;
 }
+
+/// `body` with the group of all ranks.
+inline void run_ranks(Mode mode, int n, const RankBody& body) {
+  run_transports(mode, n, [&body](Transport& transport) { run_rank(transport, body); });
+}
+
+/// Counters that all ranks of a test see, wherever they run; zero at first. Under mpirun they are
+/// the same for all tests.
+class SharedCounters {
+ public:
+  SharedCounters() {
+    const char* const file = std::getenv("WEFT_TEST_SHARED_FILE");
+    const int descriptor = file == nullptr ? -1 : ::open(file, O_RDWR | O_CREAT, 0600);
+    WEFT_CHECK(file == nullptr || ::ftruncate(descriptor, 4096) == 0);
+    memory_ = ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE,
+                     MAP_SHARED | (file == nullptr ? MAP_ANONYMOUS : 0), descriptor, 0);
+    WEFT_CHECK(memory_ != MAP_FAILED);
+    if (descriptor >= 0) ::close(descriptor);
+  }
+  ~SharedCounters() { ::munmap(memory_, 4096); }
+  SharedCounters(const SharedCounters&) = delete;
+  SharedCounters& operator=(const SharedCounters&) = delete;
+
+  std::atomic<int>* at(int index) const { return static_cast<std::atomic<int>*>(memory_) + index; }
+
+ private:
+  void* memory_;
+};
 
 /// The value, or a failed expectation and a default.
 template <class T>
