@@ -1,6 +1,6 @@
 // Our side of comm_peer.sh, and the limit: what mpi_alltoallv_bench does, over the local transport
 // between forked ranks, and plain memcpy of the same bytes by one and by two processes at once.
-// Usage: comm_peer_bench local|memcpy RANKS
+// Usage: comm_peer_bench local|memcpy RANKS [small]     (small: 64 bytes only)
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -40,8 +40,7 @@ void ping_pong(Communicator& group) {
     if (auto got = receive(group, peer, 1, ball); !got) must(tl::unexpected<Error>(got.error()));
   };
   measure(
-      "ping_pong", group.size(), kSmallBytes, 1000, group.rank() == 0,
-      [&] { must(barrier(group)); },
+      "ping_pong", group.size(), kSmallBytes, 300, group.rank() == 0, [&] { must(barrier(group)); },
       [&] {
         if (group.rank() % 2 == 0) must(send(group, peer, 1, ball));
         receive_ball();
@@ -49,7 +48,7 @@ void ping_pong(Communicator& group) {
       });
 }
 
-void run_rank(const comm::LocalWorld& world, int rank) {
+void run_rank(const comm::LocalWorld& world, int rank, bool small) {
   auto transport = world.join(rank);
   if (!transport) return must(tl::unexpected<Error>(transport.error()));
   comm::GroupSpec spec{"bench", {}};
@@ -59,6 +58,7 @@ void run_rank(const comm::LocalWorld& world, int rank) {
   Communicator& group = *groups->at(0);
   if (group.size() % 2 == 0) ping_pong(group);
   all_to_all(group, kSmallBytes);
+  if (small) return;
   for (const std::size_t bytes : kPartBytes) all_to_all(group, bytes);
 }
 
@@ -107,13 +107,13 @@ int copy_alone(int ranks, std::size_t bytes, int processes) {
   });
 }
 
-int run_local(int ranks) {
+int run_local(int ranks, bool small) {
   auto world = comm::LocalWorld::create(ranks);
   if (!world) {
     std::fprintf(stderr, "%s\n", world.error().message.c_str());
     return 2;
   }
-  return fork_all(ranks, [&](int rank) { run_rank(*world, rank); });
+  return fork_all(ranks, [&](int rank) { run_rank(*world, rank, small); });
 }
 
 }  // namespace
@@ -121,12 +121,13 @@ int run_local(int ranks) {
 
 int main(int argc, char** argv) {
   const std::string_view mode = argc > 1 ? argv[1] : "";
+  const bool small = argc > 3 && std::string_view(argv[3]) == "small";
   const int ranks = argc > 2 ? std::atoi(argv[2]) : 0;
   if ((mode != "local" && mode != "memcpy") || ranks < 1) {
-    std::fprintf(stderr, "usage: comm_peer_bench local|memcpy RANKS\n");
+    std::fprintf(stderr, "usage: comm_peer_bench local|memcpy RANKS [small]\n");
     return 2;
   }
-  if (mode == "local") return weft::bench::run_local(ranks);
+  if (mode == "local") return weft::bench::run_local(ranks, small);
   int failed = 0;
   for (const std::size_t bytes : weft::bench::kPartBytes)
     for (const int processes : {1, 2}) failed |= weft::bench::copy_alone(ranks, bytes, processes);

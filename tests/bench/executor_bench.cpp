@@ -27,12 +27,10 @@ class IdleStage final : public Stage {
                                          {PhaseKind::Dispatch, 0, Part::Whole},
                                          {PhaseKind::Experts, 0, Part::Whole},
                                          {PhaseKind::Combine, 0, Part::Whole}};
-    static constexpr Phase kBackward[] = {{PhaseKind::Combine, 0, Part::Whole},
-                                          {PhaseKind::Experts, 0, Part::Input},
-                                          {PhaseKind::Experts, 0, Part::Weights},
-                                          {PhaseKind::Dispatch, 0, Part::Whole},
-                                          {PhaseKind::Attention, 0, Part::Input},
-                                          {PhaseKind::Attention, 0, Part::Weights}};
+    static constexpr Phase kBackward[] = {
+        {PhaseKind::Combine, 0, Part::Whole},   {PhaseKind::Experts, 0, Part::Input},
+        {PhaseKind::Experts, 0, Part::Weights}, {PhaseKind::Dispatch, 0, Part::Whole},
+        {PhaseKind::Attention, 0, Part::Input}, {PhaseKind::Attention, 0, Part::Weights}};
     return pass == Pass::Forward ? std::span<const Phase>(kForward) : kBackward;
   }
   Expected<void> begin(Pass, const Phase&, const Chunk&) override { return {}; }
@@ -63,7 +61,7 @@ void run_rank(const comm::LocalWorld& world, int rank, Kind kind, int micro_batc
   Executor executor(stages, nullptr, group, {});
 
   const std::string what = "executor_" + std::string(to_string(kind));
-  const int repeats = 200;
+  const int repeats = 50;
   bench::measure(
       what.c_str(), ranks, program.size(), repeats, false, [&] { must(barrier(group)); },
       [&] { must(executor.run(program)); });

@@ -16,11 +16,11 @@ namespace weft::bench {
 inline constexpr std::array<std::size_t, 3> kPartBytes{std::size_t{1} << 20, std::size_t{4} << 20,
                                                        std::size_t{16} << 20};
 inline constexpr std::size_t kSmallBytes = 64;
-inline constexpr int kRounds = 5;
+inline constexpr int kRounds = 15;  // many short ones: the machine may be shared
 
 /// How often an exchange of `bytes` in all is repeated in a round.
 inline int repeats_for(std::size_t bytes) {
-  return static_cast<int>(std::clamp<std::size_t>((std::size_t{128} << 20) / bytes, 2, 1000));
+  return static_cast<int>(std::clamp<std::size_t>((std::size_t{32} << 20) / bytes, 1, 300));
 }
 
 /// Runs `op` `repeats` times a round, each round after `line_up` (a barrier), and prints, when
