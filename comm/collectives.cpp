@@ -1,14 +1,17 @@
-#include <cstring>
-
 #include "comm/collective_scope.h"
 #include "comm/communicator.h"
+#include "comm/copy_bytes.h"
 
 namespace weft::comm {
 namespace {
 
 /// Copies unless both sides are the same memory (a rank's own part may lie in place).
 void copy_own(Bytes out, ConstBytes in) {
-  if (!in.empty() && out.data() != in.data()) std::memmove(out.data(), in.data(), in.size());
+  if (in.empty() || out.data() == in.data()) return;
+  if (in.size() >= kStreamBytes)
+    stream_bytes(out.data(), in.data(), in.size());
+  else
+    copy_bytes(out.data(), in.data(), in.size());
 }
 
 /// The peer `step` places after us: every rank starts with another peer, so that no rank is asked

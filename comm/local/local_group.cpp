@@ -11,16 +11,7 @@ using std::chrono::milliseconds;
 // What is written or freed at once: the other side starts on it while we go on.
 constexpr std::size_t kPieceBytes = 64 << 10;
 constexpr std::uint64_t kMessageBytesMax = std::uint64_t{1} << 40;
-// One to two microseconds: an answer from a rank that is running now. Ranks may outnumber cores, so
-// whoever waits longer has to leave its core to them.
-constexpr int kSpins = 40;
 constexpr milliseconds kSleepMax{50};
-
-void pause_briefly() {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#endif
-}
 
 }  // namespace
 
@@ -77,9 +68,11 @@ bool LocalCommunicator::test(Request request) {
 
 void LocalCommunicator::wait_until_done(const Operation& op, Request request) {
   const LocalWorld::Mapping& world = self_->world();
+  Patience& patience = self_->patience();
+  patience.renew();
   std::optional<Instant> deadline;
-  for (int idle = 0; !fault_;) {
-    if (self_->progress()) idle = 0;
+  while (!fault_) {
+    if (self_->progress()) patience.renew();
     if (op.done || fault_) return;
     if (world.aborted()) {
       set_fault(op, Code::Unavailable, "the group was ended: " + world.abort_reason());
@@ -90,10 +83,7 @@ void LocalCommunicator::wait_until_done(const Operation& op, Request request) {
       if (op.is_send) return operations_.keep_own_send(request);
       return set_fault(op, Code::DeadlineExceeded, "nothing was sent to it");
     }
-    if (++idle < kSpins) {
-      pause_briefly();
-      continue;
-    }
+    if (patience.wait_briefly()) continue;
     const Instant now = std::chrono::steady_clock::now();
     if (!deadline) deadline = now + wait_bound();
     if (now >= *deadline) {
@@ -183,7 +173,10 @@ bool LocalCommunicator::pull(int from) {
       }
       const std::size_t piece = std::min({left, ready, kPieceBytes});
       if (piece == 0) break;
-      peer.in.read(op->data + op->moved, piece);
+      if (op->length >= kStreamBytes)
+        peer.in.read(op->data + op->moved, piece, stream_bytes);
+      else
+        peer.in.read(op->data + op->moved, piece, copy_bytes);
       op->moved += piece;
     }
     if (op->moved == op->length) operations_.finish_first_receive(from);
@@ -209,7 +202,7 @@ bool LocalCommunicator::begin_receive(Operation& op, RingReader& in) {
   }
   if (ready < kRingUnit) return false;
   MessageHeader header;
-  in.read(&header, sizeof header);
+  in.read(reinterpret_cast<std::byte*>(&header), sizeof header, copy_bytes);
   if (header.magic != kMessageMagic || header.sequence != in.sequence ||
       header.length > kMessageBytesMax) {
     set_fault(op, Code::Corrupt,

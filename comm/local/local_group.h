@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "comm/communicator.h"
+#include "comm/local/patience.h"
 #include "comm/local/ring.h"
 #include "comm/local/shared_world.h"
 #include "comm/operations.h"
@@ -24,6 +25,7 @@ class LocalRank {
 
   LocalWorld::Mapping& world() const { return *world_; }
   Doorbell& bell() const { return *bell_; }
+  Patience& patience() { return patience_; }
 
   void add(LocalCommunicator* group) { groups_.push_back(group); }
   void remove(LocalCommunicator* group) { std::erase(groups_, group); }
@@ -33,6 +35,7 @@ class LocalRank {
  private:
   std::shared_ptr<LocalWorld::Mapping> world_;
   Doorbell* bell_;
+  Patience patience_;
   std::vector<LocalCommunicator*> groups_;
 };
 

@@ -9,6 +9,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "comm/copy_bytes.h"
+
 namespace weft::comm {
 
 /// Everything in a ring starts at a multiple of this, so that a header never wraps around.
@@ -107,9 +109,11 @@ class RingReader : public RingEnd {
     return true;
   }
 
-  void read(void* to, std::size_t n) {
+  /// `copy` is copy_bytes or stream_bytes.
+  template <class Copy>
+  void read(std::byte* to, std::size_t n, Copy copy) {
     in_pieces(n, [&](const std::byte* from, std::size_t offset, std::size_t count) {
-      std::memcpy(static_cast<std::byte*>(to) + offset, from, count);
+      copy(to + offset, from, count);
     });
     position_ += round_up_to_unit(n);
   }

@@ -59,9 +59,12 @@ struct GroupRegion {
 
  private:
   std::size_t ring_bytes() const { return 128 + ring_capacity; }
-  /// 1 MiB holds the exchanges of small models whole; many ranks share less.
+  /// The rings of a group together stay well inside a third-level cache: an exchange among all
+  /// uses all of them over and over, and one that did not fit would cross the memory bus twice
+  /// more.
   static constexpr std::size_t capacity_for(std::size_t n) {
-    return n <= 8 ? std::size_t{1} << 20 : n <= 32 ? std::size_t{256} << 10 : std::size_t{64} << 10;
+    constexpr std::size_t kKiB = 1024;
+    return n <= 2 ? 1024 * kKiB : n <= 4 ? 256 * kKiB : n <= 16 ? 128 * kKiB : 64 * kKiB;
   }
 };
 
