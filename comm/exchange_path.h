@@ -7,7 +7,9 @@
 #include <span>
 #include <vector>
 
+#include "comm/exchange_traffic.h"
 #include "comm/expert_layout.h"
+#include "comm/message_set.h"
 
 namespace weft::comm {
 
@@ -18,7 +20,12 @@ class ExchangePath {
  public:
   using Private = ExpertLayout::Private;
 
+  ExchangePath(const NodeMap& nodes, int rank) : nodes_(nodes), rank_(rank) {}
   virtual ~ExchangePath() = default;
+
+  const NodeMap& nodes() const { return nodes_; }
+  /// What was sent since this path was made.
+  const ExchangeTraffic& traffic() const { return traffic_; }
 
   /// rows: the tokens' rows as they travel; weights: [num_tokens, top_k].
   virtual void begin_dispatch(Private& p, Tag tag, const Choices& choices, const std::byte* rows,
@@ -40,6 +47,24 @@ class ExchangePath {
 
   /// The exchange has ended; its buffers serve the next one.
   virtual void release(Private& p) = 0;
+
+ protected:
+  /// Adds what the set is about to send.
+  void count(ExchangeStep step, const MessageSet& messages) {
+    LinkBytes& bytes = traffic_[step];
+    for (int i = 0; i < messages.size(); ++i) {
+      const int to = messages.rank(i);
+      (to == rank_                                   ? bytes.self
+       : nodes_.node_of(to) == nodes_.node_of(rank_) ? bytes.node
+                                                     : bytes.cross) += messages.bytes_to(i);
+    }
+  }
+
+  const NodeMap nodes_;
+
+ private:
+  const int rank_;
+  ExchangeTraffic traffic_;
 };
 
 /// Flights that are made when none is idle, and kept.

@@ -1,8 +1,7 @@
 #include "comm/expert_exchange.h"
 
-#include <cstring>
-
 #include "comm/one_hop.h"
+#include "comm/two_hop.h"
 
 namespace weft::comm {
 
@@ -16,16 +15,35 @@ struct ExpertExchange<Real>::Impl {
   std::unique_ptr<ExchangePath<Real>> path;
   std::vector<std::int32_t> last_token;  // per expert, to find one that a token chose twice
 
-  Impl(Communicator& g, int experts, int k, int hidden, int tokens)
+  ByteBuffer encoded;  // [num_tokens] rows as they travel
+
+  Impl(Communicator& g, int experts, int k, int hidden, int tokens, const ExchangeOptions& options)
       : group(g), num_experts(experts), top_k(k), max_tokens(tokens) {
     WEFT_CHECK(experts > 0 && experts % g.size() == 0, "experts must divide evenly over the group");
     WEFT_CHECK(k > 0 && k <= experts && hidden > 0 && tokens >= 0, "shape of an expert exchange");
     num_local = experts / g.size();
-    shape = {sizeof(Real), static_cast<std::uint32_t>(hidden),
-             static_cast<std::uint32_t>(num_local), static_cast<std::uint32_t>(tokens),
-             static_cast<std::uint32_t>(k)};
+    shape = {sizeof(Real),
+             static_cast<std::uint32_t>(hidden),
+             static_cast<std::uint32_t>(num_local),
+             static_cast<std::uint32_t>(tokens),
+             static_cast<std::uint32_t>(k),
+             options.dispatch_payload};
     last_token.resize(static_cast<std::size_t>(experts));
-    path = std::make_unique<OneHop<Real>>(g, shape);
+    const NodeMap nodes = options.nodes.empty() ? NodeMap::one_node(g.size()) : options.nodes;
+    WEFT_CHECK(nodes.num_ranks() == g.size(), "a node map of another group");
+    if (options.hops == Hops::two && nodes.num_nodes() > 1)
+      path = std::make_unique<TwoHop<Real>>(g, shape, nodes);
+    else
+      path = std::make_unique<OneHop<Real>>(g, shape, nodes);
+  }
+
+  /// The rows as they travel; valid until the next call.
+  const std::byte* encode(int num_tokens, const Real* rows) {
+    if (shape.payload == Payload::full) return reinterpret_cast<const std::byte*>(rows);
+    const auto n = static_cast<std::size_t>(num_tokens);
+    std::byte* const out = encoded.at_least(n * shape.forth_row_bytes());
+    encode_rows(shape.payload, shape.hidden, n, rows, out);
+    return out;
   }
 
   Expected<void> check(const Choices& choices) {
@@ -36,30 +54,30 @@ struct ExpertExchange<Real>::Impl {
     return check_choices(choices, last_token);
   }
 
-  Private& begin(ExpertLayout& layout, Step step) {
+  Private& begin(ExpertLayout& layout, ExchangeStep step) {
     if (!layout.priv) layout.priv = std::make_shared<Private>();
     Private& p = *layout.priv;
-    WEFT_CHECK(p.step == Step::none, "an exchange of this layout has not ended yet");
-    WEFT_CHECK(step == Step::dispatch || !p.row_begin.empty(), "a dispatch comes first");
+    WEFT_CHECK(!p.step, "an exchange of this layout has not ended yet");
+    WEFT_CHECK(step == ExchangeStep::dispatch || !p.row_begin.empty(), "a dispatch comes first");
     p.step = step;
     return p;
   }
 
-  Private& ending(ExpertLayout& layout, Step step) {
+  Private& ending(ExpertLayout& layout, ExchangeStep step) {
     WEFT_CHECK(layout.priv && layout.priv->step == step, "an end without its begin");
     return *layout.priv;
   }
 
   void end(Private& p) {
     path->release(p);
-    p.step = Step::none;
+    p.step.reset();
   }
 };
 
 template <class Real>
 ExpertExchange<Real>::ExpertExchange(Communicator& group, int num_experts, int top_k, int hidden,
-                                     int max_tokens)
-    : impl_(std::make_unique<Impl>(group, num_experts, top_k, hidden, max_tokens)) {}
+                                     int max_tokens, const ExchangeOptions& options)
+    : impl_(std::make_unique<Impl>(group, num_experts, top_k, hidden, max_tokens, options)) {}
 
 template <class Real>
 ExpertExchange<Real>::~ExpertExchange() = default;
@@ -74,6 +92,11 @@ int ExpertExchange<Real>::first_local_expert() const {
   return impl_->num_local * impl_->group.rank();
 }
 
+template <class Real>
+const ExchangeTraffic& ExpertExchange<Real>::traffic() const {
+  return impl_->path->traffic();
+}
+
 // After an error in an end_* the group is of no use any more; the flight is not reused, because
 // its requests may be unfinished.
 
@@ -83,15 +106,15 @@ Expected<void> ExpertExchange<Real>::begin_dispatch(ExpertLayout& layout, Tag ta
                                                     const Real* weights) {
   const Choices choices{num_tokens, impl_->top_k, experts};
   WEFT_TRY(impl_->check(choices));
-  auto& p = impl_->begin(layout, Step::dispatch);
+  auto& p = impl_->begin(layout, ExchangeStep::dispatch);
   layout.num_tokens = num_tokens;
-  impl_->path->begin_dispatch(p, tag, choices, reinterpret_cast<const std::byte*>(rows), weights);
+  impl_->path->begin_dispatch(p, tag, choices, impl_->encode(num_tokens, rows), weights);
   return {};
 }
 
 template <class Real>
 Expected<const Real*> ExpertExchange<Real>::end_dispatch(ExpertLayout& layout) {
-  auto& p = impl_->ending(layout, Step::dispatch);
+  auto& p = impl_->ending(layout, ExchangeStep::dispatch);
   WEFT_TRY_ASSIGN(const auto messages, impl_->path->end_dispatch(p));
   fill_layout<Real>(messages, impl_->shape, layout);
   impl_->end(p);
@@ -101,13 +124,13 @@ Expected<const Real*> ExpertExchange<Real>::end_dispatch(ExpertLayout& layout) {
 template <class Real>
 Expected<void> ExpertExchange<Real>::begin_combine(ExpertLayout& layout, Tag tag,
                                                    const Real* rows) {
-  impl_->path->begin_back(impl_->begin(layout, Step::combine), tag, rows, false, nullptr);
+  impl_->path->begin_back(impl_->begin(layout, ExchangeStep::combine), tag, rows, false, nullptr);
   return {};
 }
 
 template <class Real>
 Expected<void> ExpertExchange<Real>::end_combine(ExpertLayout& layout, Real* out) {
-  auto& p = impl_->ending(layout, Step::combine);
+  auto& p = impl_->ending(layout, ExchangeStep::combine);
   WEFT_TRY(impl_->path->end_back(p, layout.num_tokens, out, nullptr));
   impl_->end(p);
   return {};
@@ -116,30 +139,33 @@ Expected<void> ExpertExchange<Real>::end_combine(ExpertLayout& layout, Real* out
 template <class Real>
 Expected<void> ExpertExchange<Real>::begin_combine_backward(ExpertLayout& layout, Tag tag,
                                                             const Real* gradients) {
-  impl_->path->begin_forth(impl_->begin(layout, Step::combine_backward), tag,
-                           reinterpret_cast<const std::byte*>(gradients));
+  impl_->path->begin_forth(impl_->begin(layout, ExchangeStep::combine_backward), tag,
+                           impl_->encode(layout.num_tokens, gradients));
   return {};
 }
 
 template <class Real>
 Expected<const Real*> ExpertExchange<Real>::end_combine_backward(ExpertLayout& layout) {
-  auto& p = impl_->ending(layout, Step::combine_backward);
+  auto& p = impl_->ending(layout, ExchangeStep::combine_backward);
   WEFT_TRY_ASSIGN(const auto parts, impl_->path->end_forth(p));
   const auto num_rows = static_cast<std::size_t>(layout.num_rows);
-  std::byte* to = p.gradients.at_least(num_rows * impl_->shape.row_bytes());
-  for (const ConstBytes part : parts) {
-    if (!part.empty()) std::memcpy(to, part.data(), part.size());
-    to += part.size();
-  }
+  const ExchangeShape& shape = impl_->shape;
+  auto* const gradients =
+      reinterpret_cast<Real*>(p.gradients.at_least(num_rows * shape.row_bytes()));
+  for (int r = 0; r < impl_->group.size(); ++r)
+    decode_rows(shape.payload, shape.hidden, p.num_rows_from(r),
+                parts[static_cast<std::size_t>(r)].data(),
+                gradients + static_cast<std::size_t>(p.row_begin[static_cast<std::size_t>(r)]) *
+                                shape.hidden);
   impl_->end(p);
-  return reinterpret_cast<const Real*>(p.gradients.data());
+  return gradients;
 }
 
 template <class Real>
 Expected<void> ExpertExchange<Real>::begin_dispatch_backward(ExpertLayout& layout, Tag tag,
                                                              const Real* rows,
                                                              const Real* slot_weight_gradients) {
-  impl_->path->begin_back(impl_->begin(layout, Step::dispatch_backward), tag, rows, true,
+  impl_->path->begin_back(impl_->begin(layout, ExchangeStep::dispatch_backward), tag, rows, true,
                           slot_weight_gradients);
   return {};
 }
@@ -147,7 +173,7 @@ Expected<void> ExpertExchange<Real>::begin_dispatch_backward(ExpertLayout& layou
 template <class Real>
 Expected<void> ExpertExchange<Real>::end_dispatch_backward(ExpertLayout& layout, Real* d_rows,
                                                            Real* d_weights) {
-  auto& p = impl_->ending(layout, Step::dispatch_backward);
+  auto& p = impl_->ending(layout, ExchangeStep::dispatch_backward);
   WEFT_TRY(impl_->path->end_back(p, layout.num_tokens, d_rows, d_weights));
   impl_->end(p);
   return {};

@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "comm/communicator.h"
+#include "comm/exchange_options.h"
+#include "comm/exchange_traffic.h"
 
 namespace weft::comm {
 
@@ -41,11 +43,15 @@ class ExpertExchange {
  public:
   /// Expert e lives on rank e / (num_experts / group.size()).
   /// num_experts must be divisible by group.size(); max_tokens bounds a micro-batch of any rank.
-  ExpertExchange(Communicator& group, int num_experts, int top_k, int hidden, int max_tokens);
+  /// options: equal on every rank; its node map, unless empty, is of this group.
+  ExpertExchange(Communicator& group, int num_experts, int top_k, int hidden, int max_tokens,
+                 const ExchangeOptions& options = {});
   ~ExpertExchange();
 
   int num_local_experts() const;
   int first_local_expert() const;
+  /// Bytes that this rank has sent so far, by exchange and link; equals exchange_traffic(...).
+  const ExchangeTraffic& traffic() const;
 
   /// Sends each token's row [num_tokens, hidden] to the ranks of its chosen experts.
   /// experts, weights: [num_tokens, top_k], experts of one token all different.

@@ -17,14 +17,14 @@ void count_arrivals(std::span<const DispatchView> messages, ExpertLayout& layout
   layout.num_slots = p.choice_begin.back();
 }
 
-void copy_arrived_rows(std::span<const DispatchView> messages, const ExchangeShape& shape,
-                       ExpertLayout& layout) {
-  std::byte* to =
-      layout.priv->rows.at_least(static_cast<std::size_t>(layout.num_rows) * shape.row_bytes());
+template <class Real>
+void decode_arrived_rows(std::span<const DispatchView> messages, const ExchangeShape& shape,
+                         ExpertLayout& layout) {
+  auto* to = reinterpret_cast<Real*>(
+      layout.priv->rows.at_least(static_cast<std::size_t>(layout.num_rows) * shape.row_bytes()));
   for (const DispatchView& message : messages) {
-    if (message.num_rows == 0) continue;
-    std::memcpy(to, message.rows, message.num_rows * shape.row_bytes());
-    to += message.num_rows * shape.row_bytes();
+    decode_rows(shape.payload, shape.hidden, message.num_rows, message.rows, to);
+    to += std::size_t{message.num_rows} * shape.hidden;
   }
 }
 
@@ -72,7 +72,7 @@ template <class Real>
 void fill_layout(std::span<const DispatchView> messages, const ExchangeShape& shape,
                  ExpertLayout& layout) {
   count_arrivals(messages, layout);
-  copy_arrived_rows(messages, shape, layout);
+  decode_arrived_rows<Real>(messages, shape, layout);
   count_slots(messages, shape.num_local_experts, layout.expert_begin);
   fill_slots<Real>(messages, layout);
 }

@@ -2,10 +2,12 @@
 // how the layout is filled from the dispatch messages that arrived. Internal to comm.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "comm/byte_buffer.h"
+#include "comm/exchange_traffic.h"
 #include "comm/expert_exchange.h"
 #include "comm/expert_messages.h"
 #include "comm/expert_routes.h"
@@ -17,17 +19,24 @@ struct ExchangeFlight {
   virtual ~ExchangeFlight() = default;
 };
 
-enum class Step { none, dispatch, combine, combine_backward, dispatch_backward };
+/// What a rank remembers of a message that it handed on inside its node: which of the rows (and
+/// choices) of one source rank went to which rank of the node.
+struct Relayed {
+  std::size_t num_rows = 0, num_choices = 0;
+  std::vector<Route> to;  // [index in the node]
+};
 
 struct ExpertLayout::Private {
-  std::vector<Route> routes;               // [peer] what this rank's own tokens sent there
+  /// Where this rank's own tokens went: [rank], or with two hops [node].
+  std::vector<Route> routes;
+  std::vector<Relayed> relayed;            // two hops: [source node]
   std::vector<std::int32_t> row_begin;     // [source rank + 1] rows that arrived from each
   std::vector<std::int32_t> choice_begin;  // [source rank + 1] the same for choices
   std::vector<std::int32_t> choice_slot;   // [num_slots] the slot of each choice, as they arrived
   std::vector<std::int32_t> slot_cursor;
   ByteBuffer rows, gradients;  // what end_dispatch and end_combine_backward return
   ExchangeFlight* flight = nullptr;
-  Step step = Step::none;
+  std::optional<ExchangeStep> step;  // while between begin and end
 
   std::size_t num_rows_from(int rank) const { return count(row_begin, rank); }
   std::size_t num_choices_from(int rank) const { return count(choice_begin, rank); }

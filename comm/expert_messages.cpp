@@ -1,5 +1,6 @@
 #include "comm/expert_messages.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace weft::comm {
@@ -16,6 +17,9 @@ Expected<void> check_header(const ExchangeShape& shape, const DispatchHeader& he
                std::to_string(header.num_local_experts) + " experts, here they have " +
                std::to_string(shape.hidden) + " of " + std::to_string(shape.real_bytes) + " for " +
                std::to_string(shape.num_local_experts));
+  if (header.payload != static_cast<std::uint32_t>(shape.payload))
+    return bad("rows of payload kind " + std::to_string(header.payload) +
+               ", here they are of kind " + std::to_string(static_cast<int>(shape.payload)));
   if (header.num_rows > shape.max_tokens ||
       header.num_choices > header.num_rows * shape.choices_per_row_max())
     return bad(std::to_string(header.num_rows) + " rows with " +
@@ -73,9 +77,11 @@ void write_dispatch(const ExchangeShape& shape, const Route& route, const std::b
                               shape.num_local_experts,
                               static_cast<std::uint32_t>(num_rows),
                               static_cast<std::uint32_t>(num_choices),
+                              static_cast<std::uint32_t>(shape.payload),
                               0};
   std::memcpy(out, &header, sizeof header);
-  copy_rows(route, rows, shape.row_bytes(), out + at.rows);
+  std::byte* const end_of_rows = copy_rows(route, rows, shape.forth_row_bytes(), out + at.rows);
+  std::fill(end_of_rows, out + at.counts, std::byte{0});
   if (num_rows > 0)
     std::memcpy(out + at.counts, route.counts.data(), num_rows * sizeof(std::int32_t));
   auto* const local = reinterpret_cast<std::int32_t*>(out + at.experts);

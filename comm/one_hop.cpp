@@ -2,6 +2,8 @@
 
 #include <numeric>
 
+#include "comm/two_hop_line.h"
+
 namespace weft::comm {
 
 template <class Real>
@@ -11,8 +13,9 @@ struct OneHop<Real>::Flight : ExchangeFlight {
 };
 
 template <class Real>
-OneHop<Real>::OneHop(Communicator& group, const ExchangeShape& shape)
-    : group_(group),
+OneHop<Real>::OneHop(Communicator& group, const ExchangeShape& shape, const NodeMap& nodes)
+    : ExchangePath<Real>(nodes, group.rank()),
+      group_(group),
       shape_(shape),
       sums_(static_cast<std::size_t>(group.size()), shape.hidden),
       parts_(static_cast<std::size_t>(group.size())),
@@ -50,6 +53,13 @@ void OneHop<Real>::release(Private& p) {
 }
 
 template <class Real>
+void OneHop<Real>::start(Private& p, MessageSet& messages, Tag tag) {
+  WEFT_CHECK(TwoHopLine::idle(group_), "one hop and two hops under way in one group");
+  this->count(*p.step, messages);
+  messages.start(tag);
+}
+
+template <class Real>
 void OneHop<Real>::begin_dispatch(Private& p, Tag tag, const Choices& choices,
                                   const std::byte* rows, const Real* weights) {
   MessageSet& messages = take_flight(p);
@@ -61,7 +71,7 @@ void OneHop<Real>::begin_dispatch(Private& p, Tag tag, const Choices& choices,
     write_dispatch(shape_, route, rows, choices.experts, local_of_.data(), weights, out);
     messages.expect(r, shape_.message_bytes_max());
   }
-  messages.start(tag);
+  start(p, messages, tag);
 }
 
 template <class Real>
@@ -82,11 +92,11 @@ void OneHop<Real>::begin_forth(Private& p, Tag tag, const std::byte* rows) {
   MessageSet& messages = take_flight(p);
   for (int r = 0; r < messages.size(); ++r) {
     const Route& route = p.routes[static_cast<std::size_t>(r)];
-    std::byte* const out = messages.write(r, route.rows.size() * shape_.row_bytes());
-    copy_rows(route, rows, shape_.row_bytes(), out);
-    messages.expect(r, p.num_rows_from(r) * shape_.row_bytes());
+    std::byte* const out = messages.write(r, route.rows.size() * shape_.forth_row_bytes());
+    copy_rows(route, rows, shape_.forth_row_bytes(), out);
+    messages.expect(r, p.num_rows_from(r) * shape_.forth_row_bytes());
   }
-  messages.start(tag);
+  start(p, messages, tag);
 }
 
 template <class Real>
@@ -111,7 +121,7 @@ void OneHop<Real>::begin_back(Private& p, Tag tag, const Real* rows, bool with_v
     messages.expect(r,
                     shape_.back_bytes(route.rows.size(), with_values ? route.choices.size() : 0));
   }
-  messages.start(tag);
+  start(p, messages, tag);
 }
 
 template <class Real>
@@ -122,12 +132,13 @@ Expected<void> OneHop<Real>::end_back(Private& p, int num_tokens, Real* out, Rea
   for (int r = 0; r < messages.size(); ++r) {
     const Route& route = p.routes[static_cast<std::size_t>(r)];
     const auto* const part = reinterpret_cast<const Real*>(messages.from(r).data());
-    parts_[static_cast<std::size_t>(r)] = {route.rows, part};
+    parts_[static_cast<std::size_t>(nodes_.node_of(r) * nodes_.ranks_per_node() +
+                                    nodes_.index_of(r))] = {route.rows, part};
     if (values == nullptr) continue;
     const Real* value = part + route.rows.size() * shape_.hidden;
     for (const std::int32_t choice : route.choices) values[choice] = *value++;
   }
-  sums_.add(parts_, parts_.size(), num_tokens, out);
+  sums_.add(parts_, static_cast<std::size_t>(nodes_.ranks_per_node()), num_tokens, out);
   return {};
 }
 

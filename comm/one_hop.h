@@ -12,7 +12,7 @@ class OneHop : public ExchangePath<Real> {
  public:
   using typename ExchangePath<Real>::Private;
 
-  OneHop(Communicator& group, const ExchangeShape& shape);
+  OneHop(Communicator& group, const ExchangeShape& shape, const NodeMap& nodes);
   ~OneHop() override;
 
   void begin_dispatch(Private& p, Tag tag, const Choices& choices, const std::byte* rows,
@@ -29,7 +29,10 @@ class OneHop : public ExchangePath<Real> {
   struct Flight;
 
   MessageSet& take_flight(Private& p);
+  void start(Private& p, MessageSet& messages, Tag tag);
   static MessageSet& messages_of(Private& p);
+
+  using ExchangePath<Real>::nodes_;
 
   Communicator& group_;
   ExchangeShape shape_;
