@@ -1,6 +1,6 @@
 // The two expert all-to-alls, dispatch and combine, and their mirrored backward passes, for one
-// group of ranks that together hold all experts of a stage. One message per peer and exchange; a
-// token travels to a rank once, however many of that rank's experts it chose.
+// group of ranks that together hold all experts of a stage. A token travels to a rank once, however
+// many of that rank's experts it chose, and over several nodes it crosses to each node once.
 #pragma once
 
 #include <cstdint>
@@ -37,7 +37,9 @@ struct ExpertLayout {
 /// Errors: those of the group; Corrupt, naming the peer, when what arrived is not what the shape
 /// allows; InvalidArgument for too many tokens or a choice that is no expert or made twice.
 /// Threads: one at a time. begin_* calls are made in the same order on every rank of the group;
-/// each begin is followed by its own end, other exchanges may lie between.
+/// each begin is followed by its own end, other exchanges may lie between, ends come in any order.
+/// With two hops the second one is written in whichever call of the group comes after the first
+/// hop's arrival, and the group carries nothing else between begin and end (comm/README.md).
 template <class Real>
 class ExpertExchange {
  public:
@@ -60,8 +62,8 @@ class ExpertExchange {
   /// Fills the layout; returned rows [num_rows, hidden] live until the layout's next end_dispatch.
   Expected<const Real*> end_dispatch(ExpertLayout& layout);
 
-  /// Sends rows [num_rows, hidden] back; at home each token's parts are added in ascending rank
-  /// order: out[token] += sum of parts. out: [num_tokens, hidden].
+  /// Sends rows [num_rows, hidden] back: out[token] += sum of its parts, added by ascending rank
+  /// inside each node of the node map, then over the nodes. out: [num_tokens, hidden].
   Expected<void> begin_combine(ExpertLayout& layout, Tag tag, const Real* rows);
   Expected<void> end_combine(ExpertLayout& layout, Real* out);
 
@@ -71,7 +73,7 @@ class ExpertExchange {
   Expected<const Real*> end_combine_backward(ExpertLayout& layout);
 
   /// Backward of dispatch: rows [num_rows, hidden] and the gradients of the gate weights
-  /// [num_slots] go home. d_rows [num_tokens, hidden] is added to in ascending rank order;
+  /// [num_slots] go home. d_rows [num_tokens, hidden] is added to in the order of combine;
   /// d_weights [num_tokens, top_k] is overwritten.
   Expected<void> begin_dispatch_backward(ExpertLayout& layout, Tag tag, const Real* rows,
                                          const Real* slot_weight_gradients);

@@ -11,19 +11,13 @@
 #include "comm/expert_exchange.h"
 #include "comm/expert_messages.h"
 #include "comm/expert_routes.h"
+#include "comm/relayed.h"
 
 namespace weft::comm {
 
 /// The messages of one exchange between its begin and its end; each path has its own kind.
 struct ExchangeFlight {
   virtual ~ExchangeFlight() = default;
-};
-
-/// What a rank remembers of a message that it handed on inside its node: which of the rows (and
-/// choices) of one source rank went to which rank of the node.
-struct Relayed {
-  std::size_t num_rows = 0, num_choices = 0;
-  std::vector<Route> to;  // [index in the node]
 };
 
 struct ExpertLayout::Private {

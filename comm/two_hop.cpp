@@ -1,8 +1,5 @@
 #include "comm/two_hop.h"
 
-#include <algorithm>
-#include <cstring>
-
 namespace weft::comm {
 namespace {
 
@@ -23,21 +20,6 @@ std::vector<int> node_of(const NodeMap& nodes, int rank) {
 ExchangeShape shape_of_node(ExchangeShape shape, int ranks_per_node) {
   shape.num_local_experts *= static_cast<std::uint32_t>(ranks_per_node);
   return shape;
-}
-
-/// Splits what a relay got from one source rank over the ranks of the node.
-void route_view(const DispatchView& view, std::span<const std::int32_t> member_of, int num_members,
-                Relayed& relayed) {
-  relayed.num_rows = view.num_rows;
-  relayed.num_choices = view.num_choices;
-  clear_routes(relayed.to, num_members);
-  std::int32_t choice = 0;
-  for (std::int32_t row = 0; row < static_cast<std::int32_t>(view.num_rows); ++row) {
-    for (std::int32_t i = 0; i < view.counts[row]; ++i, ++choice) {
-      const std::int32_t member = member_of[static_cast<std::size_t>(view.experts[choice])];
-      add_choice(relayed.to[static_cast<std::size_t>(member)], row, choice);
-    }
-  }
 }
 
 }  // namespace
@@ -149,39 +131,14 @@ Expected<void> TwoHop<Real>::relay_dispatch(Flight& flight) {
     if (!view)
       return corrupt_from(group_, flight.rail.rank(static_cast<int>(m)), view.error().message);
     relay_views_[m] = *view;
-    route_view(*view, member_of_, nodes_.ranks_per_node(), p.relayed[m]);
+    route_relayed(*view, member_of_, nodes_.ranks_per_node(), p.relayed[m]);
   }
-  const std::size_t section_max = padded_section(shape_.message_bytes_max());
   for (int g = 0; g < nodes_.ranks_per_node(); ++g) {
-    write_sections(flight, g);
-    flight.node.expect(g, relay_views_.size() * (sizeof(std::uint64_t) + section_max));
+    std::byte* const out = flight.node.write(g, sections_bytes(shape_, p.relayed, g));
+    write_sections<Real>(shape_, p.relayed, relay_views_, g, member_local_of_.data(), out);
+    flight.node.expect(g, sections_bytes_max(shape_, relay_views_.size()));
   }
   return {};
-}
-
-template <class Real>
-void TwoHop<Real>::write_sections(Flight& flight, int member) {
-  const std::vector<Relayed>& relayed = flight.p->relayed;
-  const auto route_to = [&](std::size_t m) -> const Route& {
-    return relayed[m].to[static_cast<std::size_t>(member)];
-  };
-  const auto length_of = [&](const Route& route) {
-    return shape_.places(route.rows.size(), route.choices.size()).end;
-  };
-  std::size_t bytes = relayed.size() * sizeof(std::uint64_t);
-  for (std::size_t m = 0; m < relayed.size(); ++m) bytes += padded_section(length_of(route_to(m)));
-  std::byte* out = flight.node.write(member, bytes);
-  auto* const lengths = reinterpret_cast<std::uint64_t*>(out);
-  out += relayed.size() * sizeof(std::uint64_t);
-  for (std::size_t m = 0; m < relayed.size(); ++m) {
-    const DispatchView& view = relay_views_[m];
-    lengths[m] = length_of(route_to(m));
-    write_dispatch(shape_, route_to(m), view.rows, view.experts, member_local_of_.data(),
-                   reinterpret_cast<const Real*>(view.weights), out);
-    const std::size_t padded = padded_section(lengths[m]);
-    std::fill(out + lengths[m], out + padded, std::byte{0});
-    out += padded;
-  }
 }
 
 template <class Real>

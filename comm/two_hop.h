@@ -43,7 +43,6 @@ class TwoHop : public ExchangePath<Real> {
   Expected<Flight*> arrive(Private& p, bool exact);
 
   Expected<void> relay_dispatch(Flight& flight);
-  void write_sections(Flight& flight, int member);
   Expected<void> read_sections(const Flight& flight, int member);
   void relay_forth(Flight& flight);
   void relay_back(Flight& flight);
