@@ -32,6 +32,8 @@ struct Request {
   int index = -1;
 };
 
+class TwoHopLine;  // comm/two_hop_line.h
+
 /// One rank's end of a group. Every wait has a bound (`set_wait_bound`) and, when it ends unserved,
 /// the error names the operation, the peer, the tag and the action served (`set_serving`).
 /// Threads: one at a time, for all communicators of a transport together. All group members call
@@ -75,6 +77,7 @@ class Communicator {
 
  private:
   friend class CollectiveScope;  // what the collectives keep in a group between calls
+  friend class TwoHopLine;       // the expert exchanges over two hops that are under way here
 
   std::chrono::milliseconds wait_bound_{60'000};
   std::string_view serving_;
@@ -87,6 +90,7 @@ class Communicator {
     std::size_t length;
   };
   std::vector<Pending> pending_;
+  std::shared_ptr<TwoHopLine> two_hop_line_;
 };
 
 /// "tag 0x12", or the collective that a tag stands for, such as "all_reduce #7"; for messages.

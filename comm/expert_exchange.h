@@ -1,6 +1,6 @@
 // The two expert all-to-alls, dispatch and combine, and their mirrored backward passes, for one
-// group of ranks that together hold all experts of a stage. One message per peer and exchange; a
-// token travels to a rank once, however many of that rank's experts it chose.
+// group of ranks that together hold all experts of a stage. A token travels to a rank once, however
+// many of that rank's experts it chose, and over several nodes it crosses to each node once.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "comm/communicator.h"
+#include "comm/exchange_options.h"
+#include "comm/exchange_traffic.h"
 
 namespace weft::comm {
 
@@ -35,17 +37,23 @@ struct ExpertLayout {
 /// Errors: those of the group; Corrupt, naming the peer, when what arrived is not what the shape
 /// allows; InvalidArgument for too many tokens or a choice that is no expert or made twice.
 /// Threads: one at a time. begin_* calls are made in the same order on every rank of the group;
-/// each begin is followed by its own end, other exchanges may lie between.
+/// each begin is followed by its own end, other exchanges may lie between, ends come in any order.
+/// With two hops the second one is written in whichever call of the group comes after the first
+/// hop's arrival, and the group carries nothing else between begin and end (comm/README.md).
 template <class Real>
 class ExpertExchange {
  public:
   /// Expert e lives on rank e / (num_experts / group.size()).
   /// num_experts must be divisible by group.size(); max_tokens bounds a micro-batch of any rank.
-  ExpertExchange(Communicator& group, int num_experts, int top_k, int hidden, int max_tokens);
+  /// options: equal on every rank; its node map, unless empty, is of this group.
+  ExpertExchange(Communicator& group, int num_experts, int top_k, int hidden, int max_tokens,
+                 const ExchangeOptions& options = {});
   ~ExpertExchange();
 
   int num_local_experts() const;
   int first_local_expert() const;
+  /// Bytes that this rank has sent so far, by exchange and link; equals exchange_traffic(...).
+  const ExchangeTraffic& traffic() const;
 
   /// Sends each token's row [num_tokens, hidden] to the ranks of its chosen experts.
   /// experts, weights: [num_tokens, top_k], experts of one token all different.
@@ -54,8 +62,8 @@ class ExpertExchange {
   /// Fills the layout; returned rows [num_rows, hidden] live until the layout's next end_dispatch.
   Expected<const Real*> end_dispatch(ExpertLayout& layout);
 
-  /// Sends rows [num_rows, hidden] back; at home each token's parts are added in ascending rank
-  /// order: out[token] += sum of parts. out: [num_tokens, hidden].
+  /// Sends rows [num_rows, hidden] back: out[token] += sum of its parts, added by ascending rank
+  /// inside each node of the node map, then over the nodes. out: [num_tokens, hidden].
   Expected<void> begin_combine(ExpertLayout& layout, Tag tag, const Real* rows);
   Expected<void> end_combine(ExpertLayout& layout, Real* out);
 
@@ -65,7 +73,7 @@ class ExpertExchange {
   Expected<const Real*> end_combine_backward(ExpertLayout& layout);
 
   /// Backward of dispatch: rows [num_rows, hidden] and the gradients of the gate weights
-  /// [num_slots] go home. d_rows [num_tokens, hidden] is added to in ascending rank order;
+  /// [num_slots] go home. d_rows [num_tokens, hidden] is added to in the order of combine;
   /// d_weights [num_tokens, top_k] is overwritten.
   Expected<void> begin_dispatch_backward(ExpertLayout& layout, Tag tag, const Real* rows,
                                          const Real* slot_weight_gradients);

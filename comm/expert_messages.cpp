@@ -1,5 +1,6 @@
 #include "comm/expert_messages.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace weft::comm {
@@ -16,6 +17,9 @@ Expected<void> check_header(const ExchangeShape& shape, const DispatchHeader& he
                std::to_string(header.num_local_experts) + " experts, here they have " +
                std::to_string(shape.hidden) + " of " + std::to_string(shape.real_bytes) + " for " +
                std::to_string(shape.num_local_experts));
+  if (header.payload != static_cast<std::uint32_t>(shape.payload))
+    return bad("rows of payload kind " + std::to_string(header.payload) +
+               ", here they are of kind " + std::to_string(static_cast<int>(shape.payload)));
   if (header.num_rows > shape.max_tokens ||
       header.num_choices > header.num_rows * shape.choices_per_row_max())
     return bad(std::to_string(header.num_rows) + " rows with " +
@@ -51,6 +55,50 @@ Expected<void> check_choices(const ExchangeShape& shape, const DispatchView& vie
 }
 
 }  // namespace
+
+std::byte* copy_rows(const Route& route, const std::byte* rows, std::size_t row_bytes,
+                     std::byte* out) {
+  for (const std::int32_t row : route.rows) {
+    std::memcpy(out, rows + static_cast<std::size_t>(row) * row_bytes, row_bytes);
+    out += row_bytes;
+  }
+  return out;
+}
+
+template <class Real>
+void write_dispatch(const ExchangeShape& shape, const Route& route, const std::byte* rows,
+                    const std::int32_t* experts, const std::int32_t* local_of, const Real* weights,
+                    std::byte* out) {
+  const std::size_t num_rows = route.rows.size(), num_choices = route.choices.size();
+  const ExchangeShape::Places at = shape.places(num_rows, num_choices);
+  const DispatchHeader header{kDispatchMagic,
+                              shape.real_bytes,
+                              shape.hidden,
+                              shape.num_local_experts,
+                              static_cast<std::uint32_t>(num_rows),
+                              static_cast<std::uint32_t>(num_choices),
+                              static_cast<std::uint32_t>(shape.payload),
+                              0};
+  std::memcpy(out, &header, sizeof header);
+  std::byte* const end_of_rows = copy_rows(route, rows, shape.forth_row_bytes(), out + at.rows);
+  std::fill(end_of_rows, out + at.counts, std::byte{0});
+  if (num_rows > 0)
+    std::memcpy(out + at.counts, route.counts.data(), num_rows * sizeof(std::int32_t));
+  auto* const local = reinterpret_cast<std::int32_t*>(out + at.experts);
+  auto* const gate = reinterpret_cast<Real*>(out + at.weights);
+  for (std::size_t i = 0; i < num_choices; ++i) {
+    const std::int32_t choice = route.choices[i];
+    local[i] = local_of[experts[choice]];
+    gate[i] = weights[choice];
+  }
+  const std::size_t end_of_experts = at.experts + num_choices * sizeof(std::int32_t);
+  std::memset(out + end_of_experts, 0, at.weights - end_of_experts);
+}
+
+template void write_dispatch(const ExchangeShape&, const Route&, const std::byte*,
+                             const std::int32_t*, const std::int32_t*, const float*, std::byte*);
+template void write_dispatch(const ExchangeShape&, const Route&, const std::byte*,
+                             const std::int32_t*, const std::int32_t*, const double*, std::byte*);
 
 Expected<DispatchView> read_dispatch(const ExchangeShape& shape, ConstBytes message) {
   if (message.size() < sizeof(DispatchHeader))

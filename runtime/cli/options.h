@@ -119,6 +119,15 @@ struct BenchCommOptions {
   Format format = Format::Table;
 };
 
+struct BenchExchangeOptions {
+  int experts = 256, top_k = 8, groups = 8, group_limit = 4;
+  int nodes = 8, ranks_per_node = 8;
+  int hidden = 7168, tokens = 4096;  // tokens a rank
+  std::string payload = "fp8";       // of the dispatch: fp8 | bf16 | fp32
+  std::uint64_t seed = 1;
+  Format format = Format::Table;
+};
+
 struct VersionOptions {
   Format format = Format::Table;
 };

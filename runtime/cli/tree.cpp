@@ -21,6 +21,7 @@ const std::map<std::string, Format> kFormats = {{"table", Format::Table},
                                                 {"yaml", Format::Yaml},
                                                 {"name", Format::Name}};
 constexpr double kCompletionsMax = 4096;  // of one prompt: all are in memory together
+constexpr double kBenchSizeMax = 1 << 20;
 const std::vector<std::string> kShells = {"bash", "zsh", "fish"};
 const std::vector<std::string> kKinds = {"gpipe", "1f1b",     "interleaved", "zb1p",
                                          "zbv",   "dualpipe", "dualpipev"};
@@ -301,6 +302,7 @@ class Builder {
     bench->footer("weft bench comm --transport local --ranks 4");
     bench->require_subcommand(1);
     add_bench_comm(*bench);
+    add_bench_exchange(*bench);
   }
 
   void add_bench_comm(CLI::App& bench) {
@@ -318,6 +320,31 @@ class Builder {
     sub->add_option("--bytes", o->bytes, "Sizes of a message (default: 64KiB,1MiB,16MiB)")
         ->type_name("LIST")
         ->delimiter(',');
+    add_format(sub, o->format);
+  }
+
+  void add_bench_exchange(CLI::App& bench) {
+    auto [sub, o] = verb<BenchExchangeOptions>(
+        bench, "exchange", "Bytes of the expert exchange by link: one hop beside two",
+        "weft bench exchange --experts 256 --top-k 8 --groups 8 --group-limit 4 --nodes 8",
+        verb_bench_exchange);
+    const auto number = [sub = sub](const char* name, int& value, const char* summary) {
+      sub->add_option(name, value, fmt::format("{} (default: {})", summary, value))
+          ->type_name("N")
+          ->check(between(1, kBenchSizeMax));
+    };
+    number("--experts", o->experts, "Routed experts");
+    number("--top-k", o->top_k, "Experts a token chooses");
+    number("--groups", o->groups, "Groups of experts");
+    number("--group-limit", o->group_limit, "Groups a token may choose from");
+    number("--nodes", o->nodes, "Nodes of the expert group");
+    number("--ranks-per-node", o->ranks_per_node, "Its ranks on each node");
+    number("--hidden", o->hidden, "Values in a token's row");
+    number("--tokens", o->tokens, "Tokens a rank");
+    sub->add_option("--payload", o->payload, "How dispatched rows travel: fp8, bf16 or fp32")
+        ->type_name("FORMAT")
+        ->check(CLI::IsMember({"fp8", "bf16", "fp32"}));
+    sub->add_option("--seed", o->seed, "Of the simulated routing")->type_name("N");
     add_format(sub, o->format);
   }
 

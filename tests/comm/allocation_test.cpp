@@ -64,9 +64,9 @@ void expect_no_allocation(Communicator& group) {
             }));
 }
 
-void expect_no_allocation_in_exchanges(Communicator& group) {
+void expect_no_allocation_in_exchanges(Communicator& group, const ExchangeOptions& options) {
   constexpr int kTokens = 50, kHidden = 16, kTopK = 2;
-  ExpertExchange<float> exchange(group, 4, kTopK, kHidden, kTokens);
+  ExpertExchange<float> exchange(group, 4, kTopK, kHidden, kTokens, options);
   ExpertLayout layout;
   std::vector<float> rows(kTokens * kHidden, 1.0f), weights(kTokens * kTopK, 0.5f);
   std::vector<float> out(rows.size()), d_weights(weights.size()), slots(400, 1.0f);
@@ -92,8 +92,14 @@ TEST(SteadyState, MessagesAndCollectivesDoNotAllocate) {
 }
 
 TEST(SteadyState, ExpertExchangesDoNotAllocate) {
-  run_ranks(Mode::self, 1, expect_no_allocation_in_exchanges);
-  run_ranks(Mode::threads, 2, expect_no_allocation_in_exchanges);
+  const auto run = [](Mode mode, int n, const ExchangeOptions& options) {
+    run_ranks(mode, n,
+              [&](Communicator& group) { expect_no_allocation_in_exchanges(group, options); });
+  };
+  run(Mode::self, 1, {});
+  run(Mode::threads, 2, {});
+  run(Mode::threads, 2, {NodeMap::blocks(2, 1), Hops::two, Payload::full});
+  run(Mode::threads, 4, {NodeMap::blocks(2, 2), Hops::two, Payload::fp8});
 }
 
 }  // namespace

@@ -291,7 +291,7 @@ std::vector<std::byte> good_message(const ExchangeShape& shape) {
   const auto at = shape.places(2, 3);
   std::vector<std::byte> message(at.end);
   const DispatchHeader header{
-      kDispatchMagic, shape.real_bytes, shape.hidden, shape.num_local_experts, 2, 3, 0};
+      kDispatchMagic, shape.real_bytes, shape.hidden, shape.num_local_experts, 2, 3, 0, 0};
   std::memcpy(message.data(), &header, sizeof header);
   const std::int32_t counts[] = {2, 1}, experts[] = {3, 0, 3};
   std::memcpy(message.data() + at.counts, counts, sizeof counts);

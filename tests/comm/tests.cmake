@@ -1,5 +1,8 @@
 weft_test(comm/conformance_test LABELS multiprocess LINK weft_comm)
 weft_test(comm/expert_exchange_test LABELS multiprocess LINK weft_comm)
+weft_test(comm/two_hop_test LABELS multiprocess LINK weft_comm)
+weft_test(comm/row_payload_test LINK weft_comm)
+weft_test(comm/exchange_input_test LABELS multiprocess LINK weft_comm)
 weft_test(comm/allocation_test LINK weft_comm)
 weft_test(comm/local_world_test LABELS multiprocess LINK weft_comm)
 weft_test(comm/sim_world_test LINK weft_comm)

@@ -1,0 +1,148 @@
+#include "comm/one_hop.h"
+
+#include <numeric>
+
+#include "comm/two_hop_line.h"
+
+namespace weft::comm {
+
+template <class Real>
+struct OneHop<Real>::Flight : ExchangeFlight {
+  Flight(Communicator& group, std::vector<int> ranks) : messages(group, std::move(ranks)) {}
+  MessageSet messages;
+};
+
+template <class Real>
+OneHop<Real>::OneHop(Communicator& group, const ExchangeShape& shape, const NodeMap& nodes)
+    : ExchangePath<Real>(nodes, group.rank()),
+      group_(group),
+      shape_(shape),
+      sums_(static_cast<std::size_t>(group.size()), shape.hidden),
+      parts_(static_cast<std::size_t>(group.size())),
+      views_(parts_.size()),
+      arrived_(parts_.size()) {
+  const auto num_local = static_cast<std::int32_t>(shape.num_local_experts);
+  for (std::int32_t e = 0; e < num_local * group.size(); ++e) {
+    rank_of_.push_back(e / num_local);
+    local_of_.push_back(e % num_local);
+  }
+}
+
+template <class Real>
+OneHop<Real>::~OneHop() = default;
+
+template <class Real>
+MessageSet& OneHop<Real>::take_flight(Private& p) {
+  p.flight = &flights_.take([&] {
+    std::vector<int> ranks(parts_.size());
+    std::iota(ranks.begin(), ranks.end(), 0);
+    return std::make_unique<Flight>(group_, std::move(ranks));
+  });
+  return messages_of(p);
+}
+
+template <class Real>
+MessageSet& OneHop<Real>::messages_of(Private& p) {
+  return static_cast<Flight*>(p.flight)->messages;
+}
+
+template <class Real>
+void OneHop<Real>::release(Private& p) {
+  flights_.give_back(*static_cast<Flight*>(p.flight));
+  p.flight = nullptr;
+}
+
+template <class Real>
+void OneHop<Real>::start(Private& p, MessageSet& messages, Tag tag) {
+  WEFT_CHECK(TwoHopLine::idle(group_), "one hop and two hops under way in one group");
+  this->count(*p.step, messages);
+  messages.start(tag);
+}
+
+template <class Real>
+void OneHop<Real>::begin_dispatch(Private& p, Tag tag, const Choices& choices,
+                                  const std::byte* rows, const Real* weights) {
+  MessageSet& messages = take_flight(p);
+  route_choices(choices, rank_of_, messages.size(), p.routes);
+  for (int r = 0; r < messages.size(); ++r) {
+    const Route& route = p.routes[static_cast<std::size_t>(r)];
+    std::byte* const out =
+        messages.write(r, shape_.places(route.rows.size(), route.choices.size()).end);
+    write_dispatch(shape_, route, rows, choices.experts, local_of_.data(), weights, out);
+    messages.expect(r, shape_.message_bytes_max());
+  }
+  start(p, messages, tag);
+}
+
+template <class Real>
+Expected<std::span<const DispatchView>> OneHop<Real>::end_dispatch(Private& p) {
+  MessageSet& messages = messages_of(p);
+  WEFT_TRY(messages.receive(false));
+  WEFT_TRY(messages.finish_sends());
+  for (int r = 0; r < messages.size(); ++r) {
+    auto view = read_dispatch(shape_, messages.from(r));
+    if (!view) return corrupt_from(group_, r, view.error().message);
+    views_[static_cast<std::size_t>(r)] = *view;
+  }
+  return views_;
+}
+
+template <class Real>
+void OneHop<Real>::begin_forth(Private& p, Tag tag, const std::byte* rows) {
+  MessageSet& messages = take_flight(p);
+  for (int r = 0; r < messages.size(); ++r) {
+    const Route& route = p.routes[static_cast<std::size_t>(r)];
+    std::byte* const out = messages.write(r, route.rows.size() * shape_.forth_row_bytes());
+    copy_rows(route, rows, shape_.forth_row_bytes(), out);
+    messages.expect(r, p.num_rows_from(r) * shape_.forth_row_bytes());
+  }
+  start(p, messages, tag);
+}
+
+template <class Real>
+Expected<std::span<const ConstBytes>> OneHop<Real>::end_forth(Private& p) {
+  MessageSet& messages = messages_of(p);
+  WEFT_TRY(messages.receive(true));
+  WEFT_TRY(messages.finish_sends());
+  for (int r = 0; r < messages.size(); ++r)
+    arrived_[static_cast<std::size_t>(r)] = messages.from(r);
+  return arrived_;
+}
+
+template <class Real>
+void OneHop<Real>::begin_back(Private& p, Tag tag, const Real* rows, bool with_values,
+                              const Real* slot_values) {
+  MessageSet& messages = take_flight(p);
+  for (int r = 0; r < messages.size(); ++r) {
+    const Route& route = p.routes[static_cast<std::size_t>(r)];
+    std::byte* const out = messages.write(
+        r, shape_.back_bytes(p.num_rows_from(r), with_values ? p.num_choices_from(r) : 0));
+    write_back(p, r, shape_.hidden, rows, with_values ? slot_values : nullptr, out);
+    messages.expect(r,
+                    shape_.back_bytes(route.rows.size(), with_values ? route.choices.size() : 0));
+  }
+  start(p, messages, tag);
+}
+
+template <class Real>
+Expected<void> OneHop<Real>::end_back(Private& p, int num_tokens, Real* out, Real* values) {
+  MessageSet& messages = messages_of(p);
+  WEFT_TRY(messages.receive(true));
+  WEFT_TRY(messages.finish_sends());
+  for (int r = 0; r < messages.size(); ++r) {
+    const Route& route = p.routes[static_cast<std::size_t>(r)];
+    const auto* const part = reinterpret_cast<const Real*>(messages.from(r).data());
+    parts_[static_cast<std::size_t>(nodes_.node_of(r) * nodes_.ranks_per_node() +
+                                    nodes_.index_of(r))] = {route.rows, part};
+    if (values == nullptr) continue;
+    const Real* value = part + route.rows.size() * shape_.hidden;
+    for (const std::int32_t choice : route.choices) values[choice] = *value++;
+  }
+  sums_.add(parts_, static_cast<std::size_t>(nodes_.ranks_per_node()), num_tokens, out);
+  return {};
+}
+
+template class OneHop<float>;
+template class OneHop<double>;
+
+}  // namespace weft::comm

@@ -1,0 +1,50 @@
+// The expert exchange that goes straight from every rank to every rank. Internal to comm.
+#pragma once
+
+#include "comm/exchange_path.h"
+#include "comm/message_set.h"
+#include "comm/part_sums.h"
+
+namespace weft::comm {
+
+template <class Real>
+class OneHop : public ExchangePath<Real> {
+ public:
+  using typename ExchangePath<Real>::Private;
+
+  OneHop(Communicator& group, const ExchangeShape& shape, const NodeMap& nodes);
+  ~OneHop() override;
+
+  void begin_dispatch(Private& p, Tag tag, const Choices& choices, const std::byte* rows,
+                      const Real* weights) override;
+  Expected<std::span<const DispatchView>> end_dispatch(Private& p) override;
+  void begin_forth(Private& p, Tag tag, const std::byte* rows) override;
+  Expected<std::span<const ConstBytes>> end_forth(Private& p) override;
+  void begin_back(Private& p, Tag tag, const Real* rows, bool with_values,
+                  const Real* slot_values) override;
+  Expected<void> end_back(Private& p, int num_tokens, Real* out, Real* values) override;
+  void release(Private& p) override;
+
+ private:
+  struct Flight;
+
+  MessageSet& take_flight(Private& p);
+  void start(Private& p, MessageSet& messages, Tag tag);
+  static MessageSet& messages_of(Private& p);
+
+  using ExchangePath<Real>::nodes_;
+
+  Communicator& group_;
+  ExchangeShape shape_;
+  std::vector<std::int32_t> rank_of_, local_of_;  // per expert
+  FlightPool<Flight> flights_;
+  PartSums<Real> sums_;
+  std::vector<Parts<Real>> parts_;  // per rank, as are the next two
+  std::vector<DispatchView> views_;
+  std::vector<ConstBytes> arrived_;
+};
+
+extern template class OneHop<float>;
+extern template class OneHop<double>;
+
+}  // namespace weft::comm
