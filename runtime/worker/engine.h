@@ -27,6 +27,7 @@ struct EngineOptions {
   double clip_norm = 1.0;
   double router_bias_update_rate = 1e-3;
   bool overlap = true;
+  trainer::Recompute recompute = trainer::Recompute::None;
   int threads = 1;
   int max_tokens = 1024;  // of any micro-batch
   std::uint64_t seed = 1;

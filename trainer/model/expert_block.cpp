@@ -227,7 +227,6 @@ void StageModel::Impl::experts_backward_weights(int slot, int layer) {
                                gradient(expert.gate_up.offset));
       });
   drop(a.slot_in, a.routed.act, a.routed.d_gate_up, a.d_slot_out);
-  give_layout(a);
 }
 
 }  // namespace weft::trainer

@@ -130,6 +130,7 @@ void StageModel::Impl::after_attention_backward_weights(int slot, int layer) {
   Activations& all = live(slot);
   LayerActivations& a = all.layers[static_cast<std::size_t>(layer)];
   drop_forward(a);
+  give_layout(a);
   a.each_gradient([this](Buffer& buffer) { buffer.drop(arena); });
   if (layer + 1 < spec.num_layers) {
     drop(all.layers[static_cast<std::size_t>(layer) + 1].d_input);
