@@ -138,6 +138,12 @@ Expected<TrainResult> Engine::finish_step() {
   exchange_.assign(totals + 5, 0.0);
   const std::span<double> all = exchange_;
   optimizer_->squared_norms(all.first(tensors));
+  if (gradient_watch_) {
+    for (const ShardedOptimizer::Owned& owned : optimizer_->owned()) {
+      const trainer::Parameter& item = owned.set->items()[owned.parameter];
+      if (item.trainable) gradient_watch_(item, owned.set->gradient(owned.parameter));
+    }
+  }
   for (HeldStage& held : stages_) {
     const trainer::StageSpec& spec = held.model->spec();
     for (int i = 0; i < spec.num_layers; ++i) {

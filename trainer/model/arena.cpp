@@ -33,18 +33,19 @@ Arena::Block Arena::take(std::size_t n) {
   }
   if (block.data == nullptr) {
     memory_.emplace_back(size);
-    block = {memory_.back().data(), size};
+    block = {memory_.back().data(), size, n};
     shelves_[index].free.reserve(++shelves_[index].blocks);
     reserved_ += size * sizeof(Real);
   }
   ASAN_UNPOISON_MEMORY_REGION(block.data, block.size * sizeof(Real));
-  charge(block.size * sizeof(Real));
+  block.asked = n;
+  charge(n * sizeof(Real));
   return block;
 }
 
 void Arena::give(Block block) {
   ASAN_POISON_MEMORY_REGION(block.data, block.size * sizeof(Real));
-  discharge(block.size * sizeof(Real));
+  discharge(block.asked * sizeof(Real));
   shelves_[shelf_of(block.size).first].free.push_back(block);
 }
 

@@ -18,7 +18,8 @@ class Arena {
  public:
   struct Block {
     Real* data = nullptr;
-    std::size_t size = 0;  // elements
+    std::size_t size = 0;   // elements
+    std::size_t asked = 0;  // of these: what is counted as live
   };
 
   /// At least n elements (at most an eighth more, or a free block of up to twice that), 64-byte
@@ -75,7 +76,7 @@ class Buffer {
   bool held() const { return block_.data != nullptr; }
   Real* data() { return block_.data; }
   const Real* data() const { return block_.data; }
-  std::size_t bytes() const { return block_.size * sizeof(Real); }
+  std::size_t bytes() const { return block_.asked * sizeof(Real); }
 
  private:
   Arena::Block block_;
