@@ -99,6 +99,7 @@ struct ScheduleOptions {
   std::string output = "text";  // text | json | svg | trace
   std::string file;             // read the schedule from here; "": make one
   bool phases = false;
+  std::string recompute = "none";  // with phases: none | mla_up | full
 };
 
 struct VersionOptions {

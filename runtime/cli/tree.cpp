@@ -258,6 +258,9 @@ class Builder {
     sub->add_option("--file", o->file, "Read the schedule from this text instead of making one")
         ->type_name("PATH");
     sub->add_flag("--phases", o->phases, "Show the overlapped pair's phases");
+    sub->add_option("--recompute", o->recompute, "With --phases: none, mla_up or full")
+        ->type_name("WHAT")
+        ->check(CLI::IsMember({"none", "mla_up", "full"}));
   }
 
   void add_talk() {
