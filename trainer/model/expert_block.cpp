@@ -170,6 +170,7 @@ void StageModel::Impl::slot_gradients(LayerActivations& a) {
 void StageModel::Impl::experts_backward_input(int slot, int layer) {
   const int n = batches[static_cast<std::size_t>(slot)].num_tokens(), hidden = config.hidden_size;
   const auto [a, w] = at(slot, layer);
+  WEFT_CHECK(a.middle.held(), "the block must be computed again first");
   Real* d_norm2 = take(a.d_norm2, elements(n, hidden));
   if (w.mlp.width > 0) {
     mlp_backward_input(context, weight(w.mlp.gate_up), weight(w.mlp.down), n,

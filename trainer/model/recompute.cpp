@@ -9,7 +9,6 @@
 //           gradients are done
 //
 // Source: DeepSeek-V3 report, section 3.2.3 (mla_up).
-#include "base/check.h"
 #include "trainer/kernels/rmsnorm.h"
 #include "trainer/model/stage_impl.h"
 
