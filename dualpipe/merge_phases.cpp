@@ -42,15 +42,15 @@ struct Place {
 };
 
 constexpr Place kOrder[] = {
-    {true, PhaseKind::Head, Part::Input},       {true, PhaseKind::Head, Part::Weights},
-    {true, PhaseKind::Attention, Part::Again},  {true, PhaseKind::Dispatch, Part::Again},
-    {true, PhaseKind::Combine, Part::Input},    {false, PhaseKind::Embed, Part::Whole},
-    {false, PhaseKind::Attention, Part::Whole}, {true, PhaseKind::Experts, Part::Again},
-    {true, PhaseKind::Experts, Part::Input},    {false, PhaseKind::Dispatch, Part::Whole},
-    {true, PhaseKind::Dispatch, Part::Input},   {true, PhaseKind::Experts, Part::Weights},
-    {false, PhaseKind::Experts, Part::Whole},   {true, PhaseKind::Attention, Part::Input},
+    {true, PhaseKind::Head, Part::Input},        {true, PhaseKind::Head, Part::Weights},
+    {true, PhaseKind::Attention, Part::Again},   {true, PhaseKind::Dispatch, Part::Again},
+    {true, PhaseKind::Combine, Part::Input},     {false, PhaseKind::Embed, Part::Whole},
+    {false, PhaseKind::Attention, Part::Whole},  {true, PhaseKind::Experts, Part::Again},
+    {true, PhaseKind::Experts, Part::Input},     {false, PhaseKind::Dispatch, Part::Whole},
+    {true, PhaseKind::Dispatch, Part::Input},    {true, PhaseKind::Experts, Part::Weights},
+    {false, PhaseKind::Experts, Part::Whole},    {true, PhaseKind::Attention, Part::Input},
     {true, PhaseKind::Attention, Part::Weights}, {true, PhaseKind::Embed, Part::Input},
-    {true, PhaseKind::Embed, Part::Weights},    {false, PhaseKind::Combine, Part::Whole},
+    {true, PhaseKind::Embed, Part::Weights},     {false, PhaseKind::Combine, Part::Whole},
     {false, PhaseKind::Head, Part::Whole},
 };
 

@@ -70,8 +70,8 @@ Expected<void> Engine::build(comm::Transport& transport, const EngineOptions& op
     held.direction = bidirectional ? i : 0;
     const trainer::StageSpec spec{layers.first, layers.count, stage == 0,
                                   stage == placement_.num_stages() - 1};
-    held.model = std::make_unique<trainer::StageModel>(
-        options.model, spec, experts, *context_, options.max_tokens, options.recompute);
+    held.model = std::make_unique<trainer::StageModel>(options.model, spec, experts, *context_,
+                                                       options.max_tokens, options.recompute);
     held.model->initialize(options.seed);
     held.adapter = std::make_unique<StageAdapter>(*held.model);
   }

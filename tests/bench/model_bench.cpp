@@ -247,12 +247,13 @@ void bench_recomputation(const ModelConfig& c, int sequences, int length, int in
     const auto ratio = [](std::size_t a, std::size_t b) {
       return static_cast<double>(a) / static_cast<double>(b);
     };
-    std::printf("       %-6s  time %.3f  kept a micro-batch %7.0f KiB (%.2f)  peak %7.0f KiB (%.2f)  "
-                "reserved %.2f of the peak\n",
-                std::string(to_string(run.model->recompute())).c_str(), run.best / runs[0].best,
-                static_cast<double>(run.kept) / 1024, ratio(run.kept, runs[0].kept),
-                static_cast<double>(bytes.peak) / 1024, ratio(bytes.peak, none.peak),
-                ratio(bytes.reserved, bytes.peak));
+    std::printf(
+        "       %-6s  time %.3f  kept a micro-batch %7.0f KiB (%.2f)  peak %7.0f KiB (%.2f)  "
+        "reserved %.2f of the peak\n",
+        std::string(to_string(run.model->recompute())).c_str(), run.best / runs[0].best,
+        static_cast<double>(run.kept) / 1024, ratio(run.kept, runs[0].kept),
+        static_cast<double>(bytes.peak) / 1024, ratio(bytes.peak, none.peak),
+        ratio(bytes.reserved, bytes.peak));
   }
 }
 

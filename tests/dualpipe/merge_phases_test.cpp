@@ -37,8 +37,8 @@ std::vector<Phase> backward_of(int layers, int dense = 0) {
 std::vector<Phase> again_of(int layers, int dense = 0) {
   std::vector<Phase> phases;
   for (const Phase& phase : backward_of(layers, dense)) {
-    const bool first = phase.part == Part::Input &&
-                       phase.kind == (phase.layer >= dense ? K::Combine : K::Experts);
+    const bool first =
+        phase.part == Part::Input && phase.kind == (phase.layer >= dense ? K::Combine : K::Experts);
     if (first) phases.push_back({K::Attention, phase.layer, Part::Again});
     if (first && phase.layer >= dense) phases.push_back({K::Dispatch, phase.layer, Part::Again});
     if (phase.kind == K::Experts && phase.part == Part::Input)

@@ -1,4 +1,6 @@
 // Recomputation changes memory and time, and no number.
+#include <map>
+
 #include "model_fixture.h"
 #include "trainer/model/arena.h"
 
@@ -124,8 +126,9 @@ TEST(Recompute, KeepsWhatItsNameSays) {
   EXPECT_EQ(none - mla_up,
             sizeof(Real) * 64 * static_cast<std::size_t>(dropped * config.num_hidden_layers));
   // Each block's input, and what the stage hands on.
-  EXPECT_EQ(full, sizeof(Real) * 64 *
-                      static_cast<std::size_t>(config.hidden_size * (config.num_hidden_layers + 1)));
+  EXPECT_EQ(full,
+            sizeof(Real) * 64 *
+                static_cast<std::size_t>(config.hidden_size * (config.num_hidden_layers + 1)));
   EXPECT_GT(mla_up, 4 * full);
 }
 
@@ -155,6 +158,7 @@ std::size_t peak(Recompute recompute, int slots) {
 
 TEST(Recompute, ThePeakShrinksAndWhatIsMadeAgainExistsOnce) {
   std::size_t before = 0;
+  std::map<Recompute, std::size_t> most;
   for (const Recompute recompute : {Recompute::Full, Recompute::MlaUp, Recompute::None}) {
     SCOPED_TRACE(to_string(recompute));
     const std::size_t two = peak(recompute, 2), three = peak(recompute, 3),
@@ -163,9 +167,10 @@ TEST(Recompute, ThePeakShrinksAndWhatIsMadeAgainExistsOnce) {
     EXPECT_EQ(four - three, three - two);
     EXPECT_GT(four - three, before);
     before = four - three;
+    most[recompute] = four;
   }
-  EXPECT_LT(peak(Recompute::MlaUp, 4), peak(Recompute::None, 4));
-  EXPECT_LT(2 * peak(Recompute::Full, 4), peak(Recompute::None, 4));
+  EXPECT_LT(most[Recompute::MlaUp], most[Recompute::None]);
+  EXPECT_LT(2 * most[Recompute::Full], most[Recompute::None]);
 }
 
 TEST(Recompute, AForwardAloneKeepsNoBlockInAnyMode) {
@@ -179,10 +184,9 @@ TEST(Recompute, AForwardAloneKeepsNoBlockInAnyMode) {
     batches[0].mode = Mode::Score;
     model.set_micro_batches(batches);
     forward(model, 0);
-    EXPECT_EQ(model.activation_bytes(0), sizeof(Real) * 64 *
-                                             static_cast<std::size_t>(
-                                                 config.hidden_size *
-                                                 (config.num_hidden_layers + 1)));
+    EXPECT_EQ(model.activation_bytes(0),
+              sizeof(Real) * 64 *
+                  static_cast<std::size_t>(config.hidden_size * (config.num_hidden_layers + 1)));
     if (recompute != Recompute::None) {
       EXPECT_EQ(model.head_output(0).logprob, logprob);
     }

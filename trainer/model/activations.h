@@ -61,20 +61,19 @@ struct LayerActivations {
   template <class Run>
   void each_forward(const Run& run) {
     for (Buffer* b :
-         {&norm1,   &rstd1,   &q_latent, &q_rstd,      &q_norm,        &q,          &kv_latent,
-          &kv_rstd, &kv_norm, &k_rope,   &kv,          &attended,      &middle,     &norm2,
-          &rstd2,   &scores,  &slot_in,  &mlp.gate_up, &mlp.act,       &slot_out,   &routed.act,
-          &routed.gate_up,    &gate_weight}) {
+         {&norm1,     &rstd1,    &q_latent,   &q_rstd,         &q_norm,     &q,
+          &kv_latent, &kv_rstd,  &kv_norm,    &k_rope,         &kv,         &attended,
+          &middle,    &norm2,    &rstd2,      &scores,         &slot_in,    &mlp.gate_up,
+          &mlp.act,   &slot_out, &routed.act, &routed.gate_up, &gate_weight}) {
       run(*b);
     }
   }
   /// Gradients other than d_input.
   template <class Run>
   void each_gradient(const Run& run) {
-    for (Buffer* b :
-         {&d_slot_out, &d_slot_in, &d_rows_in, &d_slot_weight, &d_gate_weight, &d_router, &d_norm2,
-          &d_middle, &dq, &d_kv, &d_q_latent, &d_kv_latent, &d_norm_weights, &mlp.d_gate_up,
-          &routed.d_gate_up}) {
+    for (Buffer* b : {&d_slot_out, &d_slot_in, &d_rows_in, &d_slot_weight, &d_gate_weight,
+                      &d_router, &d_norm2, &d_middle, &dq, &d_kv, &d_q_latent, &d_kv_latent,
+                      &d_norm_weights, &mlp.d_gate_up, &routed.d_gate_up}) {
       run(*b);
     }
   }
@@ -109,8 +108,8 @@ struct Activations {
     run(input);
     run(output_gradient);
     for (LayerActivations& layer : layers) layer.each(run);
-    for (Buffer* b : {&head.picked, &head.norm, &head.rstd, &head.logits, &head.d_norm_weight,
-                      &head.d_input}) {
+    for (Buffer* b :
+         {&head.picked, &head.norm, &head.rstd, &head.logits, &head.d_norm_weight, &head.d_input}) {
       run(*b);
     }
   }

@@ -102,17 +102,15 @@ void StageModel::Impl::run_routed(LayerActivations& a, LayerWeights& w) {
   Real* gate_up = take(a.routed.gate_up, elements(layout.num_slots, 2 * width));
   Real* act = take(a.routed.act, elements(layout.num_slots, width));
   Real* out = take(a.slot_out, elements(layout.num_slots, hidden));
-  for_each_expert(
-      context, layout, static_cast<int>(w.experts.size()), [&](Context& worker, int e) {
-        MlpWeights& expert = w.experts[static_cast<std::size_t>(e)];
-        const std::ptrdiff_t begin = layout.expert_begin[static_cast<std::size_t>(e)];
-        const int rows =
-            layout.expert_begin[static_cast<std::size_t>(e) + 1] - static_cast<int>(begin);
-        mlp_forward(worker, weight(expert.gate_up), weight(expert.down), rows,
-                    {a.slot_in.data() + begin * hidden, gate_up + begin * 2 * width,
-                     act + begin * width, out + begin * hidden},
-                    false);
-      });
+  for_each_expert(context, layout, static_cast<int>(w.experts.size()), [&](Context& worker, int e) {
+    MlpWeights& expert = w.experts[static_cast<std::size_t>(e)];
+    const std::ptrdiff_t begin = layout.expert_begin[static_cast<std::size_t>(e)];
+    const int rows = layout.expert_begin[static_cast<std::size_t>(e) + 1] - static_cast<int>(begin);
+    mlp_forward(worker, weight(expert.gate_up), weight(expert.down), rows,
+                {a.slot_in.data() + begin * hidden, gate_up + begin * 2 * width,
+                 act + begin * width, out + begin * hidden},
+                false);
+  });
 }
 
 void StageModel::Impl::run_experts(int slot, int layer) {

@@ -150,8 +150,7 @@ void StageModel::Impl::head_backward_input(int slot) {
 
 void StageModel::Impl::head_backward_weights(int slot) {
   HeadActivations& h = live(slot).head;
-  add_weight_gradient(weights.head, h.logits.data(), head_norm(h),
-                      static_cast<int>(h.rows.size()));
+  add_weight_gradient(weights.head, h.logits.data(), head_norm(h), static_cast<int>(h.rows.size()));
   add_vector_gradient(weights.norm, h.d_norm_weight.data());
   drop(h.picked, h.norm, h.rstd, h.logits, h.d_norm_weight);
 }

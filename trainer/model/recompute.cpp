@@ -1,7 +1,8 @@
 // How long each activation lives, and what is computed again for it.
 //
 //   none    everything that the backward reads is kept from the forward
-//   mla_up  the results of the norms and of the up-projections are dropped after the block's forward
+//   mla_up  the results of the norms and of the up-projections are dropped after the block's
+//   forward
 //           and computed again, each just before the phase that reads it; nothing made again
 //           outlives its phase, so that a late weight gradient makes the norms once more
 //   full    a block keeps its input and the chosen experts; attention, dispatch and experts run

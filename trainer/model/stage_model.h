@@ -85,9 +85,8 @@ class StageModel {
   Expected<void> end_combine(int slot, int layer);
   void head(int slot);  // spec.head only; fills head_output or logits
 
-  // Recompute::Full: a block's forward once more before its backward, and after whatever made the
-  // gradient of its output or at any time before that. The gate weights and the layout of the
-  // exchange are those of the first time.
+  // Recompute::Full: a block's forward once more, at any time before its own backward phases. The
+  // chosen experts are those of the first time, so every number is.
   void attention_again(int slot, int layer);
   Expected<void> begin_dispatch_again(int slot, int layer);  // MoE layers only
   Expected<void> end_dispatch_again(int slot, int layer);
