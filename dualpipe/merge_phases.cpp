@@ -38,24 +38,32 @@ std::vector<Phases> by_layer(std::span<const Phase> phases, PhaseKind leads) {
 struct Place {
   bool backward;
   PhaseKind kind;
-  bool weights;
+  Part part;
 };
 
 constexpr Place kOrder[] = {
-    {true, PhaseKind::Head, false},       {true, PhaseKind::Head, true},
-    {true, PhaseKind::Combine, false},    {false, PhaseKind::Embed, false},
-    {false, PhaseKind::Attention, false}, {true, PhaseKind::Experts, false},
-    {false, PhaseKind::Dispatch, false},  {true, PhaseKind::Dispatch, false},
-    {true, PhaseKind::Experts, true},     {false, PhaseKind::Experts, false},
-    {true, PhaseKind::Attention, false},  {true, PhaseKind::Attention, true},
-    {true, PhaseKind::Embed, false},      {true, PhaseKind::Embed, true},
-    {false, PhaseKind::Combine, false},   {false, PhaseKind::Head, false},
+    {true, PhaseKind::Head, Part::Input},        {true, PhaseKind::Head, Part::Weights},
+    {true, PhaseKind::Attention, Part::Again},   {true, PhaseKind::Dispatch, Part::Again},
+    {true, PhaseKind::Combine, Part::Input},     {false, PhaseKind::Embed, Part::Whole},
+    {false, PhaseKind::Attention, Part::Whole},  {true, PhaseKind::Experts, Part::Again},
+    {true, PhaseKind::Experts, Part::Input},     {false, PhaseKind::Dispatch, Part::Whole},
+    {true, PhaseKind::Dispatch, Part::Input},    {true, PhaseKind::Experts, Part::Weights},
+    {false, PhaseKind::Experts, Part::Whole},    {true, PhaseKind::Attention, Part::Input},
+    {true, PhaseKind::Attention, Part::Weights}, {true, PhaseKind::Embed, Part::Input},
+    {true, PhaseKind::Embed, Part::Weights},     {false, PhaseKind::Combine, Part::Whole},
+    {false, PhaseKind::Head, Part::Whole},
 };
+
+/// Input and Whole stand at the same place.
+bool same_place(Part a, Part b) {
+  const auto plain = [](Part part) { return part == Part::Whole || part == Part::Input; };
+  return a == b || (plain(a) && plain(b));
+}
 
 void merge_layer(const Phases& forward, const Phases& backward, std::vector<PhaseStep>& out) {
   for (const Place& place : kOrder) {
     for (const Phase& phase : place.backward ? backward : forward) {
-      if (phase.kind == place.kind && (phase.part == Part::Weights) == place.weights) {
+      if (phase.kind == place.kind && same_place(phase.part, place.part)) {
         out.push_back({place.backward, phase});
       }
     }

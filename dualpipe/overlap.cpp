@@ -24,13 +24,14 @@ class Overlap {
       if (communicates(step.phase)) continue;
       const bool chained = step.phase.part != Part::Weights;
       if (chained) {
-        begin_up_to(i);
-        finish(step.backward);
+        begin_up_to(i, step.backward);
+        if (needs_open(step)) finish(step.backward);
       }
       moves_.push_back({What::Run, step});
       begin_ready(i + 1);
     }
-    begin_up_to(merged_.size());
+    begin_up_to(merged_.size(), false);
+    begin_up_to(merged_.size(), true);
     finish(false);
     finish(true);
     return std::move(moves_);
@@ -56,8 +57,19 @@ class Overlap {
     }
   }
 
-  void begin_up_to(std::size_t place) {
-    while (next_ < lane_.size() && lane_[next_] < place) begin_next();
+  /// Everything of this pass that stands before `place`, and what the lane has before that.
+  void begin_up_to(std::size_t place, bool backward) {
+    std::size_t end = next_;
+    for (std::size_t i = next_; i < lane_.size() && lane_[i] < place; ++i) {
+      if (merged_[lane_[i]].backward == backward) end = i + 1;
+    }
+    while (next_ < end) begin_next();
+  }
+
+  /// Does the compute phase read what the open communication phase of its pass brings?
+  bool needs_open(const PhaseStep& step) const {
+    const auto& open = open_[step.backward];
+    return open && (step.phase.part != Part::Again || open->phase.part == Part::Again);
   }
 
   void begin_next() {
@@ -126,7 +138,10 @@ PairTime cost_moves(std::span<const PhaseMove> moves, const PhaseCost& cost) {
 }
 
 std::string describe(const PhaseStep& step) {
-  const char* part = !step.backward ? "F" : step.phase.part == Part::Weights ? "W" : "B";
+  const char* part = !step.backward                     ? "F"
+                     : step.phase.part == Part::Weights ? "W"
+                     : step.phase.part == Part::Again   ? "A"
+                                                        : "B";
   return std::string(to_string(step.phase.kind)) + "(" + part + ") layer " +
          std::to_string(step.phase.layer);
 }

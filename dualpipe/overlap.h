@@ -24,8 +24,9 @@ std::vector<PhaseMove> plain_moves(std::span<const Phase> phases, bool backward,
 
 /// A merged pair. A communication phase is begun as soon as its own pass has come to it and the
 /// communication phases before it in the merged order have begun, and finished just before the
-/// next phase of its pass that needs it (weight gradients need none). So the other pass's compute,
-/// and the own weight gradients, hide it. Pure; the same on every lane.
+/// next phase of its pass that needs it (weight gradients need none, recomputation only what it
+/// sent itself). So the other pass's compute, and the own weight gradients and recomputation, hide
+/// it. Pure; the same on every lane.
 std::vector<PhaseMove> overlapped_moves(std::span<const PhaseStep> merged);
 
 /// Time of a phase, in the unit of your choice.
@@ -41,7 +42,7 @@ struct PairTime {
 /// Runs the moves on two lanes, each doing one thing at a time.
 PairTime cost_moves(std::span<const PhaseMove> moves, const PhaseCost& cost);
 
-/// "combine(B) layer 1": one step; W marks a weight gradient.
+/// "combine(B) layer 1": one step; W marks a weight gradient, A recomputation (again).
 std::string describe(const PhaseStep& step);
 /// One move a line: "begin combine(B) layer 1", "attention(F) layer 0", "finish ...".
 std::string to_text(std::span<const PhaseMove> moves);

@@ -17,8 +17,10 @@ enum class PhaseKind { Embed, Attention, Dispatch, Experts, Combine, Head };
 std::string_view to_string(PhaseKind kind);
 
 /// Part of a pass. Forward phases have part Whole. Backward compute phases come as Input then
-/// Weights; communication phases of a backward are Input.
-enum class Part { Whole, Input, Weights };
+/// Weights; communication phases of a backward are Input. Again: forward work done once more for
+/// the backward (activation recomputation). It reads what Again phases made and no gradient, so a
+/// communication phase that brings a gradient may be under way meanwhile.
+enum class Part { Whole, Input, Weights, Again };
 
 struct Phase {
   PhaseKind kind = PhaseKind::Attention;
@@ -37,8 +39,8 @@ class Stage {
  public:
   virtual ~Stage() = default;
 
-  /// Phases in execution order; the same for every micro-batch. Backward lists Input and Weights
-  /// phases; BI runs all but Weights, W runs the Weights ones, B runs the list as it stands.
+  /// Phases in execution order; the same for every micro-batch. Backward lists Again, Input and
+  /// Weights phases; BI runs all but Weights, W runs the Weights ones, B the list as it stands.
   virtual std::span<const Phase> phases(Pass pass) const = 0;
 
   /// Runs a compute phase whole; starts a communication phase.

@@ -101,6 +101,7 @@ struct ScheduleOptions {
   bool forward_only = false;    // as in rollout and evaluation
   bool messages = false;        // with sends, receives and the end of the step, as executed
   bool phases = false;
+  std::string recompute = "none";  // with phases: none | mla_up | full
 };
 
 struct BalanceVerbOptions {

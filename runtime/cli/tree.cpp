@@ -265,6 +265,9 @@ class Builder {
     sub->add_flag("--messages", o->messages,
                   "With sends, receives and the end of the step, as the executor runs it");
     sub->add_flag("--phases", o->phases, "Show the overlapped pair's phases");
+    sub->add_option("--recompute", o->recompute, "With --phases: none, mla_up or full")
+        ->type_name("WHAT")
+        ->check(CLI::IsMember({"none", "mla_up", "full"}));
   }
 
   void add_balance() {

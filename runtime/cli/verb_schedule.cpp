@@ -39,22 +39,29 @@ Schedule lowered(const Schedule& schedule) {
   return any ? add_step_end(with_messages) : with_messages;
 }
 
-/// The merged order of one overlapped pair of a dense and a MoE layer, a line a phase.
-std::string phases_text() {
+/// The merged order of one overlapped pair of MoE layers, a line a phase. A backward that computes
+/// its whole block again has phases more; mla_up does its part inside attention.
+std::string phases_text(const std::string& recompute) {
   const std::vector<Phase> forward = {{PhaseKind::Attention, 0, Part::Whole},
                                       {PhaseKind::Dispatch, 0, Part::Whole},
                                       {PhaseKind::Experts, 0, Part::Whole},
                                       {PhaseKind::Combine, 0, Part::Whole}};
-  const std::vector<Phase> backward = {
+  std::vector<Phase> backward = {
       {PhaseKind::Combine, 0, Part::Input},   {PhaseKind::Experts, 0, Part::Input},
       {PhaseKind::Dispatch, 0, Part::Input},  {PhaseKind::Experts, 0, Part::Weights},
       {PhaseKind::Attention, 0, Part::Input}, {PhaseKind::Attention, 0, Part::Weights}};
+  if (recompute == "full") {
+    backward.insert(backward.begin() + 1, {PhaseKind::Experts, 0, Part::Again});
+    backward.insert(backward.begin(), {{PhaseKind::Attention, 0, Part::Again},
+                                       {PhaseKind::Dispatch, 0, Part::Again}});
+  }
   std::string text;
   for (const PhaseStep& step : merge_phases(forward, backward))
     text += fmt::format("{:<14}{:<10}{}\n", communicates(step.phase) ? "communicate" : "compute",
                         to_string(step.phase.kind),
                         !step.backward                     ? "F"
                         : step.phase.part == Part::Weights ? "W"
+                        : step.phase.part == Part::Again   ? "A"
                                                            : "B");
   return text;
 }
@@ -63,7 +70,7 @@ std::string phases_text() {
 
 int verb_schedule(const ScheduleOptions& options, Io& io) {
   if (options.phases) {
-    io.out << phases_text();
+    io.out << phases_text(options.recompute);
     return kOk;
   }
   const auto schedule = wanted_schedule(options);

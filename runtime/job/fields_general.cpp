@@ -221,6 +221,23 @@ void add_parallel(std::vector<Field>& out) {
                  .example = "true",
                  .on_resume = kMay});
   out.push_back(
+      {.path = "parallel.recompute",
+       .type = FieldType::Choice,
+       .slot = WEFT_AT(parallel.recompute),
+       .choices = {"none", "mla_up", "full"},
+       .help = "Activations that a backward computes again instead of keeping them. mla_up: the "
+               "norms and the up-projections of the attention, nearly free. full: each block "
+               "keeps only its input and the chosen experts, and runs forward once more, its "
+               "dispatch included. Trades time for memory, changes no number.",
+       .interacts = "parallel.schedule says how many micro-batches are in flight; "
+                    "parallel.overlap hides the second dispatch too",
+       .example = "mla_up",
+       .names = {{"Megatron", "recompute_granularity"},
+                 {"NeMo-RL", "policy.megatron_cfg.activation_checkpointing"},
+                 {"TRL", "gradient_checkpointing"},
+                 {"paper", "DeepSeek-V3 3.2.3"}},
+       .on_resume = kMay});
+  out.push_back(
       {.path = "parallel.transport",
        .type = FieldType::Choice,
        .slot = WEFT_AT(parallel.transport),
@@ -291,8 +308,9 @@ void add_surroundings(std::vector<Field>& out) {
                  .type = FieldType::Duration,
                  .slot = WEFT_AT(control.heartbeat_s),
                  .range = {0.01, 3600},
-                 .help = "Reserved: how often a worker will report that it lives. This version reads "
-                         "no heartbeats; a silent worker is found by control.wait_bound.",
+                 .help =
+                     "Reserved: how often a worker will report that it lives. This version reads "
+                     "no heartbeats; a silent worker is found by control.wait_bound.",
                  .interacts = "control.wait_bound must be longer",
                  .example = "1s",
                  .names = {{"NVRx", "workload_check_interval"}},

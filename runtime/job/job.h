@@ -33,6 +33,7 @@ struct ParallelJob {
   std::string schedule = "1f1b";
   int micro_batches = 1;  // per lane and step; DualPipe: both directions together
   bool overlap = true;
+  std::string recompute = "none";  // none | mla_up | full
   std::string transport = "local";
   int threads = 1;  // per worker
 };

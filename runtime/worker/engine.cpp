@@ -71,7 +71,7 @@ Expected<void> Engine::build(comm::Transport& transport, const EngineOptions& op
     const trainer::StageSpec spec{layers.first, layers.count, stage == 0,
                                   stage == placement_.num_stages() - 1};
     held.model = std::make_unique<trainer::StageModel>(options.model, spec, experts, *context_,
-                                                       options.max_tokens);
+                                                       options.max_tokens, options.recompute);
     held.model->initialize(options.seed);
     held.adapter = std::make_unique<StageAdapter>(*held.model);
   }
@@ -138,6 +138,12 @@ Expected<TrainResult> Engine::finish_step() {
   exchange_.assign(totals + 5, 0.0);
   const std::span<double> all = exchange_;
   optimizer_->squared_norms(all.first(tensors));
+  if (gradient_watch_) {
+    for (const ShardedOptimizer::Owned& owned : optimizer_->owned()) {
+      const trainer::Parameter& item = owned.set->items()[owned.parameter];
+      if (item.trainable) gradient_watch_(item, owned.set->gradient(owned.parameter));
+    }
+  }
   for (HeldStage& held : stages_) {
     const trainer::StageSpec& spec = held.model->spec();
     for (int i = 0; i < spec.num_layers; ++i) {

@@ -27,6 +27,7 @@ struct EngineOptions {
   double clip_norm = 1.0;
   double router_bias_update_rate = 1e-3;
   bool overlap = true;
+  trainer::Recompute recompute = trainer::Recompute::None;
   int threads = 1;
   int max_tokens = 1024;  // of any micro-batch
   std::uint64_t seed = 1;
@@ -125,6 +126,11 @@ class Engine {
   /// The same for one checkpoint, by step ("40") or name; "" takes the newest.
   Expected<Loaded> load(const std::filesystem::path& directory, const std::string& which);
 
+  /// Called in every train() with each tensor that this rank owns and its gradient over the whole
+  /// batch: reduced, not clipped. Over all ranks each trained tensor comes once.
+  using GradientWatch = std::function<void(const trainer::Parameter&, std::span<const float>)>;
+  void watch_gradients(GradientWatch watch) { gradient_watch_ = std::move(watch); }
+
   /// Spans of the last train() when recording (a ring is the caller's).
   void set_recorder(std::vector<dualpipe::Span>* recorder);
   int position() const { return executor_->position(); }
@@ -164,6 +170,8 @@ class Engine {
   std::map<int, std::vector<dualpipe::Action>> forward_programs_;
   std::vector<std::vector<float>> reference_;  // per held stage
   std::vector<double> exchange_;               // the step's one world-wide sum
+
+  GradientWatch gradient_watch_;
 
   // The step in progress, for the update action.
   struct StepInputs {

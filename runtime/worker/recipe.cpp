@@ -312,6 +312,7 @@ EngineOptions engine_options(const Job& job, int longest_prompt, int longest_com
   options.clip_norm = job.optimizer.clip_norm;
   options.router_bias_update_rate = job.router_bias_update_rate;
   options.overlap = job.parallel.overlap;
+  options.recompute = *trainer::parse_recompute(job.parallel.recompute);
   options.threads = job.parallel.threads;
   options.seed = job.seed;
   options.wait_bound =

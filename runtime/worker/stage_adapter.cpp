@@ -25,9 +25,13 @@ StageAdapter::StageAdapter(trainer::StageModel& model) : model_(model) {
     forward_.push_back({PhaseKind::Experts, i, Part::Whole});
     if (moe) forward_.push_back({PhaseKind::Combine, i, Part::Whole});
   }
+  const bool again = model.recompute() == trainer::Recompute::Full;
   for (int i = spec.num_layers - 1; i >= 0; --i) {
     const bool moe = model.config().is_moe(spec.first_layer + i);
+    if (again) backward_.push_back({PhaseKind::Attention, i, Part::Again});
+    if (again && moe) backward_.push_back({PhaseKind::Dispatch, i, Part::Again});
     if (moe) backward_.push_back({PhaseKind::Combine, i, Part::Input});
+    if (again) backward_.push_back({PhaseKind::Experts, i, Part::Again});
     backward_.push_back({PhaseKind::Experts, i, Part::Input});
     if (moe) backward_.push_back({PhaseKind::Dispatch, i, Part::Input});
     backward_.push_back({PhaseKind::Experts, i, Part::Weights});
@@ -78,7 +82,23 @@ Expected<void> StageAdapter::begin_forward(const Phase& phase, int slot) {
   return fail(Code::Internal, "unknown forward phase");
 }
 
+Expected<void> StageAdapter::begin_again(const Phase& phase, int slot) {
+  switch (phase.kind) {
+    case PhaseKind::Attention:
+      model_.attention_again(slot, phase.layer);
+      return {};
+    case PhaseKind::Dispatch:
+      return model_.begin_dispatch_again(slot, phase.layer);
+    case PhaseKind::Experts:
+      model_.experts_again(slot, phase.layer);
+      return {};
+    default:
+      return fail(Code::Internal, "a phase that is never computed again");
+  }
+}
+
 Expected<void> StageAdapter::begin_backward(const Phase& phase, int slot) {
+  if (phase.part == Part::Again) return begin_again(phase, slot);
   const bool weights = phase.part == Part::Weights;
   switch (phase.kind) {
     case PhaseKind::Head:
@@ -113,6 +133,7 @@ Expected<void> StageAdapter::finish(Pass pass, const Phase& phase, const Chunk& 
   if (pass == Pass::Forward)
     return dispatch ? model_.end_dispatch(slot, phase.layer)
                     : model_.end_combine(slot, phase.layer);
+  if (phase.part == Part::Again) return model_.end_dispatch_again(slot, phase.layer);
   return dispatch ? model_.end_dispatch_backward(slot, phase.layer)
                   : model_.end_combine_backward(slot, phase.layer);
 }

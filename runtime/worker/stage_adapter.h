@@ -36,6 +36,7 @@ class StageAdapter final : public dualpipe::Stage {
     bool released = false;
   };
   Expected<void> begin_forward(const dualpipe::Phase& phase, int slot);
+  Expected<void> begin_again(const dualpipe::Phase& phase, int slot);
   Expected<void> begin_backward(const dualpipe::Phase& phase, int slot);
   void release(int slot);
   void release_after_backward(int slot);

@@ -97,14 +97,28 @@ void forward(StageModel& model, int slot, Timer& t) {
       });
     }
   }
-  timed(t.head, [&] { model.head(slot); });
+  if (model.spec().head) timed(t.head, [&] { model.head(slot); });
+}
+
+void again(StageModel& model, int slot, int layer, bool moe, Timer& t) {
+  timed(t.attention, [&] { model.attention_again(slot, layer); });
+  if (moe) {
+    timed(t.exchange, [&] {
+      must(model.begin_dispatch_again(slot, layer));
+      must(model.end_dispatch_again(slot, layer));
+    });
+  }
+  timed(t.experts, [&] { model.experts_again(slot, layer); });
 }
 
 void backward(StageModel& model, int slot, Timer& t) {
-  timed(t.head, [&] { model.head_backward_input(slot); });
-  timed(t.weights, [&] { model.head_backward_weights(slot); });
+  if (model.spec().head) {
+    timed(t.head, [&] { model.head_backward_input(slot); });
+    timed(t.weights, [&] { model.head_backward_weights(slot); });
+  }
   for (int l = model.spec().num_layers - 1; l >= 0; --l) {
     const bool moe = model.config().is_moe(l);
+    if (model.recompute() == Recompute::Full) again(model, slot, l, moe, t);
     if (moe) {
       timed(t.exchange, [&] {
         must(model.begin_combine_backward(slot, l));
@@ -178,6 +192,71 @@ void bench_training(const ModelConfig& c, int threads, int sequences, int length
           all);
 }
 
+/// The three modes side by side, `in_flight` micro-batches at once as a pipeline's first rank holds
+/// them. Bytes are counted, not measured.
+void bench_recomputation(const ModelConfig& c, int sequences, int length, int in_flight) {
+  auto transport = comm::make_self_transport();
+  const std::vector<comm::GroupSpec> specs = {{"experts", {0}}};
+  auto groups = std::move(transport->make_groups(specs).value());
+  kernels::Context context(1);
+  const int m = sequences * length, slots = 2 * in_flight;
+  std::vector<MicroBatch> batches;
+  for (int i = 0; i < slots; ++i) {
+    batches.push_back(make_batch(c, sequences, length, static_cast<std::uint64_t>(i)));
+  }
+  struct Run {
+    std::unique_ptr<StageModel> model;
+    std::size_t kept = 0;
+    double best = 1e9;
+  };
+  std::vector<Run> runs;
+  Timer timer;
+  for (const Recompute mode : {Recompute::None, Recompute::MlaUp, Recompute::Full}) {
+    runs.push_back({std::make_unique<StageModel>(c, StageSpec{0, c.num_hidden_layers, true, false},
+                                                 *groups[0], context, m, mode)});
+    StageModel& model = *runs.back().model;
+    model.initialize(1);
+    model.set_micro_batches(batches);
+  }
+  const auto step = [&](Run& run) {
+    StageModel& model = *run.model;
+    for (int slot = 0; slot < slots + in_flight; ++slot) {
+      if (slot >= in_flight) {
+        const auto gradient = model.output_gradient(slot - in_flight);
+        std::fill(gradient.begin(), gradient.end(), 1e-3f);
+        backward(model, slot - in_flight, timer);
+        model.release(slot - in_flight);
+      }
+      if (slot >= slots) continue;
+      forward(model, slot, timer);
+      if (slot == 0) run.kept = model.activation_bytes(0);
+    }
+  };
+  for (int round = 0; round < 25; ++round) {
+    for (Run& run : runs) {
+      const double begin = now();
+      step(run);
+      if (round >= 3) run.best = std::min(run.best, now() - begin);
+    }
+  }
+  std::printf("recompute, %d x %d tokens, %d in flight, hidden %d, %d layers:\n", sequences, length,
+              in_flight, c.hidden_size, c.num_hidden_layers);
+  for (const Run& run : runs) {
+    const ActivationBytes bytes = run.model->activation_bytes();
+    const ActivationBytes none = runs[0].model->activation_bytes();
+    const auto ratio = [](std::size_t a, std::size_t b) {
+      return static_cast<double>(a) / static_cast<double>(b);
+    };
+    std::printf(
+        "       %-6s  time %.3f  kept a micro-batch %7.0f KiB (%.2f)  peak %7.0f KiB (%.2f)  "
+        "reserved %.2f of the peak\n",
+        std::string(to_string(run.model->recompute())).c_str(), run.best / runs[0].best,
+        static_cast<double>(run.kept) / 1024, ratio(run.kept, runs[0].kept),
+        static_cast<double>(bytes.peak) / 1024, ratio(bytes.peak, none.peak),
+        ratio(bytes.reserved, bytes.peak));
+  }
+}
+
 void bench_decoding(const ModelConfig& c, int threads, int rows, int length) {
   auto transport = comm::make_self_transport();
   const std::vector<comm::GroupSpec> specs = {{"experts", {0}}};
@@ -230,6 +309,8 @@ int main(int argc, char** argv) {
   larger.moe_intermediate_size = 128;
   larger.intermediate_size = 512;
   bench_training(larger, threads, 4, 40, 4);
+  bench_recomputation(small, 4, 40, 5);
+  bench_recomputation(larger, 4, 40, 5);
   bench_decoding(small, threads, 64, 48);
   bench_decoding(small, threads, 16, 48);
 }

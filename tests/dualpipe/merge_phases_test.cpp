@@ -33,8 +33,26 @@ std::vector<Phase> backward_of(int layers, int dense = 0) {
   return phases;
 }
 
+/// A backward that computes its blocks again.
+std::vector<Phase> again_of(int layers, int dense = 0) {
+  std::vector<Phase> phases;
+  for (const Phase& phase : backward_of(layers, dense)) {
+    const bool first =
+        phase.part == Part::Input && phase.kind == (phase.layer >= dense ? K::Combine : K::Experts);
+    if (first) phases.push_back({K::Attention, phase.layer, Part::Again});
+    if (first && phase.layer >= dense) phases.push_back({K::Dispatch, phase.layer, Part::Again});
+    if (phase.kind == K::Experts && phase.part == Part::Input)
+      phases.push_back({K::Experts, phase.layer, Part::Again});
+    phases.push_back(phase);
+  }
+  return phases;
+}
+
 std::string text(const PhaseStep& step) {
-  const char* part = !step.backward ? "F" : step.phase.part == Part::Weights ? "W" : "B";
+  const char* part = !step.backward                     ? "F"
+                     : step.phase.part == Part::Weights ? "W"
+                     : step.phase.part == Part::Again   ? "A"
+                                                        : "B";
   return std::string(to_string(step.phase.kind)) + "(" + part + ")";
 }
 
@@ -59,6 +77,15 @@ TEST(MergePhases, IsThePublishedOrderForALayerPair) {
   EXPECT_EQ(text(merge_phases(forward_of(1), backward_of(1))),
             "combine(B) attention(F) experts(B) dispatch(F) dispatch(B) experts(W) experts(F) "
             "attention(B) attention(W) combine(F)");
+}
+
+TEST(MergePhases, WhatIsComputedAgainComesBeforeWhatReadsIt) {
+  EXPECT_EQ(text(merge_phases(forward_of(1), again_of(1))),
+            "attention(A) dispatch(A) combine(B) attention(F) experts(A) experts(B) dispatch(F) "
+            "dispatch(B) experts(W) experts(F) attention(B) attention(W) combine(F)");
+  EXPECT_EQ(text(merge_phases(forward_of(1, 1), again_of(1, 1))),
+            "attention(A) attention(F) experts(A) experts(B) experts(W) experts(F) attention(B) "
+            "attention(W)");
 }
 
 TEST(MergePhases, ALayerWithoutExchangeJustLacksThosePhases) {
@@ -122,11 +149,20 @@ TEST(OverlappedMoves, TheNextLayersExchangeStartsBeforeTheLastWeightGradients) {
                                         "-combine(F) attention(F)"));
 }
 
+// Behind attention(F) the second dispatch, behind experts(A) the gradient of the combine.
+TEST(OverlappedMoves, HideTheSecondDispatchOfARecomputedBlock) {
+  EXPECT_EQ(text(overlapped_moves(merge_phases(forward_of(1), again_of(1)))),
+            "attention(A) +dispatch(A) attention(F) -dispatch(A) +combine(B) +dispatch(F) "
+            "experts(A) -combine(B) experts(B) +dispatch(B) experts(W) -dispatch(F) experts(F) "
+            "+combine(F) -dispatch(B) attention(B) attention(W) -combine(F)");
+}
+
 TEST(OverlappedMoves, EveryExchangeIsBegunOnceThenFinishedOnceAndNeverTwoOfOnePass) {
   for (int f = 0; f <= 3; ++f) {
-    for (int b = 0; b <= 3; ++b) {
+    for (int b = 0; b <= 6; ++b) {
       for (int dense = 0; dense <= 2; ++dense) {
-        const auto merged = merge_phases(forward_of(f, dense), backward_of(b, dense));
+        const auto merged =
+            merge_phases(forward_of(f, dense), b <= 3 ? backward_of(b, dense) : again_of(b - 3));
         const auto moves = overlapped_moves(merged);
         std::vector<Phase> open[2];
         std::size_t runs = 0, begins = 0;
@@ -140,7 +176,9 @@ TEST(OverlappedMoves, EveryExchangeIsBegunOnceThenFinishedOnceAndNeverTwoOfOnePa
             EXPECT_EQ(mine, std::vector<Phase>{move.step.phase});
             mine.clear();
           } else {
-            EXPECT_TRUE(mine.empty() || move.step.phase.part == Part::Weights);
+            const Part part = move.step.phase.part;
+            EXPECT_TRUE(mine.empty() || part == Part::Weights ||
+                        (part == Part::Again && mine.front().part == Part::Input));
             ++runs;
           }
         }
@@ -159,6 +197,7 @@ TEST(PlainMoves, SplitABackwardIntoInputAndWeights) {
 
 // Mean milliseconds a layer in the published training profile (deepseek-ai/profile-data).
 double published(const PhaseStep& step) {
+  if (step.phase.part == Part::Again) return published({false, {step.phase.kind, 0, Part::Whole}});
   const bool weights = step.phase.part == Part::Weights;
   switch (step.phase.kind) {
     case K::Attention:
@@ -184,6 +223,18 @@ TEST(CostMoves, APairHidesAllButItsEndsAndAPassAloneHidesNothing) {
     EXPECT_LT(pair.exposed, 0.1 * pair.exchange) << layers;
     const PairTime alone = cost_moves(plain_moves(forward, false, Parts::All), published);
     EXPECT_NEAR(alone.exposed, alone.exchange, 1e-9);
+  }
+}
+
+TEST(CostMoves, APairThatRecomputesHidesAsMuch) {
+  for (int layers = 1; layers <= 4; ++layers) {
+    const auto forward = forward_of(layers);
+    const PairTime kept =
+        cost_moves(overlapped_moves(merge_phases(forward, backward_of(layers))), published);
+    const PairTime again =
+        cost_moves(overlapped_moves(merge_phases(forward, again_of(layers))), published);
+    EXPECT_GT(again.exchange, kept.exchange);
+    EXPECT_LT(again.exposed, 0.1 * again.exchange) << layers;
   }
 }
 

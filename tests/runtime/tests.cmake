@@ -10,6 +10,8 @@ find_package(nlohmann_json REQUIRED)
 weft_test(runtime/control_test LABELS multiprocess LINK weft_runtime_control nlohmann_json::nlohmann_json)
 # engine: whole worlds as threads
 weft_test(runtime/engine_layout_test LABELS multiprocess LINK weft_runtime_worker)
+weft_test(runtime/engine_gradient_test LABELS multiprocess LINK weft_runtime_worker)
+weft_test(runtime/engine_recompute_test LABELS multiprocess LINK weft_runtime_worker)
 weft_test(runtime/engine_generate_test LABELS multiprocess LINK weft_runtime_worker)
 weft_test(runtime/store_run_store_test LINK weft_runtime_store SQLite::SQLite3)
 weft_test(runtime/job_fields_test LINK weft_runtime_job)

@@ -48,10 +48,11 @@ void* counted(std::size_t n, const void* caller) {
 namespace weft::trainer {
 namespace {
 
-TEST(StageModel, ASteadyStepAllocatesNothing) {
+void expect_no_allocation(Recompute recompute) {
+  SCOPED_TRACE(to_string(recompute));
   const ModelConfig config = small_config();
   Alone alone;
-  StageModel model(config, whole(config), *alone.group, alone.context, 64);
+  StageModel model(config, whole(config), *alone.group, alone.context, 64, recompute);
   model.initialize(5);
   std::vector<MicroBatch> batches;
   for (std::uint64_t i = 0; i < 4; ++i) {
@@ -73,13 +74,18 @@ TEST(StageModel, ASteadyStepAllocatesNothing) {
     model.parameters().touch();
     model.parameters().zero_gradients();
   };
-  // Sets of activations change places from step to step until each has seen the largest load.
+  // Layouts of the exchange change places from step to step until each has seen the largest load.
   for (int warm = 0; warm < 6; ++warm) step();
   allocations = 0;
   counting = true;
   for (int steady = 0; steady < 3; ++steady) step();
   counting = false;
   EXPECT_EQ(allocations.load(), 0);
+}
+
+TEST(StageModel, ASteadyStepAllocatesNothing) {
+  for (const Recompute r : {Recompute::None, Recompute::MlaUp, Recompute::Full})
+    expect_no_allocation(r);
 }
 
 }  // namespace

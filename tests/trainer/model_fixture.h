@@ -106,8 +106,17 @@ inline void backward_input(StageModel& model, int slot) {
   if (model.spec().head) model.head_backward_input(slot);
   for (int l = model.spec().num_layers - 1; l >= 0; --l) {
     const bool moe = model.config().is_moe(model.spec().first_layer + l);
+    const bool again = model.recompute() == Recompute::Full;
+    if (again) model.attention_again(slot, l);
+    if (again && moe) {
+      ASSERT_TRUE(model.begin_dispatch_again(slot, l));
+      ASSERT_TRUE(model.end_dispatch_again(slot, l));
+    }
     if (moe) {
       ASSERT_TRUE(model.begin_combine_backward(slot, l));
+    }
+    if (again) model.experts_again(slot, l);
+    if (moe) {
       ASSERT_TRUE(model.end_combine_backward(slot, l));
     }
     model.experts_backward_input(slot, l);

@@ -26,6 +26,10 @@ struct RouterShape {
 void router_forward(Context& context, const RouterShape& shape, const Real* logits,
                     const Real* bias, int rows, Real* scores, std::int32_t* chosen, Real* weights);
 
+/// Scores and weights of the same call again, for the experts that were chosen then: the same bits.
+void router_again(Context& context, const RouterShape& shape, const Real* logits, const Real* bias,
+                  int rows, Real* scores, const std::int32_t* chosen, Real* weights);
+
 /// d_logits [rows, experts] from d_weights [rows, top_k]; zero for experts not chosen.
 void router_backward(Context& context, const RouterShape& shape, const Real* d_weights,
                      const Real* scores, const std::int32_t* chosen, int rows, Real* d_logits);

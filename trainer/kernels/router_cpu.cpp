@@ -43,6 +43,24 @@ void close_groups(const RouterShape& shape, Real* biased, Real* group_score) {
   }
 }
 
+/// One instance for both callers: the same bits.
+[[gnu::noinline]] void score_row(const RouterShape& shape, const Real* logits, const Real* bias,
+                                 Real* scores, Real* biased) {
+#pragma omp simd
+  for (int e = 0; e < shape.experts; ++e) {
+    scores[e] = sigmoid(logits[e]);
+    biased[e] = scores[e] + bias[e];
+  }
+}
+
+[[gnu::noinline]] void weigh_row(const RouterShape& shape, const Real* scores,
+                                 const std::int32_t* chosen, Real* weights) {
+  Real sum = 0;
+  for (int k = 0; k < shape.top_k; ++k) sum += scores[chosen[k]];
+  const Real factor = shape.normalize ? shape.scaling / (sum + kTiny) : shape.scaling;
+  for (int k = 0; k < shape.top_k; ++k) weights[k] = scores[chosen[k]] * factor;
+}
+
 }  // namespace
 
 void router_forward(Context& context, const RouterShape& shape, const Real* logits,
@@ -50,21 +68,27 @@ void router_forward(Context& context, const RouterShape& shape, const Real* logi
   Real* biased = context.scratch(0, static_cast<std::size_t>(shape.experts)).data();
   Real* group_score = context.scratch(1, static_cast<std::size_t>(shape.groups)).data();
   for (int r = 0; r < rows; ++r) {
-#pragma omp simd
-    for (int e = 0; e < shape.experts; ++e) {
-      scores[e] = sigmoid(logits[e]);
-      biased[e] = scores[e] + bias[e];
-    }
+    score_row(shape, logits, bias, scores, biased);
     close_groups(shape, biased, group_score);
     for (int k = 0; k < shape.top_k; ++k) {
       chosen[k] = argmax(biased, shape.experts);
       biased[chosen[k]] = kTaken;
     }
     std::sort(chosen, chosen + shape.top_k);
-    Real sum = 0;
-    for (int k = 0; k < shape.top_k; ++k) sum += scores[chosen[k]];
-    const Real factor = shape.normalize ? shape.scaling / (sum + kTiny) : shape.scaling;
-    for (int k = 0; k < shape.top_k; ++k) weights[k] = scores[chosen[k]] * factor;
+    weigh_row(shape, scores, chosen, weights);
+    logits += shape.experts;
+    scores += shape.experts;
+    chosen += shape.top_k;
+    weights += shape.top_k;
+  }
+}
+
+void router_again(Context& context, const RouterShape& shape, const Real* logits, const Real* bias,
+                  int rows, Real* scores, const std::int32_t* chosen, Real* weights) {
+  Real* biased = context.scratch(0, static_cast<std::size_t>(shape.experts)).data();
+  for (int r = 0; r < rows; ++r) {
+    score_row(shape, logits, bias, scores, biased);
+    weigh_row(shape, scores, chosen, weights);
     logits += shape.experts;
     scores += shape.experts;
     chosen += shape.top_k;

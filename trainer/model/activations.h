@@ -1,5 +1,5 @@
 // What one micro-batch leaves behind on its way through a stage, until its weight gradients are
-// done. Buffers only grow, and a pool hands whole sets from micro-batch to micro-batch.
+// done. Every buffer is dropped by the last phase that reads it (recompute.cpp has the lists).
 #pragma once
 
 #include <cstddef>
@@ -9,24 +9,10 @@
 
 #include "comm/expert_exchange.h"
 #include "trainer/batch.h"
-#include "trainer/kernels/aligned.h"
+#include "trainer/model/arena.h"
 #include "trainer/real.h"
 
 namespace weft::trainer {
-
-/// Numbers that are asked for with the size needed now; contents survive only while not grown.
-class Buffer {
- public:
-  Real* get(std::size_t n) {
-    if (data_.size() < n) data_ = AlignedVector(n);
-    return data_.data();
-  }
-  Real* data() { return data_.data(); }
-  const Real* data() const { return data_.data(); }
-
- private:
-  AlignedVector data_;
-};
 
 /// A SwiGLU feed-forward's intermediate values and their gradients.
 struct MlpActivations {
@@ -35,7 +21,10 @@ struct MlpActivations {
 };
 
 struct LayerActivations {
-  // Forward. T tokens.
+  // Kept in every mode: what the next block reads, and what the routing decided. T tokens.
+  Buffer output;                     // [T, hidden]
+  std::vector<std::int32_t> chosen;  // [T, top_k]
+  // Forward.
   Buffer norm1, rstd1;                 // [T, hidden], [T]
   Buffer q_latent, q_rstd, q_norm;     // [T, q_lora], [T], [T, q_lora]
   Buffer q;                            // [T, heads * (nope + rope)], rotated
@@ -45,18 +34,17 @@ struct LayerActivations {
   Buffer attended;                     // [T, heads * value]
   Buffer middle;                       // [T, hidden]: input + attention
   Buffer norm2, rstd2;                 // [T, hidden], [T]
-  Buffer output;                       // [T, hidden]
   MlpActivations mlp;                  // dense layers' or shared experts'
   // Routed experts.
-  Buffer scores, gate_weight;        // [T, experts], [T, top_k]
-  std::vector<std::int32_t> chosen;  // [T, top_k]
-  comm::ExpertLayout layout;
-  const Real* rows_in = nullptr;  // what dispatch brought; valid until combine begins
+  Buffer scores, gate_weight;  // [T, experts], [T, top_k]
+  std::unique_ptr<comm::ExpertLayout> layout;
+  std::size_t layout_bytes = 0;   // of rows in the layout, as charged to the arena
+  const Real* rows_in = nullptr;  // what dispatch brought; lives as long as the layout
   Buffer slot_in;                 // [num_slots, hidden]
   MlpActivations routed;          // by slot
   Buffer slot_out;                // [num_slots, hidden], before the gate weight
-  Buffer rows_out;                // [num_rows, hidden]
-  // Backward; kept from the input pass for the weight pass.
+  Buffer rows_out;                // [num_rows, hidden]; until combine begins
+  // Backward.
   const Real* d_rows_out = nullptr;     // what combine's backward brought
   Buffer d_slot_out;                    // [num_slots, hidden]
   Buffer d_slot_in, d_rows_in;          // [num_slots, hidden], [num_rows, hidden]
@@ -66,8 +54,37 @@ struct LayerActivations {
   Buffer d_middle;                      // [T, hidden]
   Buffer dq, d_kv;                      // as q, kv
   Buffer d_q_latent, d_kv_latent;       // as q_latent, kv_latent
-  Buffer d_input;                       // [T, hidden]
   Buffer d_norm_weights;                // [2 * hidden + q_lora + kv_lora]
+  Buffer d_input;                       // [T, hidden]
+
+  /// What a block's backward needs and a recomputing forward can make again.
+  template <class Run>
+  void each_forward(const Run& run) {
+    for (Buffer* b :
+         {&norm1,     &rstd1,    &q_latent,   &q_rstd,         &q_norm,     &q,
+          &kv_latent, &kv_rstd,  &kv_norm,    &k_rope,         &kv,         &attended,
+          &middle,    &norm2,    &rstd2,      &scores,         &slot_in,    &mlp.gate_up,
+          &mlp.act,   &slot_out, &routed.act, &routed.gate_up, &gate_weight}) {
+      run(*b);
+    }
+  }
+  /// Gradients other than d_input.
+  template <class Run>
+  void each_gradient(const Run& run) {
+    for (Buffer* b : {&d_slot_out, &d_slot_in, &d_rows_in, &d_slot_weight, &d_gate_weight,
+                      &d_router, &d_norm2, &d_middle, &dq, &d_kv, &d_q_latent, &d_kv_latent,
+                      &d_norm_weights, &mlp.d_gate_up, &routed.d_gate_up}) {
+      run(*b);
+    }
+  }
+  template <class Run>
+  void each(const Run& run) {
+    each_forward(run);
+    each_gradient(run);
+    run(output);
+    run(rows_out);
+    run(d_input);
+  }
 };
 
 struct HeadActivations {
@@ -85,6 +102,17 @@ struct Activations {
   std::vector<LayerActivations> layers;
   HeadActivations head;
   std::vector<std::int32_t> cache_rows;  // Decode: of each token
+
+  template <class Run>
+  void each(const Run& run) {
+    run(input);
+    run(output_gradient);
+    for (LayerActivations& layer : layers) layer.each(run);
+    for (Buffer* b :
+         {&head.picked, &head.norm, &head.rstd, &head.logits, &head.d_norm_weight, &head.d_input}) {
+      run(*b);
+    }
+  }
 };
 
 }  // namespace weft::trainer

@@ -15,39 +15,42 @@ std::size_t elements(int rows, int columns) {
 }
 }  // namespace
 
-/// Queries (rotated), normalised latents and rotated keys of every token.
-void StageModel::Impl::project(const MicroBatch& batch, LayerWeights& w, LayerActivations& a,
-                               const Real* x) {
-  const int n = batch.num_tokens(), hidden = config.hidden_size;
-  const auto epsilon = static_cast<Real>(config.rms_norm_eps);
-  const int lora = config.kv_lora_rank, rope_dim = config.qk_rope_head_dim;
-  const int qk = config.qk_nope_head_dim + rope_dim;
-  Real* norm1 = a.norm1.get(elements(n, hidden));
-  rmsnorm_forward(context, x, hidden, value(w.norm1), n, hidden, epsilon, norm1,
-                  a.rstd1.get(elements(n, 1)));
-  Real* q = a.q.get(elements(n, w.q_up.out));
+/// The compressed latents of queries, keys and values.
+void StageModel::Impl::down_project(int slot, int layer) {
+  const int n = batches[static_cast<std::size_t>(slot)].num_tokens();
+  const auto [a, w] = at(slot, layer);
+  const int latent_width = config.kv_lora_rank + config.qk_rope_head_dim;
+  const Real* x = norm1(slot, layer);
   if (config.q_lora_rank > 0) {
-    const int rank = config.q_lora_rank;
-    Real* latent = a.q_latent.get(elements(n, rank));
-    Real* norm = a.q_norm.get(elements(n, rank));
-    linear_forward(context, norm1, n, weight(w.q_down), latent);
-    rmsnorm_forward(context, latent, rank, value(w.q_norm), n, rank, epsilon, norm,
-                    a.q_rstd.get(elements(n, 1)));
-    linear_forward(context, norm, n, weight(w.q_up), q);
-  } else {
-    linear_forward(context, norm1, n, weight(w.q_up), q);
+    linear_forward(context, x, n, weight(w.q_down),
+                   take(a.q_latent, elements(n, config.q_lora_rank)));
   }
-  kernels::rope(context, rope, batch.positions.data(), n, config.num_attention_heads,
-                q + config.qk_nope_head_dim, w.q_up.out, qk);
-  Real* latent = a.kv_latent.get(elements(n, lora + rope_dim));
-  linear_forward(context, norm1, n, weight(w.kv_down), latent);
-  rmsnorm_forward(context, latent, lora + rope_dim, value(w.kv_norm), n, lora, epsilon,
-                  a.kv_norm.get(elements(n, lora)), a.kv_rstd.get(elements(n, 1)));
-  Real* k_rope = a.k_rope.get(elements(n, rope_dim));
+  linear_forward(context, x, n, weight(w.kv_down), take(a.kv_latent, elements(n, latent_width)));
+}
+
+/// From the latents: queries and keys (rotated) and, but for decoding, each head's keys and values.
+void StageModel::Impl::up_project(int slot, int layer) {
+  const MicroBatch& batch = batches[static_cast<std::size_t>(slot)];
+  const auto [a, w] = at(slot, layer);
+  const int n = batch.num_tokens();
+  const int lora = config.kv_lora_rank, rope_dim = config.qk_rope_head_dim;
+  if (!a.q.held()) {
+    const bool low_rank = config.q_lora_rank > 0;
+    Real* q = take(a.q, elements(n, w.q_up.out));
+    linear_forward(context, low_rank ? q_norm(slot, layer) : norm1(slot, layer), n, weight(w.q_up),
+                   q);
+    kernels::rope(context, rope, batch.positions.data(), n, config.num_attention_heads,
+                  q + config.qk_nope_head_dim, w.q_up.out, config.qk_nope_head_dim + rope_dim);
+  }
+  const Real* latent = a.kv_latent.data();
+  Real* k_rope = take(a.k_rope, elements(n, rope_dim));
   for (int t = 0; t < n; ++t) {
     std::copy_n(latent + t * (lora + rope_dim) + lora, rope_dim, k_rope + t * rope_dim);
   }
   kernels::rope(context, rope, batch.positions.data(), n, 1, k_rope, rope_dim, rope_dim);
+  const Real* normed = kv_norm(slot, layer);
+  if (batch.mode == Mode::Decode) return;
+  linear_forward(context, normed, n, weight(w.kv_up), take(a.kv, elements(n, w.kv_up.out)));
 }
 
 void StageModel::Impl::attend_cached(int slot, int layer) {
@@ -76,7 +79,7 @@ void StageModel::Impl::attend_cached(int slot, int layer) {
              set.values_data() + w.kv_up.offset, a.attended.data());
 }
 
-void StageModel::Impl::route(int slot, int layer) {
+void StageModel::Impl::route(int slot, int layer, bool again) {
   const MicroBatch& batch = batches[static_cast<std::size_t>(slot)];
   LayerActivations& a = live(slot).layers[static_cast<std::size_t>(layer)];
   LayerWeights& w = weights.layers[static_cast<std::size_t>(layer)];
@@ -84,9 +87,16 @@ void StageModel::Impl::route(int slot, int layer) {
   const std::size_t all = elements(n, config.n_routed_experts);
   Real* logits_of_gate = context.scratch(kRouterLogits, all).data();
   linear_forward(context, a.norm2.data(), n, weight(w.gate), logits_of_gate);
+  Real* scores = take(a.scores, all);
+  Real* gate_weight = take(a.gate_weight, elements(n, top_k));
+  if (again) {
+    router_again(context, router_shape, logits_of_gate, value(w.selection_bias), n, scores,
+                 a.chosen.data(), gate_weight);
+    return;
+  }
   if (a.chosen.size() < elements(n, top_k)) a.chosen.resize(elements(n, top_k));
-  router_forward(context, router_shape, logits_of_gate, value(w.selection_bias), n,
-                 a.scores.get(all), a.chosen.data(), a.gate_weight.get(elements(n, top_k)));
+  router_forward(context, router_shape, logits_of_gate, value(w.selection_bias), n, scores,
+                 a.chosen.data(), gate_weight);
   if (batch.mode != Mode::Train) return;
   auto& load = expert_load[static_cast<std::size_t>(layer)];
   for (std::size_t i = 0; i < elements(n, top_k); ++i) {
@@ -94,29 +104,27 @@ void StageModel::Impl::route(int slot, int layer) {
   }
 }
 
-void StageModel::Impl::attention(int slot, int layer) {
+/// `again`: in the backward of a block that kept only its input and its choices.
+void StageModel::Impl::attention(int slot, int layer, bool again) {
   const MicroBatch& batch = batches[static_cast<std::size_t>(slot)];
-  LayerActivations& a = live(slot).layers[static_cast<std::size_t>(layer)];
-  LayerWeights& w = weights.layers[static_cast<std::size_t>(layer)];
+  const auto [a, w] = at(slot, layer);
   const int n = batch.num_tokens(), hidden = config.hidden_size;
-  const Real* x = layer_input(slot, layer);
-  project(batch, w, a, x);
-  Real* attended = a.attended.get(elements(n, w.out.in));
+  drop_forward(a);  // nothing of an earlier pass may be taken for this one's
+  down_project(slot, layer);
+  up_project(slot, layer);
+  Real* attended = take(a.attended, elements(n, w.out.in));
   if (batch.mode == Mode::Decode) {
     attend_cached(slot, layer);
   } else {
-    Real* kv = a.kv.get(elements(n, w.kv_up.out));
-    linear_forward(context, a.kv_norm.data(), n, weight(w.kv_up), kv);
-    causal_attention_forward(context, attention_shape, batch.sequence_begin, a.q.data(), kv,
-                             a.k_rope.data(), config.qk_rope_head_dim, attended);
+    causal_attention_forward(context, attention_shape, batch.sequence_begin, a.q.data(),
+                             a.kv.data(), a.k_rope.data(), config.qk_rope_head_dim, attended);
   }
-  Real* middle = a.middle.get(elements(n, hidden));
-  std::copy_n(x, elements(n, hidden), middle);
+  Real* middle = take(a.middle, elements(n, hidden));
+  std::copy_n(layer_input(slot, layer), elements(n, hidden), middle);
   linear_forward(context, attended, n, weight(w.out), middle, true);
-  rmsnorm_forward(context, middle, hidden, value(w.norm2), n, hidden,
-                  static_cast<Real>(config.rms_norm_eps), a.norm2.get(elements(n, hidden)),
-                  a.rstd2.get(elements(n, 1)));
-  if (w.moe) route(slot, layer);
+  norm2(slot, layer);
+  if (w.moe) route(slot, layer, again);
+  if (!again) after_attention(slot, layer);
 }
 
 /// d_norm2 += what the gate weights ask for.
@@ -124,7 +132,7 @@ void StageModel::Impl::gate_backward(int slot, int layer) {
   const int n = batches[static_cast<std::size_t>(slot)].num_tokens();
   LayerActivations& a = live(slot).layers[static_cast<std::size_t>(layer)];
   LayerWeights& w = weights.layers[static_cast<std::size_t>(layer)];
-  Real* d_router = a.d_router.get(elements(n, config.n_routed_experts));
+  Real* d_router = take(a.d_router, elements(n, config.n_routed_experts));
   router_backward(context, router_shape, a.d_gate_weight.data(), a.scores.data(), a.chosen.data(),
                   n, d_router);
   linear_backward_input(context, d_router, n, weight(w.gate), a.d_norm2.data(), true);
@@ -138,24 +146,25 @@ void StageModel::Impl::attention_backward_input(int slot, int layer) {
   const int lora = config.kv_lora_rank, rope_dim = config.qk_rope_head_dim;
   const int rank = config.q_lora_rank, heads = config.num_attention_heads;
   const int qk = config.qk_nope_head_dim + rope_dim;
+  if (!a.kv.held()) up_project(slot, layer);
   if (w.moe) gate_backward(slot, layer);
 
   const std::size_t norm_sizes = elements(1, 2 * hidden + rank + lora);
-  Real* d_norm1_weight = a.d_norm_weights.get(norm_sizes);
+  Real* d_norm1_weight = take(a.d_norm_weights, norm_sizes);
   std::fill_n(d_norm1_weight, norm_sizes, Real(0));
   Real* d_norm2_weight = d_norm1_weight + hidden;
   Real* d_q_norm_weight = d_norm2_weight + hidden;
   Real* d_kv_norm_weight = d_q_norm_weight + rank;
 
-  Real* d_middle = a.d_middle.get(elements(n, hidden));
+  Real* d_middle = take(a.d_middle, elements(n, hidden));
   std::copy_n(layer_output_gradient(slot, layer), elements(n, hidden), d_middle);
   rmsnorm_backward(context, a.d_norm2.data(), a.middle.data(), hidden, value(w.norm2),
                    a.rstd2.data(), n, hidden, d_middle, hidden, true, d_norm2_weight);
 
   Real* d_attended = context.scratch(kDAttended, elements(n, w.out.in)).data();
   linear_backward_input(context, d_middle, n, weight(w.out), d_attended);
-  Real* dq = a.dq.get(elements(n, w.q_up.out));
-  Real* d_kv = a.d_kv.get(elements(n, w.kv_up.out));
+  Real* dq = take(a.dq, elements(n, w.q_up.out));
+  Real* d_kv = take(a.d_kv, elements(n, w.kv_up.out));
   Real* d_k_rope = context.scratch(kDKRope, elements(n, rope_dim)).data();
   causal_attention_backward(context, attention_shape, batch.sequence_begin, a.q.data(), a.kv.data(),
                             a.k_rope.data(), rope_dim, d_attended, dq, d_kv, d_k_rope);
@@ -164,7 +173,7 @@ void StageModel::Impl::attention_backward_input(int slot, int layer) {
   kernels::rope(context, rope, batch.positions.data(), n, 1, d_k_rope, rope_dim, rope_dim, true);
 
   const int latent_width = lora + rope_dim;
-  Real* d_kv_latent = a.d_kv_latent.get(elements(n, latent_width));
+  Real* d_kv_latent = take(a.d_kv_latent, elements(n, latent_width));
   Real* d_latent_norm = context.scratch(kDLatent, elements(n, std::max(lora, rank))).data();
   linear_backward_input(context, d_kv, n, weight(w.kv_up), d_latent_norm);
   rmsnorm_backward(context, d_latent_norm, a.kv_latent.data(), latent_width, value(w.kv_norm),
@@ -175,7 +184,7 @@ void StageModel::Impl::attention_backward_input(int slot, int layer) {
   Real* d_norm1 = context.scratch(kDNorm, elements(n, hidden)).data();
   linear_backward_input(context, d_kv_latent, n, weight(w.kv_down), d_norm1);
   if (rank > 0) {
-    Real* d_q_latent = a.d_q_latent.get(elements(n, rank));
+    Real* d_q_latent = take(a.d_q_latent, elements(n, rank));
     linear_backward_input(context, dq, n, weight(w.q_up), d_latent_norm);
     rmsnorm_backward(context, d_latent_norm, a.q_latent.data(), rank, value(w.q_norm),
                      a.q_rstd.data(), n, rank, d_q_latent, rank, false, d_q_norm_weight);
@@ -183,10 +192,11 @@ void StageModel::Impl::attention_backward_input(int slot, int layer) {
   } else {
     linear_backward_input(context, dq, n, weight(w.q_up), d_norm1, true);
   }
-  Real* d_input = a.d_input.get(elements(n, hidden));
+  Real* d_input = take(a.d_input, elements(n, hidden));
   std::copy_n(d_middle, elements(n, hidden), d_input);
   rmsnorm_backward(context, d_norm1, layer_input(slot, layer), hidden, value(w.norm1),
                    a.rstd1.data(), n, hidden, d_input, hidden, true, d_norm1_weight);
+  after_attention_backward_input(slot, layer);
 }
 
 void StageModel::Impl::attention_backward_weights(int slot, int layer) {
@@ -194,21 +204,22 @@ void StageModel::Impl::attention_backward_weights(int slot, int layer) {
   LayerActivations& a = live(slot).layers[static_cast<std::size_t>(layer)];
   LayerWeights& w = weights.layers[static_cast<std::size_t>(layer)];
   const int hidden = config.hidden_size, rank = config.q_lora_rank;
-  if (w.moe) add_weight_gradient(w.gate, a.d_router.data(), a.norm2.data(), n);
+  if (w.moe) add_weight_gradient(w.gate, a.d_router.data(), norm2(slot, layer), n);
   add_weight_gradient(w.out, a.d_middle.data(), a.attended.data(), n);
-  add_weight_gradient(w.kv_up, a.d_kv.data(), a.kv_norm.data(), n);
-  add_weight_gradient(w.kv_down, a.d_kv_latent.data(), a.norm1.data(), n);
+  add_weight_gradient(w.kv_up, a.d_kv.data(), kv_norm(slot, layer), n);
+  add_weight_gradient(w.kv_down, a.d_kv_latent.data(), norm1(slot, layer), n);
   if (rank > 0) {
-    add_weight_gradient(w.q_up, a.dq.data(), a.q_norm.data(), n);
-    add_weight_gradient(w.q_down, a.d_q_latent.data(), a.norm1.data(), n);
+    add_weight_gradient(w.q_up, a.dq.data(), q_norm(slot, layer), n);
+    add_weight_gradient(w.q_down, a.d_q_latent.data(), norm1(slot, layer), n);
   } else {
-    add_weight_gradient(w.q_up, a.dq.data(), a.norm1.data(), n);
+    add_weight_gradient(w.q_up, a.dq.data(), norm1(slot, layer), n);
   }
   const Real* d_norms = a.d_norm_weights.data();
   add_vector_gradient(w.norm1, d_norms);
   add_vector_gradient(w.norm2, d_norms + hidden);
   if (rank > 0) add_vector_gradient(w.q_norm, d_norms + 2 * hidden);
   add_vector_gradient(w.kv_norm, d_norms + 2 * hidden + rank);
+  after_attention_backward_weights(slot, layer);
 }
 
 }  // namespace weft::trainer

@@ -71,9 +71,9 @@ void for_each_expert(Context& context, const comm::ExpertLayout& layout, int num
 
 void StageModel::Impl::gather_slots(LayerActivations& a) {
   const int hidden = config.hidden_size;
-  Real* slot_in = a.slot_in.get(elements(a.layout.num_slots, hidden));
-  for (int s = 0; s < a.layout.num_slots; ++s) {
-    const std::ptrdiff_t row = a.layout.slot_row[static_cast<std::size_t>(s)];
+  Real* slot_in = take(a.slot_in, elements(a.layout->num_slots, hidden));
+  for (int s = 0; s < a.layout->num_slots; ++s) {
+    const std::ptrdiff_t row = a.layout->slot_row[static_cast<std::size_t>(s)];
     std::copy_n(a.rows_in + row * hidden, hidden,
                 slot_in + static_cast<std::ptrdiff_t>(s) * hidden);
   }
@@ -94,49 +94,67 @@ void StageModel::Impl::scatter_slots(const comm::ExpertLayout& layout, const Rea
   }
 }
 
+/// This rank's routed experts on the rows that dispatch brought: every slot's result.
+void StageModel::Impl::run_routed(LayerActivations& a, LayerWeights& w) {
+  const int hidden = config.hidden_size, width = config.moe_intermediate_size;
+  gather_slots(a);
+  const comm::ExpertLayout& layout = *a.layout;
+  Real* gate_up = take(a.routed.gate_up, elements(layout.num_slots, 2 * width));
+  Real* act = take(a.routed.act, elements(layout.num_slots, width));
+  Real* out = take(a.slot_out, elements(layout.num_slots, hidden));
+  for_each_expert(context, layout, static_cast<int>(w.experts.size()), [&](Context& worker, int e) {
+    MlpWeights& expert = w.experts[static_cast<std::size_t>(e)];
+    const std::ptrdiff_t begin = layout.expert_begin[static_cast<std::size_t>(e)];
+    const int rows = layout.expert_begin[static_cast<std::size_t>(e) + 1] - static_cast<int>(begin);
+    mlp_forward(worker, weight(expert.gate_up), weight(expert.down), rows,
+                {a.slot_in.data() + begin * hidden, gate_up + begin * 2 * width,
+                 act + begin * width, out + begin * hidden},
+                false);
+  });
+}
+
 void StageModel::Impl::run_experts(int slot, int layer) {
   const int n = batches[static_cast<std::size_t>(slot)].num_tokens(), hidden = config.hidden_size;
-  LayerActivations& a = live(slot).layers[static_cast<std::size_t>(layer)];
-  LayerWeights& w = weights.layers[static_cast<std::size_t>(layer)];
-  Real* y = a.output.get(elements(n, hidden));
+  const auto [a, w] = at(slot, layer);
+  Real* y = take(a.output, elements(n, hidden));
   std::copy_n(a.middle.data(), elements(n, hidden), y);
   if (w.mlp.width > 0) {
     mlp_forward(context, weight(w.mlp.gate_up), weight(w.mlp.down), n,
-                {a.norm2.data(), a.mlp.gate_up.get(elements(n, 2 * w.mlp.width)),
-                 a.mlp.act.get(elements(n, w.mlp.width)), y},
+                {a.norm2.data(), take(a.mlp.gate_up, elements(n, 2 * w.mlp.width)),
+                 take(a.mlp.act, elements(n, w.mlp.width)), y},
                 true);
   }
-  if (!w.moe) return;
-  gather_slots(a);
-  const int slots_here = a.layout.num_slots, width = config.moe_intermediate_size;
-  Real* gate_up = a.routed.gate_up.get(elements(slots_here, 2 * width));
-  Real* act = a.routed.act.get(elements(slots_here, width));
-  Real* out = a.slot_out.get(elements(slots_here, hidden));
-  for_each_expert(
-      context, a.layout, static_cast<int>(w.experts.size()), [&](Context& worker, int e) {
-        MlpWeights& expert = w.experts[static_cast<std::size_t>(e)];
-        const std::ptrdiff_t begin = a.layout.expert_begin[static_cast<std::size_t>(e)];
-        const int rows =
-            a.layout.expert_begin[static_cast<std::size_t>(e) + 1] - static_cast<int>(begin);
-        mlp_forward(worker, weight(expert.gate_up), weight(expert.down), rows,
-                    {a.slot_in.data() + begin * hidden, gate_up + begin * 2 * width,
-                     act + begin * width, out + begin * hidden},
-                    false);
-      });
-  scatter_slots(a.layout, out, true, a.rows_out.get(elements(a.layout.num_rows, hidden)));
+  if (w.moe) {
+    run_routed(a, w);
+    scatter_slots(*a.layout, a.slot_out.data(), true,
+                  take(a.rows_out, elements(a.layout->num_rows, hidden)));
+  }
+  after_experts(slot, layer);
+}
+
+/// What the backward of the experts reads, once more; the block's output is not needed.
+void StageModel::Impl::run_experts_again(int slot, int layer) {
+  const int n = batches[static_cast<std::size_t>(slot)].num_tokens();
+  const auto [a, w] = at(slot, layer);
+  if (w.mlp.width > 0) {
+    Real* gate_up = take(a.mlp.gate_up, elements(n, 2 * w.mlp.width));
+    linear_forward(context, a.norm2.data(), n, weight(w.mlp.gate_up), gate_up);
+    swiglu_forward(context, gate_up, n, w.mlp.width, take(a.mlp.act, elements(n, w.mlp.width)));
+  }
+  if (w.moe) run_routed(a, w);
 }
 
 /// From the gradients of rows: those of weighted results per slot, and of the gate weights.
 void StageModel::Impl::slot_gradients(LayerActivations& a) {
-  const int hidden = config.hidden_size, slots_here = a.layout.num_slots;
-  Real* d_out = a.d_slot_out.get(elements(slots_here, hidden));
-  Real* d_weight = a.d_slot_weight.get(elements(slots_here, 1));
+  const int hidden = config.hidden_size, slots_here = a.layout->num_slots;
+  Real* d_out = take(a.d_slot_out, elements(slots_here, hidden));
+  Real* d_weight = take(a.d_slot_weight, elements(slots_here, 1));
   const Real* out = a.slot_out.data();
   for (int s = 0; s < slots_here; ++s, d_out += hidden, out += hidden) {
     const auto index = static_cast<std::size_t>(s);
     const Real* d_row =
-        a.d_rows_out + static_cast<std::ptrdiff_t>(a.layout.slot_row[index]) * hidden;
-    const Real factor = slot_weight(a.layout, index);
+        a.d_rows_out + static_cast<std::ptrdiff_t>(a.layout->slot_row[index]) * hidden;
+    const Real factor = slot_weight(*a.layout, index);
     Real dot = 0;
 #pragma omp simd reduction(+ : dot)
     for (int i = 0; i < hidden; ++i) {
@@ -149,53 +167,57 @@ void StageModel::Impl::slot_gradients(LayerActivations& a) {
 
 void StageModel::Impl::experts_backward_input(int slot, int layer) {
   const int n = batches[static_cast<std::size_t>(slot)].num_tokens(), hidden = config.hidden_size;
-  LayerActivations& a = live(slot).layers[static_cast<std::size_t>(layer)];
-  LayerWeights& w = weights.layers[static_cast<std::size_t>(layer)];
-  Real* d_norm2 = a.d_norm2.get(elements(n, hidden));
+  const auto [a, w] = at(slot, layer);
+  WEFT_CHECK(a.middle.held(), "the block must be computed again first");
+  Real* d_norm2 = take(a.d_norm2, elements(n, hidden));
   if (w.mlp.width > 0) {
     mlp_backward_input(context, weight(w.mlp.gate_up), weight(w.mlp.down), n,
                        layer_output_gradient(slot, layer), a.mlp.gate_up.data(),
                        context.scratch(kDAct, elements(n, w.mlp.width)).data(),
-                       a.mlp.d_gate_up.get(elements(n, 2 * w.mlp.width)), d_norm2);
+                       take(a.mlp.d_gate_up, elements(n, 2 * w.mlp.width)), d_norm2);
   } else {
     std::fill_n(d_norm2, elements(n, hidden), Real(0));
   }
-  if (!w.moe) return;
+  if (!w.moe) {
+    drop(a.mlp.gate_up);
+    return;
+  }
   slot_gradients(a);
-  const int slots_here = a.layout.num_slots, width = config.moe_intermediate_size;
+  const int slots_here = a.layout->num_slots, width = config.moe_intermediate_size;
   Real* d_act = context.scratch(kDAct, elements(slots_here, width)).data();
-  Real* d_gate_up = a.routed.d_gate_up.get(elements(slots_here, 2 * width));
-  Real* d_in = a.d_slot_in.get(elements(slots_here, hidden));
+  Real* d_gate_up = take(a.routed.d_gate_up, elements(slots_here, 2 * width));
+  Real* d_in = take(a.d_slot_in, elements(slots_here, hidden));
   for_each_expert(
-      context, a.layout, static_cast<int>(w.experts.size()), [&](Context& worker, int e) {
+      context, *a.layout, static_cast<int>(w.experts.size()), [&](Context& worker, int e) {
         MlpWeights& expert = w.experts[static_cast<std::size_t>(e)];
-        const std::ptrdiff_t begin = a.layout.expert_begin[static_cast<std::size_t>(e)];
+        const std::ptrdiff_t begin = a.layout->expert_begin[static_cast<std::size_t>(e)];
         const int rows =
-            a.layout.expert_begin[static_cast<std::size_t>(e) + 1] - static_cast<int>(begin);
+            a.layout->expert_begin[static_cast<std::size_t>(e) + 1] - static_cast<int>(begin);
         mlp_backward_input(worker, weight(expert.gate_up), weight(expert.down), rows,
                            a.d_slot_out.data() + begin * hidden,
                            a.routed.gate_up.data() + begin * 2 * width, d_act + begin * width,
                            d_gate_up + begin * 2 * width, d_in + begin * hidden);
       });
-  scatter_slots(a.layout, d_in, false, a.d_rows_in.get(elements(a.layout.num_rows, hidden)));
+  scatter_slots(*a.layout, d_in, false, take(a.d_rows_in, elements(a.layout->num_rows, hidden)));
+  drop(a.mlp.gate_up, a.slot_out, a.routed.gate_up, a.d_slot_in);
 }
 
 void StageModel::Impl::experts_backward_weights(int slot, int layer) {
   const int n = batches[static_cast<std::size_t>(slot)].num_tokens(), hidden = config.hidden_size;
-  LayerActivations& a = live(slot).layers[static_cast<std::size_t>(layer)];
-  LayerWeights& w = weights.layers[static_cast<std::size_t>(layer)];
+  const auto [a, w] = at(slot, layer);
   if (w.mlp.width > 0) {
     add_weight_gradient(w.mlp.down, layer_output_gradient(slot, layer), a.mlp.act.data(), n);
-    add_weight_gradient(w.mlp.gate_up, a.mlp.d_gate_up.data(), a.norm2.data(), n);
+    add_weight_gradient(w.mlp.gate_up, a.mlp.d_gate_up.data(), norm2(slot, layer), n);
+    drop(a.mlp.act, a.mlp.d_gate_up);
   }
   if (!w.moe) return;
   const int width = config.moe_intermediate_size;
   for_each_expert(
-      context, a.layout, static_cast<int>(w.experts.size()), [&](Context& worker, int e) {
+      context, *a.layout, static_cast<int>(w.experts.size()), [&](Context& worker, int e) {
         MlpWeights& expert = w.experts[static_cast<std::size_t>(e)];
-        const std::ptrdiff_t begin = a.layout.expert_begin[static_cast<std::size_t>(e)];
+        const std::ptrdiff_t begin = a.layout->expert_begin[static_cast<std::size_t>(e)];
         const int rows =
-            a.layout.expert_begin[static_cast<std::size_t>(e) + 1] - static_cast<int>(begin);
+            a.layout->expert_begin[static_cast<std::size_t>(e) + 1] - static_cast<int>(begin);
         linear_backward_weight(worker, a.d_slot_out.data() + begin * hidden,
                                a.routed.act.data() + begin * width, rows, hidden, width,
                                gradient(expert.down.offset));
@@ -203,55 +225,7 @@ void StageModel::Impl::experts_backward_weights(int slot, int layer) {
                                a.slot_in.data() + begin * hidden, rows, 2 * width, hidden,
                                gradient(expert.gate_up.offset));
       });
-}
-
-// Exchanges. A dense layer has none; calling one there is a mistake of the caller.
-
-Expected<void> StageModel::begin_dispatch(int slot, int layer) {
-  LayerActivations& a = impl_->live(slot).layers[static_cast<std::size_t>(layer)];
-  return impl_->exchange->begin_dispatch(a.layout, impl_->tag(slot, layer, 0),
-                                         micro_batch(slot).num_tokens(), a.norm2.data(),
-                                         a.chosen.data(), a.gate_weight.data());
-}
-
-Expected<void> StageModel::end_dispatch(int slot, int layer) {
-  LayerActivations& a = impl_->live(slot).layers[static_cast<std::size_t>(layer)];
-  WEFT_TRY_ASSIGN(a.rows_in, impl_->exchange->end_dispatch(a.layout));
-  return {};
-}
-
-Expected<void> StageModel::begin_combine(int slot, int layer) {
-  LayerActivations& a = impl_->live(slot).layers[static_cast<std::size_t>(layer)];
-  return impl_->exchange->begin_combine(a.layout, impl_->tag(slot, layer, 1), a.rows_out.data());
-}
-
-Expected<void> StageModel::end_combine(int slot, int layer) {
-  LayerActivations& a = impl_->live(slot).layers[static_cast<std::size_t>(layer)];
-  return impl_->exchange->end_combine(a.layout, a.output.data());
-}
-
-Expected<void> StageModel::begin_combine_backward(int slot, int layer) {
-  LayerActivations& a = impl_->live(slot).layers[static_cast<std::size_t>(layer)];
-  return impl_->exchange->begin_combine_backward(a.layout, impl_->tag(slot, layer, 2),
-                                                 impl_->layer_output_gradient(slot, layer));
-}
-
-Expected<void> StageModel::end_combine_backward(int slot, int layer) {
-  LayerActivations& a = impl_->live(slot).layers[static_cast<std::size_t>(layer)];
-  WEFT_TRY_ASSIGN(a.d_rows_out, impl_->exchange->end_combine_backward(a.layout));
-  return {};
-}
-
-Expected<void> StageModel::begin_dispatch_backward(int slot, int layer) {
-  LayerActivations& a = impl_->live(slot).layers[static_cast<std::size_t>(layer)];
-  return impl_->exchange->begin_dispatch_backward(a.layout, impl_->tag(slot, layer, 3),
-                                                  a.d_rows_in.data(), a.d_slot_weight.data());
-}
-
-Expected<void> StageModel::end_dispatch_backward(int slot, int layer) {
-  LayerActivations& a = impl_->live(slot).layers[static_cast<std::size_t>(layer)];
-  const std::size_t n = elements(micro_batch(slot).num_tokens(), config().num_experts_per_tok);
-  return impl_->exchange->end_dispatch_backward(a.layout, a.d_norm2.data(), a.d_gate_weight.get(n));
+  drop(a.slot_in, a.routed.act, a.routed.d_gate_up, a.d_slot_out);
 }
 
 }  // namespace weft::trainer

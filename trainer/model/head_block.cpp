@@ -93,6 +93,11 @@ void StageModel::Impl::losses(int slot, HeadActivations& h) {
   }
 }
 
+const Real* StageModel::Impl::head_norm(HeadActivations& h) {
+  return normed(h.norm, h.rstd, h.picked.data(), config.hidden_size, weights.norm,
+                static_cast<int>(h.rows.size()));
+}
+
 void StageModel::Impl::head(int slot) {
   const MicroBatch& batch = batches[static_cast<std::size_t>(slot)];
   HeadActivations& h = live(slot).head;
@@ -100,23 +105,25 @@ void StageModel::Impl::head(int slot) {
   pick_rows(batch, h);
   const int rows = static_cast<int>(h.rows.size());
   const Real* x = layer_input(slot, spec.num_layers);
-  Real* picked = h.picked.get(elements(rows, hidden));
+  Real* picked = take(h.picked, elements(rows, hidden));
   for (int r = 0; r < rows; ++r) {
     std::copy_n(x + static_cast<std::ptrdiff_t>(h.rows[static_cast<std::size_t>(r)]) * hidden,
                 hidden, picked + static_cast<std::ptrdiff_t>(r) * hidden);
   }
-  Real* norm = h.norm.get(elements(rows, hidden));
-  rmsnorm_forward(context, picked, hidden, value(weights.norm), rows, hidden,
-                  static_cast<Real>(config.rms_norm_eps), norm, h.rstd.get(elements(rows, 1)));
+  drop(h.norm);
+  const Real* norm = head_norm(h);
   const std::size_t n = elements(rows, config.vocab_size);
   if (batch.mode == Mode::Decode) {
     auto& kept = logits[static_cast<std::size_t>(slot)];
     if (kept.size() < n) kept.resize(n);
     linear_forward(context, norm, rows, weight(weights.head), kept.data());
+    drop(h.picked, h.norm, h.rstd);
     return;
   }
-  linear_forward(context, norm, rows, weight(weights.head), h.logits.get(n));
+  linear_forward(context, norm, rows, weight(weights.head), take(h.logits, n));
   losses(slot, h);
+  if (recompute != Recompute::None) drop(h.norm);
+  if (!trains(slot)) drop(h.picked, h.norm, h.rstd, h.logits);
 }
 
 void StageModel::Impl::head_backward_input(int slot) {
@@ -127,12 +134,12 @@ void StageModel::Impl::head_backward_input(int slot) {
   const std::size_t n = elements(rows, hidden);
   Real* d_norm = context.scratch(kDNorm, n).data();
   linear_backward_input(context, h.logits.data(), rows, weight(weights.head), d_norm);
-  Real* d_norm_weight = h.d_norm_weight.get(elements(1, hidden));
+  Real* d_norm_weight = take(h.d_norm_weight, elements(1, hidden));
   std::fill_n(d_norm_weight, hidden, Real(0));
   Real* d_picked = context.scratch(kDAttended, n).data();
   rmsnorm_backward(context, d_norm, h.picked.data(), hidden, value(weights.norm), h.rstd.data(),
                    rows, hidden, d_picked, hidden, false, d_norm_weight);
-  Real* d_input = h.d_input.get(all);
+  Real* d_input = take(h.d_input, all);
   std::fill_n(d_input, all, Real(0));
   for (int r = 0; r < rows; ++r) {
     std::copy_n(
@@ -143,9 +150,9 @@ void StageModel::Impl::head_backward_input(int slot) {
 
 void StageModel::Impl::head_backward_weights(int slot) {
   HeadActivations& h = live(slot).head;
-  add_weight_gradient(weights.head, h.logits.data(), h.norm.data(),
-                      static_cast<int>(h.rows.size()));
+  add_weight_gradient(weights.head, h.logits.data(), head_norm(h), static_cast<int>(h.rows.size()));
   add_vector_gradient(weights.norm, h.d_norm_weight.data());
+  drop(h.picked, h.norm, h.rstd, h.logits, h.d_norm_weight);
 }
 
 }  // namespace weft::trainer

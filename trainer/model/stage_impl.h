@@ -1,5 +1,6 @@
 // The inside of StageModel, shared by the files that implement its phases: stage_model.cpp (slots
-// and edges), attention_block.cpp, expert_block.cpp, head_block.cpp.
+// and edges), attention_block.cpp, expert_block.cpp, exchange_block.cpp, head_block.cpp, and
+// recompute.cpp (what is kept how long).
 #pragma once
 
 #include <memory>
@@ -28,10 +29,23 @@ enum Scratch {
 
 struct StageModel::Impl {
   Impl(const ModelConfig& config, const StageSpec& spec, comm::Communicator& experts,
-       kernels::Context& context, int max_tokens);
+       kernels::Context& context, int max_tokens, Recompute recompute);
 
   // stage_model.cpp
   Activations& live(int slot);
+  struct Layer {
+    LayerActivations& a;
+    LayerWeights& w;
+  };
+  Layer at(int slot, int layer) {
+    const auto index = static_cast<std::size_t>(layer);
+    return {live(slot).layers[index], weights.layers[index]};
+  }
+  Real* take(Buffer& buffer, std::size_t n) { return buffer.get(arena, n); }
+  template <class... Buffers>
+  void drop(Buffers&... buffers) {
+    (buffers.drop(arena), ...);
+  }
   const Real* layer_input(int slot, int layer);
   const Real* layer_output_gradient(int slot, int layer);
   comm::Tag tag(int slot, int layer, int exchange) const;
@@ -45,10 +59,11 @@ struct StageModel::Impl {
   void add_vector_gradient(const Vector1& vector, const Real* d);
 
   // attention_block.cpp
-  void project(const MicroBatch& batch, LayerWeights& w, LayerActivations& a, const Real* x);
+  void down_project(int slot, int layer);
+  void up_project(int slot, int layer);
   void attend_cached(int slot, int layer);
-  void route(int slot, int layer);
-  void attention(int slot, int layer);
+  void route(int slot, int layer, bool again);
+  void attention(int slot, int layer, bool again);
   void gate_backward(int slot, int layer);
   void attention_backward_input(int slot, int layer);
   void attention_backward_weights(int slot, int layer);
@@ -58,11 +73,36 @@ struct StageModel::Impl {
   void scatter_slots(const comm::ExpertLayout& layout, const Real* from, bool weighted,
                      Real* to) const;
   void slot_gradients(LayerActivations& a);
+  void run_routed(LayerActivations& a, LayerWeights& w);
   void run_experts(int slot, int layer);
+  void run_experts_again(int slot, int layer);
   void experts_backward_input(int slot, int layer);
   void experts_backward_weights(int slot, int layer);
 
+  // exchange_block.cpp
+  comm::ExpertLayout& take_layout(LayerActivations& a);
+  void give_layout(LayerActivations& a);
+  void charge_rows(LayerActivations& a);
+  Expected<void> begin_dispatch(int slot, int layer, bool again);
+
+  // recompute.cpp
+  const Real* normed(Buffer& kept, Buffer& rstd, const Real* x, int ldx, const Vector1& gain,
+                     int rows);
+  const Real* norm1(int slot, int layer);
+  const Real* norm2(int slot, int layer);
+  const Real* q_norm(int slot, int layer);
+  const Real* kv_norm(int slot, int layer);
+  bool trains(int slot) const;
+  bool keeps_block(int slot) const;
+  void drop_forward(LayerActivations& a);
+  void drop_up(LayerActivations& a);
+  void after_attention(int slot, int layer);
+  void after_experts(int slot, int layer);
+  void after_attention_backward_input(int slot, int layer);
+  void after_attention_backward_weights(int slot, int layer);
+
   // head_block.cpp
+  const Real* head_norm(HeadActivations& h);
   void head(int slot);
   void pick_rows(const MicroBatch& batch, HeadActivations& h);
   void losses(int slot, HeadActivations& h);
@@ -73,6 +113,7 @@ struct StageModel::Impl {
   StageSpec spec;
   kernels::Context& context;
   int max_tokens;
+  Recompute recompute;
   ParameterSet set;
   StageWeights weights;
   kernels::RopeTable rope;
@@ -80,6 +121,9 @@ struct StageModel::Impl {
   kernels::RouterShape router_shape;
   std::optional<comm::ExpertExchange<Real>> exchange;  // only where a MoE layer is
 
+  Arena arena;
+  std::vector<std::unique_ptr<comm::ExpertLayout>> layouts;  // of no layer at present
+  std::size_t num_layouts = 0;                               // in all
   std::span<const MicroBatch> batches;
   std::vector<std::unique_ptr<Activations>> slots;  // null: not live
   std::vector<std::unique_ptr<Activations>> pool;

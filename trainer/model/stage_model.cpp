@@ -23,11 +23,13 @@ std::size_t elements(int rows, int columns) {
 }  // namespace
 
 StageModel::Impl::Impl(const ModelConfig& config_in, const StageSpec& spec_in,
-                       comm::Communicator& experts, kernels::Context& context_in, int max_tokens_in)
+                       comm::Communicator& experts, kernels::Context& context_in, int max_tokens_in,
+                       Recompute recompute_in)
     : config(config_in),
       spec(spec_in),
       context(context_in),
       max_tokens(max_tokens_in),
+      recompute(recompute_in),
       rope(config_in.rope_theta, config_in.qk_rope_head_dim, config_in.max_position_embeddings) {
   int first_expert = 0, num_experts = 0;
   if (has_moe(config, spec)) {
@@ -78,7 +80,6 @@ const Real* StageModel::Impl::layer_output_gradient(int slot, int layer) {
   return spec.head ? a.head.d_input.data() : a.output_gradient.data();
 }
 
-// Exchanges of one slot and layer: 0 dispatch, 1 combine, 2 and 3 their backward passes.
 comm::Tag StageModel::Impl::tag(int slot, int layer, int exchange_index) const {
   return static_cast<comm::Tag>(spec.first_layer + layer) << 32 |
          static_cast<comm::Tag>(slot) << 4 | static_cast<comm::Tag>(exchange_index);
@@ -96,12 +97,14 @@ void StageModel::Impl::add_vector_gradient(const Vector1& vector, const Real* d)
 }
 
 StageModel::StageModel(const ModelConfig& config, const StageSpec& spec,
-                       comm::Communicator& experts, kernels::Context& context, int max_tokens)
-    : impl_(std::make_unique<Impl>(config, spec, experts, context, max_tokens)) {}
+                       comm::Communicator& experts, kernels::Context& context, int max_tokens,
+                       Recompute recompute)
+    : impl_(std::make_unique<Impl>(config, spec, experts, context, max_tokens, recompute)) {}
 StageModel::~StageModel() = default;
 
 const ModelConfig& StageModel::config() const { return impl_->config; }
 const StageSpec& StageModel::spec() const { return impl_->spec; }
+Recompute StageModel::recompute() const { return impl_->recompute; }
 ParameterSet& StageModel::parameters() { return impl_->set; }
 const ParameterSet& StageModel::parameters() const { return impl_->set; }
 
@@ -143,7 +146,7 @@ const MicroBatch& StageModel::micro_batch(int slot) const {
 
 std::span<Real> StageModel::input(int slot) {
   const std::size_t n = elements(micro_batch(slot).num_tokens(), impl_->config.hidden_size);
-  return {impl_->live(slot).input.get(n), n};
+  return {impl_->take(impl_->live(slot).input, n), n};
 }
 
 std::span<const Real> StageModel::output(int slot) {
@@ -153,7 +156,7 @@ std::span<const Real> StageModel::output(int slot) {
 
 std::span<Real> StageModel::output_gradient(int slot) {
   const std::size_t n = elements(micro_batch(slot).num_tokens(), impl_->config.hidden_size);
-  return {impl_->live(slot).output_gradient.get(n), n};
+  return {impl_->take(impl_->live(slot).output_gradient, n), n};
 }
 
 std::span<const Real> StageModel::input_gradient(int slot) {
@@ -175,8 +178,10 @@ void StageModel::embed_backward(int slot) {
                               impl_->gradient(impl_->weights.embedding.offset));
 }
 
-void StageModel::attention(int slot, int layer) { impl_->attention(slot, layer); }
+void StageModel::attention(int slot, int layer) { impl_->attention(slot, layer, false); }
+void StageModel::attention_again(int slot, int layer) { impl_->attention(slot, layer, true); }
 void StageModel::experts(int slot, int layer) { impl_->run_experts(slot, layer); }
+void StageModel::experts_again(int slot, int layer) { impl_->run_experts_again(slot, layer); }
 void StageModel::head(int slot) { impl_->head(slot); }
 void StageModel::head_backward_input(int slot) { impl_->head_backward_input(slot); }
 void StageModel::head_backward_weights(int slot) { impl_->head_backward_weights(slot); }
@@ -195,7 +200,10 @@ void StageModel::attention_backward_weights(int slot, int layer) {
 
 void StageModel::release(int slot) {
   auto& held = impl_->slots.at(static_cast<std::size_t>(slot));
-  if (held) impl_->pool.push_back(std::move(held));
+  if (held == nullptr) return;
+  held->each([this](Buffer& buffer) { impl_->drop(buffer); });
+  for (LayerActivations& layer : held->layers) impl_->give_layout(layer);
+  impl_->pool.push_back(std::move(held));
 }
 
 const HeadOutput& StageModel::head_output(int slot) const {

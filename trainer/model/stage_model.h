@@ -2,12 +2,13 @@
 // backward-for-weights, cut into the phases that a schedule can interleave. No autograd, no
 // schedule: the caller decides the order.
 //
-// A *slot* is one micro-batch in flight. Activations come from a pool that grows to the peak number
-// of live slots and is then reused, so that a steady step allocates nothing.
+// A *slot* is one micro-batch in flight. Its activations come from an arena that grows to the
+// largest moment and is then reused, so that a steady step allocates nothing.
 #pragma once
 
 #include <memory>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "comm/expert_exchange.h"
@@ -17,6 +18,24 @@
 #include "trainer/model/parameters.h"
 
 namespace weft::trainer {
+
+/// What a block's backward computes again instead of finding it kept; no number depends on it.
+/// recompute.cpp says what lives how long. Source: DeepSeek-V3 report, section 3.2.3.
+enum class Recompute {
+  None,
+  MlaUp,  // norms and the up-projections of multi-head latent attention
+  Full    // everything but the block's input and the chosen experts
+};
+std::string_view to_string(Recompute recompute);  // none, mla_up, full
+/// Errors: InvalidArgument naming the three.
+Expected<Recompute> parse_recompute(std::string_view text);
+
+/// Activations of a stage, in bytes; exact, rows that the expert exchange keeps included.
+struct ActivationBytes {
+  std::size_t live = 0;      // now
+  std::size_t peak = 0;      // the most since the start or clear_activation_peak
+  std::size_t reserved = 0;  // taken from the system, without those rows
+};
 
 struct StageSpec {
   int first_layer = 0;
@@ -31,8 +50,9 @@ class StageModel {
   /// `experts`: the group that together holds all experts (its size divides n_routed_experts;
   /// a group of one for an unsharded model). max_tokens bounds any micro-batch.
   StageModel(const ModelConfig& config, const StageSpec& spec, comm::Communicator& experts,
-             kernels::Context& context, int max_tokens);
+             kernels::Context& context, int max_tokens, Recompute recompute = Recompute::None);
   ~StageModel();
+  Recompute recompute() const;
 
   const ModelConfig& config() const;
   const StageSpec& spec() const;
@@ -65,6 +85,13 @@ class StageModel {
   Expected<void> end_combine(int slot, int layer);
   void head(int slot);  // spec.head only; fills head_output or logits
 
+  // Recompute::Full: a block's forward once more, at any time before its own backward phases. The
+  // chosen experts are those of the first time, so every number is.
+  void attention_again(int slot, int layer);
+  Expected<void> begin_dispatch_again(int slot, int layer);  // MoE layers only
+  Expected<void> end_dispatch_again(int slot, int layer);
+  void experts_again(int slot, int layer);  // may come after begin_combine_backward
+
   // Backward, layers in descending order.
   void head_backward_input(int slot);
   void head_backward_weights(int slot);
@@ -81,6 +108,11 @@ class StageModel {
   /// Gives the slot's activations back to the pool: after the last weight gradient, or after a
   /// Score or Decode pass.
   void release(int slot);
+
+  ActivationBytes activation_bytes() const;
+  /// What one slot holds now.
+  std::size_t activation_bytes(int slot) const;
+  void clear_activation_peak();
 
   /// Score and Train on the head's stage: lives until the next set_micro_batches.
   const HeadOutput& head_output(int slot) const;
