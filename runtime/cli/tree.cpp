@@ -62,6 +62,7 @@ class Builder {
     add_checkpoint_verbs();
     add_generate();
     add_schedule();
+    add_trace();
     add_talk();
   }
 
@@ -258,6 +259,28 @@ class Builder {
     sub->add_option("--file", o->file, "Read the schedule from this text instead of making one")
         ->type_name("PATH");
     sub->add_flag("--phases", o->phases, "Show the overlapped pair's phases");
+  }
+
+  void add_trace() {
+    auto [sub, o] = verb<TraceOptions>(
+        root_, "trace", "What the ranks did in a step, as a Chrome trace for Perfetto",
+        "weft trace r1-zero-arithmetic --step last -o step.json.gz", verb_trace);
+    add_run(sub, o->run);
+    sub->add_option("--step", o->step, "A step's number, last (the default) or slowest")
+        ->type_name("N");
+    sub->add_option("--replica", o->replica, "Only this replica's ranks (default: all)")
+        ->type_name("D")
+        ->check(at_least(0));
+    sub->add_option("--cost", o->cost,
+                    "Predict with these microseconds (F=…,B=…,FB=…,send=…) instead of what the "
+                    "step's operations took")
+        ->type_name("LIST");
+    sub->add_option("-o,--output", o->output,
+                    "The file (default: trace-<step>.json.gz); not packed without .gz; - is stdout")
+        ->type_name("FILE");
+    sub->add_flag("--list", o->list, "Show which steps there are");
+    sub->add_flag_callback(
+        "--json", [options = o] { options->format = Format::Json; }, "The list as JSON");
   }
 
   void add_talk() {
