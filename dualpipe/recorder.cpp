@@ -16,14 +16,15 @@ namespace {
 
 std::uint64_t& word(std::byte* at) { return *reinterpret_cast<std::uint64_t*>(at); }
 
-/// A reader of another process may look at any of it at any time.
+/// A reader of another process may look at any of it at any time. Released, so that it sees nothing
+/// of this before what was stored earlier: the cursor that says what lay here is gone.
 template <class Value>
 void store(std::byte* at, const Value& value) {
   static_assert(sizeof(Value) % 8 == 0);
   std::uint64_t words[sizeof(Value) / 8];
   std::memcpy(words, &value, sizeof value);
   for (std::size_t i = 0; i < std::size(words); ++i)
-    std::atomic_ref(word(at + 8 * i)).store(words[i], std::memory_order_relaxed);
+    std::atomic_ref(word(at + 8 * i)).store(words[i], std::memory_order_release);
 }
 
 void publish(std::byte* at, std::uint64_t value) {
@@ -77,7 +78,6 @@ void StepRecorder::begin_step(long long step, std::string_view stage) {
   if (open_) end_step();
   std::byte* slot = slots_ + steps_ % num_slots_ * sizeof(StepSlot);
   publish(slot, 0);
-  std::atomic_thread_fence(std::memory_order_release);
   first_ = cursor_;
   StepSlot entry{0, step, now_ns(), 0, first_, 0, {}};
   std::memcpy(entry.stage, stage.data(), std::min(stage.size(), sizeof entry.stage));
@@ -119,8 +119,6 @@ void StepRecorder::add(Record record) {
   if (!open_) return;
   record.pass = program_ == Program::None ? -1 : pass_;
   record.program = program_;
-  // The record that lay here is gone from the moment at which the cursor said so, not later.
-  std::atomic_thread_fence(std::memory_order_release);
   store(records_ + cursor_ % capacity_ * sizeof(Record), record);
   publish(live_ + offsetof(Live, cursor), ++cursor_);
 }

@@ -11,6 +11,43 @@ namespace {
 
 constexpr int kComputeTrack = 0, kMessageTrack = 1;
 
+/// The actions that make and use activations (index 0) and gradients (1), by chunk.
+class Ends {
+ public:
+  Ends(const Schedule& schedule, const Timeline& times) : flow_(schedule) {
+    for (auto* ends : {&makes_[0], &makes_[1]})
+      ends->resize(static_cast<std::size_t>(flow_.size()));
+    for (std::size_t rank = 0; rank < schedule.programs.size(); ++rank)
+      for (std::size_t i = 0; i < schedule.programs[rank].size(); ++i) {
+        const Action& action = schedule.programs[rank][i];
+        const Slot& slot = times.slots[rank][i];
+        if (action.op == Op::F || action.op == Op::FB) at(false, action.chunk) = slot;
+        if (action.op == Op::B || action.op == Op::BI) at(true, action.chunk) = slot;
+        if (action.op == Op::FB) at(true, action.other) = slot;
+      }
+  }
+  const Slot& maker(const Transfer& transfer) const {
+    return get(gradient(transfer), transfer.chunk);
+  }
+  const Slot& user(const Transfer& transfer) const {
+    const bool back = gradient(transfer);
+    const auto next = back ? flow_.before(transfer.chunk) : flow_.after(transfer.chunk);
+    return get(back, next ? *next : transfer.chunk);
+  }
+
+ private:
+  static bool gradient(const Transfer& transfer) { return transfer.op == Op::SendB; }
+  Slot& at(bool back, const Chunk& chunk) {
+    return makes_[back][static_cast<std::size_t>(flow_.id(chunk))];
+  }
+  const Slot& get(bool back, const Chunk& chunk) const {
+    return makes_[back][static_cast<std::size_t>(flow_.id(chunk))];
+  }
+
+  Flow flow_;
+  std::vector<Slot> makes_[2];
+};
+
 class Predicted {
  public:
   Predicted(ChromeWriter& writer, double unit_us, int first_process, std::int64_t begin_ns)
@@ -32,9 +69,9 @@ class Predicted {
     }
   }
 
-  /// Messages in flight overlap where there is latency, so they lie side by side. The arrow leaves
-  /// the slice that made the message, just before its end.
-  void messages(std::vector<Transfer> transfers, int ranks) {
+  /// Messages in flight overlap where there is latency, so they lie side by side. The arrow goes
+  /// from the end of the slice that made the message to the beginning of the one that uses it.
+  void messages(std::vector<Transfer> transfers, const Ends& ends, int ranks) {
     std::ranges::stable_sort(transfers, {}, &Transfer::begin);
     std::vector<SideBySide> tracks(static_cast<std::size_t>(ranks));
     for (const Transfer& transfer : transfers) {
@@ -47,8 +84,10 @@ class Predicted {
                      std::string(to_string(transfer.op)) + " " + describe(transfer.chunk),
                      "message", begin, end},
                     arguments);
-      writer_.arrow(first_ + transfer.from, kComputeTrack, begin - 1, first_ + transfer.to,
-                    kComputeTrack, end);
+      const Slot& maker = ends.maker(transfer);
+      writer_.arrow(first_ + transfer.from, kComputeTrack,
+                    std::max(ns(maker.begin), ns(maker.end) - 1), first_ + transfer.to,
+                    kComputeTrack, ns(ends.user(transfer).begin));
     }
     for (int rank = 0; rank < ranks; ++rank)
       for (int i = 0; i < std::max(1, tracks[static_cast<std::size_t>(rank)].tracks()); ++i)
@@ -84,7 +123,7 @@ void write_predicted(ChromeWriter& writer, const Schedule& schedule, const Timel
     predicted.rank(rank, schedule.programs[static_cast<std::size_t>(rank)],
                    times.slots[static_cast<std::size_t>(rank)]);
   }
-  predicted.messages(times.transfers, schedule.ranks);
+  predicted.messages(times.transfers, Ends(schedule, times), schedule.ranks);
 }
 
 std::string to_chrome_trace(const Schedule& schedule, const Timeline& times, double unit_us) {

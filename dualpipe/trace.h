@@ -13,7 +13,7 @@ namespace weft::dualpipe {
 class ChromeWriter;
 
 /// One process a rank with a compute track and its messages in flight; arrows from the slice that
-/// made a message to the one that it reaches. `unit_us`: microseconds that one unit of cost stands
+/// made a message to the one that uses it. `unit_us`: microseconds that one unit of cost stands
 /// for. `times` must be of this schedule.
 std::string to_chrome_trace(const Schedule& schedule, const Timeline& times, double unit_us = 1000);
 

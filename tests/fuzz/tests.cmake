@@ -10,3 +10,4 @@ endfunction()
 
 weft_fuzz(safetensors_header_fuzz LINK weft_trainer_checkpoint)
 weft_fuzz(checkpoint_manifest_fuzz LINK weft_trainer_checkpoint)
+weft_fuzz(ring_fuzz LINK weft_dualpipe_executor)

@@ -254,4 +254,9 @@ Expected<void> StageModel::end_dispatch_backward(int slot, int layer) {
   return impl_->exchange->end_dispatch_backward(a.layout, a.d_norm2.data(), a.d_gate_weight.get(n));
 }
 
+std::size_t StageModel::exchanged_bytes(int slot, int layer) const {
+  const LayerActivations& a = impl_->live(slot).layers[static_cast<std::size_t>(layer)];
+  return elements(a.layout.num_rows, config().hidden_size) * sizeof(Real);
+}
+
 }  // namespace weft::trainer
