@@ -107,6 +107,7 @@ std::vector<MeasuredStep> measured_steps(std::span<const RankRecording> recordin
     for (const RecordedStep& recorded : one.steps) {
       RankStep rank{one.info, recorded, one.here, one.bytes};
       shift(rank.recorded, clock_offset(one.info, first->info));
+      rank.here.since_ns += clock_offset(one.info, first->info);
       auto& ranks = steps[recorded.step].ranks;
       if (!ranks.empty() && ranks.back().info.rank == one.info.rank)
         ranks.back() = std::move(rank);

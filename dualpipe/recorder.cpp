@@ -112,7 +112,9 @@ void StepRecorder::end_pass() {
   record.end_ns = now_ns();
   add(record);
   program_ = Program::None;
-  stand({});
+  Here idle;
+  idle.since_ns = record.end_ns;
+  stand(idle);
 }
 
 void StepRecorder::add(Record record) {

@@ -76,7 +76,8 @@ bool makes_sense(const Record& r) {
 }
 
 Here checked(Here here) {
-  const bool known = here.doing <= Here::Doing::Exchanges &&
+  const bool known = here.doing <= Here::Doing::Exchanges && here.since_ns >= 0 &&
+                     here.since_ns <= kTimeMax &&
                      here.op <= static_cast<std::uint8_t>(Op::Snapshot) && here.direction <= 1 &&
                      to_string(static_cast<PhaseKind>(here.phase)) != "?";
   return known ? here : Here{};

@@ -108,14 +108,14 @@ int list(const std::vector<MeasuredStep>& steps, const std::string& run, Format 
   return kOk;
 }
 
-/// Who was still at it, and where it stood.
+/// Who was still at it, and since when it had stood where.
 void print_standing(const MeasuredStep& step, Io& io) {
   for (const RankStep& rank : step.ranks) {
     if (rank.recorded.closed) continue;
-    const double since = static_cast<double>(rank.recorded.end_ns - rank.here.since_ns) * 1e-9;
-    io.err << fmt::format("  rank {} (position {}) had not ended it: it {}", rank.info.rank,
-                          rank.info.position, describe(rank.here));
-    io.err << (since < 0 ? ", since its last record\n" : "\n");
+    const double into = static_cast<double>(rank.here.since_ns - rank.recorded.begin_ns) * 1e-9;
+    io.err << fmt::format("  rank {} (position {}) had not ended it: from {:.3f} s on it {}\n",
+                          rank.info.rank, rank.info.position, std::max(0.0, into),
+                          describe(rank.here));
   }
 }
 
