@@ -118,20 +118,25 @@ struct Executor::Impl {
       case Op::SendB:
         return start_send(planned, i);
       case Op::Reduce:
-        WEFT_TRY(settle_sends());
-        stand(Here::Doing::Works, planned.action, i);
+        WEFT_TRY(settle_before(planned, i));
         return step_end == nullptr ? no_step_end() : step_end->reduce(chunk.stage);
       case Op::Update:
-        WEFT_TRY(settle_sends());
-        stand(Here::Doing::Works, planned.action, i);
+        WEFT_TRY(settle_before(planned, i));
         return step_end == nullptr ? no_step_end() : step_end->update();
       case Op::Snapshot:
-        WEFT_TRY(settle_sends());
-        stand(Here::Doing::Works, planned.action, i);
+        WEFT_TRY(settle_before(planned, i));
         return step_end == nullptr ? no_step_end() : step_end->snapshot();
       default:
         return compute(plan, planned, i);
     }
+  }
+
+  /// The end of a step waits for other ranks by itself: our messages must be through.
+  Expected<void> settle_before(const PlannedAction& planned, std::size_t i) {
+    WEFT_TRY(settle_sends());
+    moment = now();
+    stand(Here::Doing::Works, planned.action, i);
+    return {};
   }
 
   static tl::unexpected<Error> no_step_end() {

@@ -74,6 +74,9 @@ RingFile::~RingFile() {
 }
 
 Expected<RankRecording> read_ring_file(const fs::path& path) {
+  std::error_code error;
+  if (fs::exists(path, error) && !fs::is_regular_file(path, error))
+    return fail(Code::Corrupt, path.string() + " is no file");  // a pipe would never end
   WEFT_TRY_ASSIGN(const std::string ring, read_file(path, kRingBytesMax));
   // Once more the part that tells what was overwritten while the rest was being read.
   std::string later(dualpipe::ring_head_bytes(bytes_of(ring)), '\0');

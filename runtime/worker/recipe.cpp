@@ -135,7 +135,7 @@ Expected<void> Walker::open(comm::Transport& transport) {
 /// Records that one step of any stage of the recipe writes at most, or as many as are worth
 /// keeping: of a longer step (rollouts of thousands of tokens) the newest stay.
 std::size_t records_of_step(const Job& job, Engine& engine) {
-  constexpr std::size_t kMax = 1 << 16;
+  constexpr std::size_t kMax = 1 << 16, kMaxOfRing = 1 << 22;  // 300 MB a rank
   std::size_t records = engine.train_records();
   if (std::ranges::find(job.recipe, "grpo") != job.recipe.end()) {
     const GrpoJob& grpo = job.grpo;
@@ -144,7 +144,7 @@ std::size_t records_of_step(const Job& job, Engine& engine) {
     const std::size_t forwards = static_cast<std::size_t>(grpo.max_completion_length) + scores;
     records = iterations * records + forwards * engine.forward_records();
   }
-  return std::min(records, kMax);
+  return std::min({records, kMax, kMaxOfRing / static_cast<std::size_t>(job.trace.steps + 1)});
 }
 
 /// A run without its recorder is better than none.
