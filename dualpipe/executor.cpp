@@ -2,10 +2,11 @@
 
 #include <array>
 #include <atomic>
-#include <chrono>
 #include <cstring>
+#include <utility>
 
 #include "base/check.h"
+#include "dualpipe/flow.h"
 #include "dualpipe/plan.h"
 
 namespace weft::dualpipe {
@@ -16,23 +17,44 @@ constexpr std::size_t kMaxSends = 16;
 // Programs whose plans are kept: training, forward only, and room for sizes that change.
 constexpr std::size_t kMaxPlans = 4;
 
-std::int64_t now_ns() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(
-             std::chrono::steady_clock::now().time_since_epoch())
-      .count();
+/// The parts of a record that an action gives.
+Record record_of(Record::What what, const Action& action, std::size_t index) {
+  Record record;
+  record.what = what;
+  record.op = static_cast<std::uint8_t>(action.op);
+  record.action = static_cast<std::int32_t>(index);
+  record.micro_batch = action.chunk.micro_batch;
+  record.stage = static_cast<std::int16_t>(action.chunk.stage);
+  record.direction = static_cast<std::uint8_t>(action.chunk.direction);
+  record.peer = static_cast<std::int16_t>(action.peer);
+  if (action.op == Op::FB) {
+    record.other_micro_batch = action.other.micro_batch;
+    record.other_stage = static_cast<std::int16_t>(action.other.stage);
+    record.other_direction = static_cast<std::uint8_t>(action.other.direction);
+  }
+  return record;
 }
 
 }  // namespace
 
 struct Executor::Impl {
+  /// When it was started, and how long starting took; for the recorder.
+  struct Started {
+    std::int64_t begin_ns = 0;
+    std::int64_t head_ns = 0;
+  };
   struct OpenSend {
     comm::Request request;
     const PlannedAction* planned = nullptr;
+    std::size_t index = 0;
+    std::size_t bytes = 0;
+    Started started;
   };
   struct OpenReceive {
     comm::Request request;
     std::size_t bytes = 0;
     bool open = false;
+    Started started;
   };
 
   Impl(std::vector<Stage*> stages_in, StepEnd* step_end_in, comm::Communicator& pipeline_in,
@@ -57,7 +79,6 @@ struct Executor::Impl {
   Expected<void> run(std::span<const Action> program) {
     WEFT_TRY_ASSIGN(const Plan* plan, plan_for(program));
     receives.assign(program.size(), {});
-    if (recorder != nullptr) recorder->reserve(recorder->size() + program.size());
     for (std::size_t i = 0; i < plan->actions.size(); ++i) {
       position.store(static_cast<int>(i), std::memory_order_relaxed);
       WEFT_TRY(run_one(*plan, i));
@@ -70,13 +91,19 @@ struct Executor::Impl {
   Expected<void> run_one(const Plan& plan, std::size_t i) {
     const PlannedAction& planned = plan.actions[i];
     pipeline.set_serving(planned.text);
-    const std::int64_t begin = recorder != nullptr ? now_ns() : 0;
+    moment = now();
+    const std::int64_t begin = moment;
+    stand(Here::Doing::Works, planned.action, i);
     if (auto done = act(plan, planned, i); !done) {
       // The texts belong to the plan, which may go before the communicator does.
       pipeline.set_serving({});
       return fail_in(planned.text, done.error());
     }
-    if (recorder != nullptr) recorder->push_back({planned.action, begin, now_ns()});
+    if (recorder == nullptr || is_message(planned.action.op)) return {};
+    Record record = record_of(Record::What::Action, planned.action, i);
+    record.begin_ns = begin;
+    record.end_ns = now();
+    recorder->add(record);
     return {};
   }
 
@@ -89,42 +116,114 @@ struct Executor::Impl {
         return {};
       case Op::SendF:
       case Op::SendB:
-        return start_send(planned);
+        return start_send(planned, i);
       case Op::Reduce:
-        WEFT_TRY(settle_sends());
+        WEFT_TRY(settle_before(planned, i));
         return step_end == nullptr ? no_step_end() : step_end->reduce(chunk.stage);
       case Op::Update:
-        WEFT_TRY(settle_sends());
+        WEFT_TRY(settle_before(planned, i));
         return step_end == nullptr ? no_step_end() : step_end->update();
       case Op::Snapshot:
-        WEFT_TRY(settle_sends());
+        WEFT_TRY(settle_before(planned, i));
         return step_end == nullptr ? no_step_end() : step_end->snapshot();
       default:
-        return compute(plan, planned);
+        return compute(plan, planned, i);
     }
+  }
+
+  /// The end of a step waits for other ranks by itself: our messages must be through.
+  Expected<void> settle_before(const PlannedAction& planned, std::size_t i) {
+    WEFT_TRY(settle_sends());
+    moment = now();
+    stand(Here::Doing::Works, planned.action, i);
+    return {};
   }
 
   static tl::unexpected<Error> no_step_end() {
     return fail(Code::InvalidArgument, "the program ends a step, but there is no StepEnd");
   }
 
-  Expected<void> compute(const Plan& plan, const PlannedAction& planned) {
+  Expected<void> compute(const Plan& plan, const PlannedAction& planned, std::size_t i) {
     WEFT_TRY(await_input(plan, planned.forward));
     WEFT_TRY(await_input(plan, planned.backward));
-    for (const PhaseMove& move : planned.moves) WEFT_TRY(make(move, planned));
+    moment = now();
+    stand(Here::Doing::Works, planned.action, i);
+    for (const PhaseMove& move : planned.moves) WEFT_TRY(make(move, planned, i));
     WEFT_TRY(hand_over(planned.forward, Pass::Forward));
     WEFT_TRY(hand_over(planned.backward, Pass::Backward));
     return {};
   }
 
-  Expected<void> make(const PhaseMove& move, const PlannedAction& planned) {
+  Expected<void> make(const PhaseMove& move, const PlannedAction& planned, std::size_t i) {
     const Pass pass = move.step.backward ? Pass::Backward : Pass::Forward;
     const bool second = planned.action.op == Op::FB && move.step.backward;
     const Chunk& chunk = second ? planned.action.other : planned.action.chunk;
-    if (move.what == PhaseMove::What::Finish)
-      return stage(chunk).finish(pass, move.step.phase, chunk);
-    return stage(chunk).begin(pass, move.step.phase, chunk);
+    if (move.what == PhaseMove::What::Finish) {
+      stand(Here::Doing::Exchanges, planned.action, i, move.step.phase.kind);
+      WEFT_TRY(stage(chunk).finish(pass, move.step.phase, chunk));
+      stand(Here::Doing::Works, planned.action, i);
+    } else {
+      WEFT_TRY(stage(chunk).begin(pass, move.step.phase, chunk));
+    }
+    if (recorder != nullptr) record_move(move, chunk, i);
+    return {};
   }
+
+  /// A move begins where the one before it ended: one look at the clock each.
+  void record_move(const PhaseMove& move, const Chunk& chunk, std::size_t i) {
+    const std::int64_t begin = std::exchange(moment, now());
+    Started& exchange = exchanges[move.step.backward];
+    if (move.what == PhaseMove::What::Begin) {
+      exchange = {begin, moment - begin};
+      return;
+    }
+    const Phase& phase = move.step.phase;
+    const bool finish = move.what == PhaseMove::What::Finish;
+    Record record =
+        record_of(finish ? Record::What::Exchange : Record::What::Phase, {Op::F, chunk, {}, -1}, i);
+    record.begin_ns = finish ? exchange.begin_ns : begin;
+    record.end_ns = moment;
+    record.phase = static_cast<std::uint8_t>(phase.kind);
+    record.part = static_cast<std::uint8_t>(phase.part);
+    record.layer = static_cast<std::int16_t>(phase.layer);
+    record.backward = move.step.backward;
+    if (finish) {
+      record.head_ns = exchange.head_ns;
+      record.tail_ns = moment - begin;
+      const Pass pass = move.step.backward ? Pass::Backward : Pass::Forward;
+      record.bytes = stage(chunk).exchanged_bytes(pass, phase, chunk);
+    }
+    recorder->add(record);
+  }
+
+  void record_message(Record::What what, const Action& action, std::size_t index, std::size_t bytes,
+                      const Started& started, std::int64_t wait_begin) {
+    Record record = record_of(what, action, index);
+    record.begin_ns = started.begin_ns;
+    record.end_ns = now();
+    record.head_ns = started.head_ns;
+    record.tail_ns = record.end_ns - wait_begin;
+    record.bytes = bytes;
+    recorder->add(record);
+  }
+
+  void stand(Here::Doing doing, const Action& action, std::size_t index,
+             PhaseKind phase = PhaseKind::Embed) {
+    if (recorder == nullptr) return;
+    Here here;
+    here.since_ns = moment;
+    here.doing = doing;
+    here.action = static_cast<std::int32_t>(index);
+    here.op = static_cast<std::uint8_t>(action.op);
+    here.micro_batch = action.chunk.micro_batch;
+    here.stage = static_cast<std::int16_t>(action.chunk.stage);
+    here.direction = static_cast<std::uint8_t>(action.chunk.direction);
+    here.peer = static_cast<std::int16_t>(action.peer);
+    here.phase = static_cast<std::uint8_t>(phase);
+    recorder->stand(here);
+  }
+
+  std::int64_t now() const { return recorder != nullptr ? StepRecorder::now_ns() : 0; }
 
   Expected<void> await_input(const Plan& plan, const PassRun& run) {
     if (!run.wanted || run.receive < 0) return {};
@@ -135,7 +234,7 @@ struct Executor::Impl {
     const Pass pass = planned.action.op == Op::RecvB ? Pass::Backward : Pass::Forward;
     const auto into = stage(planned.action.chunk).incoming(pass, planned.action.chunk);
     const auto request = pipeline.start_receive(planned.action.peer, planned.tag, into);
-    receives[i] = {request, into.size(), true};
+    receives[i] = {request, into.size(), true, {moment, now() - moment}};
   }
 
   Expected<void> await_receive(const Plan& plan, std::size_t i) {
@@ -143,8 +242,13 @@ struct Executor::Impl {
     if (!receive.open) return {};
     receive.open = false;
     const std::string& text = plan.actions[i].text;
+    const Action& action = plan.actions[i].action;
+    moment = now();
+    stand(Here::Doing::WaitsReceive, action, i);
     const auto bytes = pipeline.wait(receive.request);
     if (!bytes) return fail_in(text, bytes.error());
+    if (recorder != nullptr)
+      record_message(Record::What::Receive, action, i, *bytes, receive.started, moment);
     if (*bytes != receive.bytes) {
       return fail(Code::Corrupt, text + ": " + std::to_string(*bytes) + " bytes came, expected " +
                                      std::to_string(receive.bytes) +
@@ -153,14 +257,16 @@ struct Executor::Impl {
     return {};
   }
 
-  Expected<void> start_send(const PlannedAction& planned) {
+  Expected<void> start_send(const PlannedAction& planned, std::size_t i) {
     while (open_sends > 0 && pipeline.test(sends[oldest_send].request)) WEFT_TRY(end_oldest_send());
     if (open_sends == kMaxSends) WEFT_TRY(end_oldest_send());
     const Chunk& chunk = planned.action.chunk;
     const Pass pass = planned.action.op == Op::SendB ? Pass::Backward : Pass::Forward;
+    moment = now();
     const auto data = stage(chunk).outgoing(pass, chunk);
     const auto request = pipeline.start_send(planned.action.peer, planned.tag, data);
-    sends[(oldest_send + open_sends) % kMaxSends] = {request, &planned};
+    sends[(oldest_send + open_sends) % kMaxSends] = {
+        request, &planned, i, data.size(), {moment, now() - moment}};
     ++open_sends;
     return {};
   }
@@ -169,8 +275,13 @@ struct Executor::Impl {
     const OpenSend send = sends[oldest_send];
     oldest_send = (oldest_send + 1) % kMaxSends;
     --open_sends;
+    moment = now();
+    stand(Here::Doing::WaitsSend, send.planned->action, send.index);
     const auto done = pipeline.wait(send.request);
     if (!done) return fail_in(send.planned->text, done.error());
+    if (recorder != nullptr)
+      record_message(Record::What::Send, send.planned->action, send.index, send.bytes, send.started,
+                     moment);
     const Pass pass = send.planned->action.op == Op::SendB ? Pass::Backward : Pass::Forward;
     stage(send.planned->action.chunk).sent(pass, send.planned->action.chunk);
     return {};
@@ -205,7 +316,9 @@ struct Executor::Impl {
   std::size_t oldest_send = 0;
   std::size_t open_sends = 0;
   std::atomic<int> position{0};
-  std::vector<Span>* recorder = nullptr;
+  StepRecorder* recorder = nullptr;
+  std::int64_t moment = 0;  // the last look at the clock; 0 without a recorder
+  Started exchanges[2];     // [backward]; a pass has one at a time
 };
 
 Executor::Executor(std::vector<Stage*> stages, StepEnd* step_end, comm::Communicator& pipeline,
@@ -216,6 +329,21 @@ Expected<void> Executor::run(std::span<const Action> program) { return impl_->ru
 
 int Executor::position() const { return impl_->position.load(std::memory_order_relaxed); }
 
-void Executor::set_recorder(std::vector<Span>* recorder) { impl_->recorder = recorder; }
+void Executor::set_recorder(StepRecorder* recorder) { impl_->recorder = recorder; }
+
+std::size_t Executor::records_of(std::span<const Action> program) const {
+  std::size_t records = 0;
+  for (const Action& action : program) {
+    ++records;
+    if (!is_compute(action.op)) continue;
+    const auto count = [&](const Chunk& chunk, Pass pass) {
+      return impl_->stage(chunk).phases(pass).size();
+    };
+    if (action.op == Op::F || action.op == Op::FB) records += count(action.chunk, Pass::Forward);
+    if (action.op == Op::FB) records += count(action.other, Pass::Backward);
+    if (action.op != Op::F && action.op != Op::FB) records += count(action.chunk, Pass::Backward);
+  }
+  return records;
+}
 
 }  // namespace weft::dualpipe

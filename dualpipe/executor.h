@@ -1,12 +1,12 @@
 // Walks one rank's program: the only place where a schedule turns into work.
 #pragma once
 
-#include <cstdint>
 #include <memory>
 #include <span>
 #include <vector>
 
 #include "comm/communicator.h"
+#include "dualpipe/recorder.h"
 #include "dualpipe/schedule.h"
 #include "dualpipe/stage.h"
 
@@ -25,13 +25,6 @@ struct PhaseStep {
 /// Source: DeepSeek-V3 technical report, section 3.2.1, and its published profile.
 std::vector<PhaseStep> merge_phases(std::span<const Phase> forward,
                                     std::span<const Phase> backward);
-
-/// Where a finished action went in time; filled only when a recorder is given.
-struct Span {
-  Action action;
-  std::int64_t begin_ns = 0;
-  std::int64_t end_ns = 0;
-};
 
 class Executor {
  public:
@@ -52,7 +45,10 @@ class Executor {
 
   /// Index of the action being run, readable from another thread (for "who waited for whom").
   int position() const;
-  void set_recorder(std::vector<Span>* recorder);
+  /// What is done, and where this rank stands, goes there; null: nowhere. Must outlive the runs.
+  void set_recorder(StepRecorder* recorder);
+  /// Records that one run of the program writes at most (2 more for its pass and its step).
+  std::size_t records_of(std::span<const Action> program) const;
 
  private:
   struct Impl;

@@ -55,6 +55,10 @@ class Stage {
   /// send. Stays valid until `sent`.
   virtual std::span<const std::byte> outgoing(Pass pass, const Chunk& chunk) = 0;
   virtual void sent(Pass /*pass*/, const Chunk& /*chunk*/) {}
+
+  /// For the trace: what the exchange that was just finished brought here, this rank's own
+  /// included.
+  virtual std::size_t exchanged_bytes(Pass, const Phase&, const Chunk&) const { return 0; }
 };
 
 /// The step's other actions.

@@ -129,6 +129,16 @@ struct BenchExchangeOptions {
   Format format = Format::Table;
 };
 
+struct TraceOptions {
+  std::string run;
+  std::string step = "last";      // a number, "last" or "slowest"
+  int replica = -1;               // -1: all
+  std::string cost;               // "": what the step's operations took
+  std::string output;             // "": trace-<step>.json.gz; "-": stdout
+  bool list = false;              // which steps there are, instead of drawing one
+  Format format = Format::Table;  // of the list
+};
+
 struct VersionOptions {
   Format format = Format::Table;
 };

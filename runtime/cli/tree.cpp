@@ -65,6 +65,7 @@ class Builder {
     add_schedule();
     add_balance();
     add_bench();
+    add_trace();
     add_talk();
   }
 
@@ -349,6 +350,28 @@ class Builder {
         ->check(CLI::IsMember({"fp8", "bf16", "fp32"}));
     sub->add_option("--seed", o->seed, "Of the simulated routing")->type_name("N");
     add_format(sub, o->format);
+  }
+
+  void add_trace() {
+    auto [sub, o] = verb<TraceOptions>(
+        root_, "trace", "What the ranks did in a step, as a Chrome trace for Perfetto",
+        "weft trace r1-zero-arithmetic --step last -o step.json.gz", verb_trace);
+    add_run(sub, o->run);
+    sub->add_option("--step", o->step, "A step's number, last (the default) or slowest")
+        ->type_name("N");
+    sub->add_option("--replica", o->replica, "Only this replica's ranks (default: all)")
+        ->type_name("D")
+        ->check(at_least(0));
+    sub->add_option("--cost", o->cost,
+                    "Predict with these microseconds (F=…,B=…,FB=…,send=…) instead of what the "
+                    "step's operations took")
+        ->type_name("LIST");
+    sub->add_option("-o,--output", o->output,
+                    "The file (default: trace-<step>.json.gz); not packed without .gz; - is stdout")
+        ->type_name("FILE");
+    sub->add_flag("--list", o->list, "Show which steps there are");
+    sub->add_flag_callback(
+        "--json", [options = o] { options->format = Format::Json; }, "The list as JSON");
   }
 
   void add_talk() {

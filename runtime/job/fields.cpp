@@ -19,6 +19,7 @@ constexpr Group kGroups[] = {
     {"grpo",
      "Recipe stage: reinforcement learning with group-relative advantages, no value model."},
     {"checkpoint", "When state is written, and how much of it is kept."},
+    {"trace", "What each worker keeps of its last steps, for weft trace."},
     {"control", "The coordinator and its workers: addresses and bounds on waiting."},
 };
 

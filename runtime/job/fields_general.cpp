@@ -287,6 +287,18 @@ void add_surroundings(std::vector<Field>& out) {
                            {"verl", "trainer.max_actor_ckpt_to_keep"},
                            {"NeMo-RL", "checkpointing.keep_top_k"}},
                  .on_resume = kMay});
+  out.push_back({.path = "trace.steps",
+                 .type = FieldType::Int,
+                 .slot = WEFT_AT(trace.steps),
+                 .range = {0, 1000},
+                 .unit = "steps",
+                 .help = "Each worker keeps what it did in its last so many steps in a ring in the "
+                         "run directory: every phase, exchange and message with its times. weft "
+                         "trace draws it, also while the run lives and after it was killed. It "
+                         "costs less than a hundredth of a step. 0: nothing is recorded.",
+                 .interacts = "nothing; it changes no number",
+                 .example = "8",
+                 .on_resume = kMay});
   out.push_back({.path = "control.host",
                  .type = FieldType::Text,
                  .slot = WEFT_AT(control.host),

@@ -91,6 +91,10 @@ struct CheckpointJob {
   int keep = 3;
 };
 
+struct TraceJob {
+  int steps = 8;  // each rank keeps what it did in its last so many; 0: none
+};
+
 struct ControlJob {
   std::string host = "127.0.0.1";
   int port = 0;  // 0: any free one
@@ -113,6 +117,7 @@ struct Job {
   GrpoJob grpo;
   std::vector<RewardJob> rewards = {{"accuracy.answer", 1.0}, {"format.think_answer", 0.2}};
   CheckpointJob checkpoint;
+  TraceJob trace;
   ControlJob control;
 };
 

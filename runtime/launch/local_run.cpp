@@ -222,6 +222,7 @@ class LocalRun {
   void act(const SendAssignment& assignment) {
     json message = {{"type", "assign"},
                     {"checkpoints", store_.paths().checkpoints().string()},
+                    {"traces", store_.paths().traces().string()},
                     {"attempt", store_.attempt()},
                     {"fingerprint", fingerprint(job_)}};
     message["job"] = to_json(job_);

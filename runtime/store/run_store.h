@@ -15,7 +15,7 @@
 namespace weft::runtime {
 
 /// Layout of runs/<run>/ (ux 5.3): job.yaml config.resolved.yaml run.json run.sqlite metrics.jsonl
-/// events.jsonl samples/<step>.jsonl logs/worker-<rank>.log ckpt/ lock
+/// events.jsonl samples/<step>.jsonl traces/rank-<rank>.ring logs/worker-<rank>.log ckpt/ lock
 struct RunPaths {
   std::filesystem::path root;
   std::filesystem::path job() const { return root / "job.yaml"; }
@@ -25,6 +25,7 @@ struct RunPaths {
   std::filesystem::path metrics() const { return root / "metrics.jsonl"; }
   std::filesystem::path events() const { return root / "events.jsonl"; }
   std::filesystem::path samples() const { return root / "samples"; }
+  std::filesystem::path traces() const { return root / "traces"; }
   std::filesystem::path logs() const { return root / "logs"; }
   std::filesystem::path worker_log(int rank) const;
   std::filesystem::path checkpoints() const { return root / "ckpt"; }

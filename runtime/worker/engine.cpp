@@ -124,6 +124,7 @@ Expected<TrainResult> Engine::train(std::span<const MicroBatch> batch, double lr
     held.model->parameters().zero_gradients();
     held.model->clear_expert_load();
   }
+  const dualpipe::RecordedPass pass(recorder_, dualpipe::Program::Train);
   WEFT_TRY(executor_->run(train_program_));
   return step_.result;
 }
@@ -170,7 +171,10 @@ Expected<TrainResult> Engine::finish_step() {
     }
   }
   all[totals + 4] = step_.stop ? 1 : 0;
-  WEFT_TRY(comm::all_reduce_sum(*world_, all));
+  {
+    const dualpipe::Recorded sum(recorder_, dualpipe::Record::What::WorldSum);
+    WEFT_TRY(comm::all_reduce_sum(*world_, all));
+  }
 
   TrainResult result;
   double squares = 0;
@@ -185,6 +189,7 @@ Expected<TrainResult> Engine::finish_step() {
   result.applied = std::isfinite(result.loss) && std::isfinite(result.grad_norm);
   if (!result.applied) return result;
 
+  const dualpipe::Recorded updating(recorder_, dualpipe::Record::What::Optimizer);
   const double clip = options_.clip_norm;
   const double scale = clip > 0 && result.grad_norm > clip ? clip / result.grad_norm : 1.0;
   WEFT_TRY(optimizer_->update(step_.lr, scale, step_.adam_step));
@@ -212,15 +217,16 @@ Expected<std::span<const dualpipe::Action>> Engine::forward_program(int micro_ba
   return std::span<const dualpipe::Action>(program);
 }
 
-Expected<void> Engine::run_forward(int micro_batches) {
+Expected<void> Engine::run_forward(int micro_batches, dualpipe::Program what) {
   WEFT_TRY_ASSIGN(const auto program, forward_program(micro_batches));
+  const dualpipe::RecordedPass pass(recorder_, what);
   return executor_->run(program);
 }
 
 Expected<Engine::Scores> Engine::score(std::span<const MicroBatch> batch) {
   WEFT_CHECK(static_cast<int>(batch.size()) == num_micro_batches());
   start_pass(batch, Mode::Score);
-  WEFT_TRY(run_forward(options_.layout.micro_batches));
+  WEFT_TRY(run_forward(options_.layout.micro_batches, dualpipe::Program::Score));
 
   // Where each sequence's tokens lie in one flat array, and each sequence's loss: same on all
   // ranks.
@@ -279,8 +285,37 @@ Expected<Engine::Scores> Engine::score_with_reference(std::span<const MicroBatch
   return scores;
 }
 
-void Engine::set_recorder(std::vector<dualpipe::Span>* recorder) {
+void Engine::set_recorder(dualpipe::StepRecorder* recorder) {
+  recorder_ = recorder;
   executor_->set_recorder(recorder);
+}
+
+dualpipe::RingInfo Engine::ring_info() const {
+  dualpipe::RingInfo info;
+  info.rank = place_.rank;
+  info.world = options_.layout.world();
+  info.position = place_.position;
+  info.lane = place_.lane;
+  info.kind = static_cast<int>(options_.layout.kind);
+  info.ranks = options_.layout.pipeline;
+  info.micro_batches = options_.layout.micro_batches;
+  info.chunks = dualpipe::Size{}.chunks;
+  return info;
+}
+
+std::size_t Engine::train_records() const {
+  constexpr std::size_t kPassSumAndUpdate = 3;
+  return executor_->records_of(train_program_) + kPassSumAndUpdate;
+}
+
+std::size_t Engine::forward_records() {
+  constexpr std::size_t kPassDrawAndGather = 3;
+  const scheduler::Layout& layout = options_.layout;
+  const int directions = dualpipe::num_directions(layout.kind);
+  const int in_flight =
+      (layout.pipeline + directions - 1) / directions * directions;  // a rollout's
+  const auto program = forward_program(std::max(layout.micro_batches, in_flight));
+  return (program ? executor_->records_of(*program) : 0) + kPassDrawAndGather;
 }
 
 }  // namespace weft::runtime

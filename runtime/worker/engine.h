@@ -131,8 +131,14 @@ class Engine {
   using GradientWatch = std::function<void(const trainer::Parameter&, std::span<const float>)>;
   void watch_gradients(GradientWatch watch) { gradient_watch_ = std::move(watch); }
 
-  /// Spans of the last train() when recording (a ring is the caller's).
-  void set_recorder(std::vector<dualpipe::Span>* recorder);
+  /// What the passes do goes there; null: nowhere. The caller says where steps begin and end, and
+  /// the recorder must outlive the passes.
+  void set_recorder(dualpipe::StepRecorder* recorder);
+  /// Who records; the schedule included.
+  dualpipe::RingInfo ring_info() const;
+  /// Records that train() writes at most / that one token of generate() or one score() does.
+  std::size_t train_records() const;
+  std::size_t forward_records();
   int position() const { return executor_->position(); }
   std::span<const dualpipe::Action> program() const { return train_program_; }
 
@@ -150,7 +156,7 @@ class Engine {
   Engine();
   Expected<void> build(comm::Transport& transport, const EngineOptions& options);
   void start_pass(std::span<const trainer::MicroBatch> batch, trainer::Mode mode);
-  Expected<void> run_forward(int micro_batches);
+  Expected<void> run_forward(int micro_batches, dualpipe::Program program);
   Expected<std::span<const dualpipe::Action>> forward_program(int micro_batches);
   Expected<TrainResult> finish_step();
   void swap_reference();
@@ -166,6 +172,7 @@ class Engine {
   std::unique_ptr<ShardedOptimizer> optimizer_;
   std::unique_ptr<StepEnd> step_end_;
   std::unique_ptr<dualpipe::Executor> executor_;
+  dualpipe::StepRecorder* recorder_ = nullptr;
   std::vector<dualpipe::Action> train_program_;
   std::map<int, std::vector<dualpipe::Action>> forward_programs_;
   std::vector<std::vector<float>> reference_;  // per held stage

@@ -1,5 +1,7 @@
 #include "runtime/worker/recipe.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -7,6 +9,8 @@
 #include <numbers>
 
 #include "base/units.h"
+#include "runtime/log/log.h"
+#include "runtime/store/ring_file.h"
 #include "runtime/worker/evaluate.h"
 #include "runtime/worker/grpo_step.h"
 #include "runtime/worker/workload.h"
@@ -49,6 +53,7 @@ class Walker final : public Recipe {
     bool applied = true;
   };
 
+  void open_ring();
   Expected<void> resume();
   enum class StageEnd { Complete, CompleteAndStopped, Stopped };
   Expected<StageEnd> run_stage(Stage stage);
@@ -83,6 +88,7 @@ class Walker final : public Recipe {
   Reporter& reporter_;
   const Clock& clock_;
   std::unique_ptr<Workload> workload_;
+  std::unique_ptr<RingFile> ring_;  // null: nothing is recorded; the engine writes into it
   std::unique_ptr<Engine> engine_;
   RecipeState state_;
   long long saved_step_ = -1;
@@ -122,7 +128,42 @@ Expected<void> Walker::open(comm::Transport& transport) {
       std::max(workload_->longest_trace(), job_.grpo.max_completion_length);
   WEFT_TRY_ASSIGN(
       engine_, Engine::create(transport, engine_options(job_, longest_prompt, longest_completion)));
+  open_ring();
   return resume();
+}
+
+/// Records that one step of any stage of the recipe writes at most, or as many as are worth
+/// keeping: of a longer step (rollouts of thousands of tokens) the newest stay.
+std::size_t records_of_step(const Job& job, Engine& engine) {
+  constexpr std::size_t kMax = 1 << 16, kMaxOfRing = 1 << 22;  // 300 MB a rank
+  std::size_t records = engine.train_records();
+  if (std::ranges::find(job.recipe, "grpo") != job.recipe.end()) {
+    const GrpoJob& grpo = job.grpo;
+    const auto iterations = static_cast<std::size_t>(grpo.num_iterations);
+    const std::size_t scores = (iterations > 1) + (grpo.beta > 0);
+    const std::size_t forwards = static_cast<std::size_t>(grpo.max_completion_length) + scores;
+    records = iterations * records + forwards * engine.forward_records();
+  }
+  return std::min({records, kMax, kMaxOfRing / static_cast<std::size_t>(job.trace.steps + 1)});
+}
+
+/// A run without its recorder is better than none.
+void Walker::open_ring() {
+  if (options_.traces.empty() || job_.trace.steps == 0) return;
+  const std::string name = fmt::format("rank-{:04}.ring", engine_->rank());
+  dualpipe::RingInfo info = engine_->ring_info();
+  info.attempt = options_.attempt;
+  auto ring = RingFile::create(
+      options_.traces / name,
+      {static_cast<std::size_t>(job_.trace.steps), records_of_step(job_, *engine_)}, info, clock_);
+  if (!ring) {
+    const std::string message = "training goes on without a trace: " + ring.error().message;
+    event("warning", message);  // rank 0's, for all of them
+    if (!reports()) log_warning(message);
+    return;
+  }
+  ring_ = std::move(*ring);
+  engine_->set_recorder(&ring_->recorder());
 }
 
 Expected<void> Walker::resume() {
@@ -180,8 +221,10 @@ Expected<Walker::StageEnd> Walker::run_stage(Stage stage) {
   if (state_.stage_step == 0) WEFT_TRY(begin_stage(stage));
   while (state_.stage_step < max_steps(stage)) {
     const Instant begin = clock_.now();
+    if (ring_) ring_->recorder().begin_step(state_.step + 1, stage_name());
     WEFT_TRY_ASSIGN(StepOutcome outcome,
                     stage == Stage::Grpo ? grpo_step() : supervised_step(stage));
+    if (ring_) ring_->recorder().end_step();
     ++state_.step;
     ++state_.stage_step;
     state_.tokens += outcome.tokens;

@@ -31,6 +31,7 @@ class Reporter {
 
 struct RecipeOptions {
   std::filesystem::path checkpoints;  // the run's ckpt/
+  std::filesystem::path traces;       // the run's traces/; empty: nothing is recorded
   int attempt = 1;
   std::string fingerprint;  // of the model's shape and tokenizer
   /// Asked between steps.

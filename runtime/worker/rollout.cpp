@@ -161,11 +161,15 @@ Expected<std::vector<Completion>> Engine::generate(
       held.batches = held.decoding;
       held.adapter->start_pass(held.batches);
     }
-    WEFT_TRY(run_forward(spread.directions * spread.per_direction));
+    WEFT_TRY(run_forward(spread.directions * spread.per_direction, dualpipe::Program::Rollout));
     for (const HeldStage& held : stages_) {
-      if (held.model->spec().head) draw(held);
+      if (held.model->spec().head) {
+        const dualpipe::Recorded drawing(recorder_, dualpipe::Record::What::Draw);
+        draw(held);
+      }
       held.adapter->end_pass();
     }
+    const dualpipe::Recorded gathering(recorder_, dualpipe::Record::What::Gather);
     WEFT_TRY(comm::all_gather(*world_, std::as_bytes(std::span(mine)),
                               std::as_writable_bytes(std::span(all))));
     any_left = take();

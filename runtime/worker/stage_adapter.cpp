@@ -158,6 +158,10 @@ void StageAdapter::sent(Pass pass, const Chunk& chunk) {
   }
 }
 
+std::size_t StageAdapter::exchanged_bytes(Pass, const Phase& phase, const Chunk& chunk) const {
+  return model_.exchanged_bytes(chunk.micro_batch, phase.layer);
+}
+
 void StageAdapter::release_after_backward(int slot) {
   const SlotState& state = slots_[slot];
   if (state.weights_done && (state.gradient_sent || model_.spec().embedding)) release(slot);

@@ -27,6 +27,8 @@ class StageAdapter final : public dualpipe::Stage {
   std::span<std::byte> incoming(dualpipe::Pass pass, const dualpipe::Chunk& chunk) override;
   std::span<const std::byte> outgoing(dualpipe::Pass pass, const dualpipe::Chunk& chunk) override;
   void sent(dualpipe::Pass pass, const dualpipe::Chunk& chunk) override;
+  std::size_t exchanged_bytes(dualpipe::Pass pass, const dualpipe::Phase& phase,
+                              const dualpipe::Chunk& chunk) const override;
 
  private:
   /// A slot's activations go back to the pool when nobody reads them any more.

@@ -104,6 +104,7 @@ Expected<RecipeEnd> work(const WorkerArguments& arguments, ControlClient& contro
   WEFT_TRY_ASSIGN(const auto transport, world.join(control.rank()));
   RecipeOptions options;
   options.checkpoints = assignment->at("checkpoints").get<std::string>();
+  options.traces = assignment->at("traces").get<std::string>();
   options.attempt = assignment->at("attempt").get<int>();
   options.fingerprint = assignment->at("fingerprint").get<std::string>();
   ControlReporter reporter(control);

@@ -10,6 +10,7 @@
 #include "dualpipe/flow.h"
 #include "dualpipe/plan.h"
 #include "fake_pipeline.h"
+#include "recording.h"
 
 namespace weft::dualpipe {
 namespace {
@@ -273,15 +274,23 @@ TEST(Executor, RecordsEveryActionAndItsPlace) {
   FakeStage stage(0, 1, 1, nullptr);
   CountingEnd end;
   Executor executor({&stage}, &end, group, {});
-  std::vector<Span> spans;
-  executor.set_recorder(&spans);
+  MemoryRing ring({.steps = 1, .records = 200});
+  executor.set_recorder(&ring.recorder());
+  ring.recorder().begin_step(1, "pretrain");
   ASSERT_TRUE(executor.run(schedule.programs[0]));
-  ASSERT_EQ(spans.size(), schedule.programs[0].size());
-  for (std::size_t i = 0; i < spans.size(); ++i) {
-    EXPECT_EQ(spans[i].action, schedule.programs[0][i]);
-    EXPECT_LE(spans[i].begin_ns, spans[i].end_ns);
-  }
-  EXPECT_EQ(executor.position(), static_cast<int>(spans.size()) - 1);
+  const auto read = ring.read();
+  ASSERT_TRUE(read);
+  std::vector<int> actions;
+  for (const Record& record : read->steps.at(0).records)
+    if (record.what == Record::What::Action) {
+      EXPECT_EQ(record.op, static_cast<int>(schedule.programs[0][actions.size()].op));
+      actions.push_back(record.action);
+    }
+  ASSERT_EQ(actions.size(), schedule.programs[0].size());
+  for (std::size_t i = 0; i < actions.size(); ++i) EXPECT_EQ(actions[i], static_cast<int>(i));
+  EXPECT_LE(read->steps.at(0).records.size(), executor.records_of(schedule.programs[0]));
+  EXPECT_EQ(executor.position(), static_cast<int>(actions.size()) - 1);
+  EXPECT_EQ(read->here.action, executor.position());
 }
 
 TEST(Executor, AFailingStageEndsTheRunWithTheActionInTheError) {

@@ -9,4 +9,7 @@ weft_test(dualpipe/merge_phases_test LINK weft_dualpipe_executor GTest::gmock)
 weft_test(dualpipe/executor_test LINK weft_dualpipe_executor GTest::gmock)
 weft_test(dualpipe/svg_test LINK weft_dualpipe_schedule GTest::gmock)
 weft_test(dualpipe/executor_alloc_test LINK weft_dualpipe_executor)
-weft_test(dualpipe/trace_test LINK weft_dualpipe_schedule)
+weft_test(dualpipe/trace_test LINK weft_dualpipe_schedule nlohmann_json::nlohmann_json)
+weft_test(dualpipe/recorder_test LINK weft_dualpipe_executor GTest::gmock)
+weft_test(dualpipe/measured_trace_test LINK weft_dualpipe_executor GTest::gmock
+          nlohmann_json::nlohmann_json)

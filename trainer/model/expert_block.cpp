@@ -228,4 +228,9 @@ void StageModel::Impl::experts_backward_weights(int slot, int layer) {
   drop(a.slot_in, a.routed.act, a.routed.d_gate_up, a.d_slot_out);
 }
 
+std::size_t StageModel::exchanged_bytes(int slot, int layer) const {
+  const LayerActivations& a = impl_->live(slot).layers[static_cast<std::size_t>(layer)];
+  return elements(a.layout.num_rows, config().hidden_size) * sizeof(Real);
+}
+
 }  // namespace weft::trainer

@@ -105,6 +105,10 @@ class StageModel {
   void attention_backward_weights(int slot, int layer);
   void embed_backward(int slot);  // spec.embedding only
 
+  /// What an exchange of this micro-batch moves through this rank: the rows that are here between
+  /// dispatch and combine, its own tokens' included.
+  std::size_t exchanged_bytes(int slot, int layer) const;
+
   /// Gives the slot's activations back to the pool: after the last weight gradient, or after a
   /// Score or Decode pass.
   void release(int slot);
