@@ -34,7 +34,8 @@ struct Request {
 
 /// One rank's end of a group. Every wait has a bound (`set_wait_bound`) and, when it ends unserved,
 /// the error names the operation, the peer, the tag and the action served (`set_serving`).
-/// Threads: one at a time. All group members call collectives in the same order.
+/// Threads: one at a time, for all communicators of a transport together. All group members call
+/// collectives in the same order.
 /// Errors of every waiting call: Unavailable (a peer is known to be gone, or the group was
 /// aborted), DeadlineExceeded (no answer in time), Corrupt (wrong tag or size). The first error
 /// ends the group: started operations are dropped, their buffers are not touched again, and every
@@ -52,7 +53,8 @@ class Communicator {
   /// Starts receiving at most into.size() bytes.
   virtual Request start_receive(int from, Tag tag, Bytes into) = 0;
   /// Ends the operation; for a receive, returns how many bytes arrived. Makes progress on every
-  /// started operation of this communicator meanwhile, so that no order of waits can deadlock.
+  /// started operation of every communicator of the same transport object meanwhile, so that no
+  /// order of waits can deadlock. A fault found in another communicator ends that one alone.
   virtual Expected<std::size_t> wait(Request request) = 0;
   /// Has it ended? Makes progress; never sleeps. The request still has to be waited on.
   virtual bool test(Request request) = 0;
@@ -117,7 +119,8 @@ struct GroupSpec {
 };
 
 /// One process's access to a transport. All processes of the world name the same groups in the
-/// same order.
+/// same order. Communicators may end in any order and may outlive it. One that ends drops its
+/// started operations: their buffers are not touched again.
 class Transport {
  public:
   virtual ~Transport() = default;

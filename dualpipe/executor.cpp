@@ -109,12 +109,6 @@ struct Executor::Impl {
   }
 
   Expected<void> compute(const Plan& plan, const PlannedAction& planned) {
-    // Elsewhere than on the pipeline a wait may make no progress here: what other ranks need from
-    // us, and what we have asked for, must be through before we wait for the other lanes.
-    if (planned.exchanges && options.settle_before_exchange) {
-      WEFT_TRY(settle_receives(plan));
-      WEFT_TRY(settle_sends());
-    }
     WEFT_TRY(await_input(plan, planned.forward));
     WEFT_TRY(await_input(plan, planned.backward));
     for (const PhaseMove& move : planned.moves) WEFT_TRY(make(move, planned));
@@ -142,14 +136,12 @@ struct Executor::Impl {
     const auto into = stage(planned.action.chunk).incoming(pass, planned.action.chunk);
     const auto request = pipeline.start_receive(planned.action.peer, planned.tag, into);
     receives[i] = {request, into.size(), true};
-    open_receives.push_back(i);
   }
 
   Expected<void> await_receive(const Plan& plan, std::size_t i) {
     OpenReceive& receive = receives[i];
     if (!receive.open) return {};
     receive.open = false;
-    std::erase(open_receives, i);
     const std::string& text = plan.actions[i].text;
     const auto bytes = pipeline.wait(receive.request);
     if (!bytes) return fail_in(text, bytes.error());
@@ -158,11 +150,6 @@ struct Executor::Impl {
                                      std::to_string(receive.bytes) +
                                      "; do both sides run the same model and micro-batch size?");
     }
-    return {};
-  }
-
-  Expected<void> settle_receives(const Plan& plan) {
-    while (!open_receives.empty()) WEFT_TRY(await_receive(plan, open_receives.front()));
     return {};
   }
 
@@ -213,8 +200,7 @@ struct Executor::Impl {
   comm::Communicator& pipeline;
   Options options;
   std::vector<std::unique_ptr<Plan>> plans;
-  std::vector<OpenReceive> receives;       // by action index
-  std::vector<std::size_t> open_receives;  // indices, in the order started
+  std::vector<OpenReceive> receives;  // by action index
   std::array<OpenSend, kMaxSends> sends;
   std::size_t oldest_send = 0;
   std::size_t open_sends = 0;

@@ -36,15 +36,12 @@ class Executor {
  public:
   struct Options {
     bool overlap = true;  // false: an FB action runs F, then B; the same numbers
-    // Before an action whose phases exchange with other lanes: wait for every started send and
-    // receive. Needed unless a wait on any communicator of the transport also makes progress on
-    // the pipeline; without it large messages and the expert exchange can wait for each other.
-    bool settle_before_exchange = true;
   };
 
   /// stages[s] for each stage this position holds, null elsewhere (size = num_stages).
-  /// `pipeline`: the positions of this lane, rank = position. All references must outlive the
-  /// executor.
+  /// `pipeline`: the positions of this lane, rank = position; of the same transport as the groups
+  /// in which the stages exchange, so that a wait there moves its messages too. All references must
+  /// outlive the executor.
   Executor(std::vector<Stage*> stages, StepEnd* step_end, comm::Communicator& pipeline,
            Options options);
 

@@ -91,9 +91,6 @@ class Planner {
     }
     planned.moves = moves_of(action.op, stage->phases(Pass::Forward),
                              other->phases(Pass::Backward), overlap_);
-    planned.exchanges =
-        std::any_of(planned.moves.begin(), planned.moves.end(),
-                    [](const PhaseMove& move) { return move.what != PhaseMove::What::Run; });
     return fill_passes(planned, index);
   }
 

@@ -35,7 +35,6 @@ struct PlannedAction {
   comm::Tag tag = 0;
   PassRun forward, backward;
   std::vector<PhaseMove> moves;
-  bool exchanges = false;  // some move waits for other lanes
 };
 
 struct Plan {

@@ -1,5 +1,5 @@
-// How a rank sleeps until a peer has written to it or freed space for it. One doorbell per rank and
-// group, in shared memory. Internal to comm/local.
+// How a rank sleeps until a peer has written to it or freed space for it. One doorbell per rank of
+// the world, in shared memory, whatever the group. Internal to comm/local.
 //
 // No wake-up is missed: the sleeper sets `sleeping` and then looks at the rings; the peer changes
 // a ring and then looks at `sleeping`. All four are sequentially consistent, so at least one of

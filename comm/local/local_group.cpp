@@ -24,22 +24,28 @@ void pause_briefly() {
 
 }  // namespace
 
-LocalCommunicator::LocalCommunicator(std::shared_ptr<LocalWorld::Mapping> world, std::string name,
+bool LocalRank::progress() {
+  bool moved = false;
+  for (LocalCommunicator* const group : groups_) moved |= group->progress();
+  return moved;
+}
+
+LocalCommunicator::LocalCommunicator(std::shared_ptr<LocalRank> self, std::string name,
                                      std::vector<int> world_ranks, int rank, std::uint64_t offset)
-    : world_(std::move(world)),
+    : self_(std::move(self)),
       name_(std::move(name)),
       world_ranks_(std::move(world_ranks)),
       rank_(rank),
       operations_(static_cast<int>(world_ranks_.size())) {
   const GroupRegion region(world_ranks_.size());
   ring_capacity_ = region.ring_capacity;
-  std::byte* const memory = world_->memory + offset;
-  auto* const bells = reinterpret_cast<Doorbell*>(memory);
-  own_bell_ = &bells[rank_];
+  LocalWorld::Mapping& world = self_->world();
+  std::byte* const memory = world.memory + offset;
   for (int peer = 0; peer < size(); ++peer)
     peers_.push_back({RingWriter(memory + region.ring_offset(rank_, peer), region.ring_capacity),
                       RingReader(memory + region.ring_offset(peer, rank_), region.ring_capacity),
-                      &bells[peer]});
+                      &world.header().bells[world_ranks_[static_cast<std::size_t>(peer)]]});
+  self_->add(this);
 }
 
 Request LocalCommunicator::start_send(int to, Tag tag, ConstBytes data) {
@@ -65,17 +71,18 @@ Expected<std::size_t> LocalCommunicator::wait(Request request) {
 
 bool LocalCommunicator::test(Request request) {
   const Operation& op = operations_.at(request);
-  if (!op.done) progress();
+  if (!op.done) self_->progress();
   return op.done || fault_.has_value();
 }
 
 void LocalCommunicator::wait_until_done(const Operation& op, Request request) {
+  const LocalWorld::Mapping& world = self_->world();
   std::optional<Instant> deadline;
   for (int idle = 0; !fault_;) {
-    if (progress()) idle = 0;
+    if (self_->progress()) idle = 0;
     if (op.done || fault_) return;
-    if (world_->aborted()) {
-      set_fault(op, Code::Unavailable, "the group was ended: " + world_->abort_reason());
+    if (world.aborted()) {
+      set_fault(op, Code::Unavailable, "the group was ended: " + world.abort_reason());
       return;
     }
     if (op.peer == rank_) {
@@ -95,13 +102,13 @@ void LocalCommunicator::wait_until_done(const Operation& op, Request request) {
                     std::to_string(wait_bound().count()) + " ms");
       return;
     }
-    own_bell_->sleep(std::min<Duration>(kSleepMax, *deadline - now),
-                     [&] { return progress() || fault_ || world_->aborted(); });
+    self_->bell().sleep(std::min<Duration>(kSleepMax, *deadline - now),
+                        [&] { return self_->progress() || fault_ || world.aborted(); });
   }
 }
 
 bool LocalCommunicator::progress() {
-  if (fault_) return false;
+  if (fault_ || !(operations_.any_send() || operations_.any_receive())) return false;
   bool moved = false;
   for (int peer = 0; peer < size(); ++peer) {
     if (peer == rank_) {

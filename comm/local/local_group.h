@@ -14,11 +14,36 @@
 
 namespace weft::comm {
 
+class LocalCommunicator;
+
+/// What the groups of one transport share: whoever waits in one moves them all.
+class LocalRank {
+ public:
+  LocalRank(std::shared_ptr<LocalWorld::Mapping> world, int world_rank)
+      : world_(std::move(world)), bell_(&world_->header().bells[world_rank]) {}
+
+  LocalWorld::Mapping& world() const { return *world_; }
+  Doorbell& bell() const { return *bell_; }
+
+  void add(LocalCommunicator* group) { groups_.push_back(group); }
+  void remove(LocalCommunicator* group) { std::erase(groups_, group); }
+  /// Moves whatever can move in any group; true when anything did.
+  bool progress();
+
+ private:
+  std::shared_ptr<LocalWorld::Mapping> world_;
+  Doorbell* bell_;
+  std::vector<LocalCommunicator*> groups_;
+};
+
 class LocalCommunicator final : public Communicator {
  public:
   /// `offset`: of the group's region. world_ranks[i] is rank i of the group.
-  LocalCommunicator(std::shared_ptr<LocalWorld::Mapping> world, std::string name,
-                    std::vector<int> world_ranks, int rank, std::uint64_t offset);
+  LocalCommunicator(std::shared_ptr<LocalRank> self, std::string name, std::vector<int> world_ranks,
+                    int rank, std::uint64_t offset);
+  ~LocalCommunicator() override { self_->remove(this); }
+  LocalCommunicator(const LocalCommunicator&) = delete;
+  LocalCommunicator& operator=(const LocalCommunicator&) = delete;
 
   int rank() const override { return rank_; }
   int size() const override { return static_cast<int>(world_ranks_.size()); }
@@ -30,13 +55,14 @@ class LocalCommunicator final : public Communicator {
   bool test(Request request) override;
 
  private:
+  friend class LocalRank;
   struct Peer {
     RingWriter out;
     RingReader in;
     Doorbell* bell;
   };
 
-  /// Moves whatever can move; true when anything did.
+  /// Moves whatever can move in this group; true when anything did.
   bool progress();
   bool progress_own();
   bool push(int to);
@@ -46,11 +72,10 @@ class LocalCommunicator final : public Communicator {
   void wait_until_done(const Operation& op, Request request);
   void set_fault(const Operation& op, Code code, std::string_view why);
 
-  std::shared_ptr<LocalWorld::Mapping> world_;
+  std::shared_ptr<LocalRank> self_;
   std::string name_;
   std::vector<int> world_ranks_;
   int rank_;
-  Doorbell* own_bell_;
   std::size_t ring_capacity_;
   std::vector<Peer> peers_;
   Operations operations_;

@@ -34,7 +34,9 @@ Expected<void> validate(const GroupSpec& spec, int world_size) {
 class LocalTransport final : public Transport {
  public:
   LocalTransport(std::shared_ptr<LocalWorld::Mapping> world, int world_rank)
-      : world_(std::move(world)), world_rank_(world_rank) {}
+      : world_(world),
+        world_rank_(world_rank),
+        self_(std::make_shared<LocalRank>(std::move(world), world_rank)) {}
 
   int world_rank() const override { return world_rank_; }
   int world_size() const override { return static_cast<int>(world_->header().world_size); }
@@ -49,7 +51,7 @@ class LocalTransport final : public Transport {
       groups.push_back(self == spec.ranks.end()
                            ? nullptr
                            : std::make_unique<LocalCommunicator>(
-                                 world_, spec.name, spec.ranks,
+                                 self_, spec.name, spec.ranks,
                                  static_cast<int>(self - spec.ranks.begin()), offset));
     }
     return groups;
@@ -112,6 +114,7 @@ class LocalTransport final : public Transport {
 
   std::shared_ptr<LocalWorld::Mapping> world_;
   int world_rank_;
+  std::shared_ptr<LocalRank> self_;
   int num_groups_ = 0;
   std::uint64_t next_region_ = LocalWorld::Mapping::first_region();
 };

@@ -44,14 +44,7 @@ void LocalWorld::Mapping::abort(std::string_view reason) {
   std::memcpy(world.reason, reason.data(), length);
   world.reason_length = static_cast<std::uint32_t>(length);
   world.abort_state.store(WorldHeader::kAborted, std::memory_order_seq_cst);
-  for (GroupSlot& slot : world.groups) {
-    if (slot.state.load(std::memory_order_seq_cst) != GroupSlot::kFilled) break;
-    const std::uint64_t offset = slot.offset;
-    const std::uint32_t n = slot.num_ranks;
-    if (n > kWorldSizeMax || offset > kWorldBytes - n * sizeof(Doorbell)) continue;
-    auto* const bells = reinterpret_cast<Doorbell*>(memory + offset);
-    for (std::uint32_t rank = 0; rank < n; ++rank) bells[rank].wake();
-  }
+  for (Doorbell& bell : world.bells) bell.wake();
 }
 
 std::string LocalWorld::Mapping::abort_reason() const {

@@ -28,7 +28,7 @@ struct GroupSlot {
   std::uint32_t num_ranks;
   std::uint32_t text_length;
   std::uint64_t fingerprint;
-  std::uint64_t offset;  // of its region; the doorbells come first
+  std::uint64_t offset;  // of its region
   char text[224];        // "name {0, 1}", perhaps cut
 };
 static_assert(sizeof(GroupSlot) == 256);
@@ -42,23 +42,20 @@ struct WorldHeader {
   std::uint32_t reason_length;
   char reason[1016];
   std::atomic<std::uint32_t> joined[kWorldSizeMax];
+  Doorbell bells[kWorldSizeMax];  // by world rank
   GroupSlot groups[kGroupsMax];
 };
 
-/// The region of a group of n: n doorbells, then n * n rings (writer, reader).
+/// The region of a group of n: n * n rings (writer, reader).
 struct GroupRegion {
   std::size_t num_ranks, ring_capacity;
 
   explicit GroupRegion(std::size_t n) : num_ranks(n), ring_capacity(capacity_for(n)) {}
   std::size_t ring_offset(int writer, int reader) const {
-    return num_ranks * sizeof(Doorbell) +
-           (static_cast<std::size_t>(writer) * num_ranks + static_cast<std::size_t>(reader)) *
-               ring_bytes();
+    return (static_cast<std::size_t>(writer) * num_ranks + static_cast<std::size_t>(reader)) *
+           ring_bytes();
   }
-  std::size_t bytes() const {
-    const std::size_t used = num_ranks * sizeof(Doorbell) + num_ranks * num_ranks * ring_bytes();
-    return (used + 4095) / 4096 * 4096;
-  }
+  std::size_t bytes() const { return (num_ranks * num_ranks * ring_bytes() + 4095) / 4096 * 4096; }
 
  private:
   std::size_t ring_bytes() const { return 128 + ring_capacity; }

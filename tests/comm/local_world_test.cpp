@@ -168,6 +168,80 @@ TEST(LocalWorld, GroupsOfSomeRanksAreNullForTheOthers) {
     });
 }
 
+/// `body` on every rank of a world, each a thread, with its transport.
+void with_transports(int size, const std::function<void(std::unique_ptr<Transport>)>& body) {
+  LocalWorld world = world_of(size);
+  std::vector<std::jthread> ranks;
+  for (int r = 0; r < size; ++r)
+    ranks.emplace_back([&world, &body, r] { body(value_of(world.join(r))); });
+}
+
+const std::vector<GroupSpec> kTwoGroups{{"pipeline", {0, 1}}, {"experts", {1, 0}}};
+
+TEST(LocalTransport, AWaitInOneGroupMovesTheMessagesOfEveryOther) {
+  with_transports(2, [](std::unique_ptr<Transport> transport) {
+    auto groups = value_of(transport->make_groups(kTwoGroups));
+    Communicator &pipeline = *groups[0], &experts = *groups[1];
+    const int peer = 1 - pipeline.rank();
+    for (const bool first_group_first : {true, false}) {
+      // More than any ring takes, in both groups and both directions: rank 0 waits for its receive
+      // in the second group, which rank 1 sends only after a receive in the first.
+      std::vector<std::byte> out(std::size_t{5} << 20, std::byte(pipeline.rank() + 1)), in(out);
+      Communicator& pending = first_group_first ? pipeline : experts;
+      Communicator& waited = first_group_first ? experts : pipeline;
+      const int to = 1 - pending.rank();
+      const Request receive_there = pending.start_receive(to, 1, in);
+      const Request send_there = pending.start_send(to, 1, out);
+      if (pipeline.rank() == 1) {
+        EXPECT_EQ(value_of(pending.wait(receive_there)), in.size());
+        check(send(waited, 1 - waited.rank(), 2, out));
+      } else {
+        std::vector<std::byte> more(out.size());
+        EXPECT_EQ(value_of(receive(waited, 1 - waited.rank(), 2, more)), out.size());
+        EXPECT_EQ(more.back(), std::byte(peer + 1));
+        EXPECT_TRUE(pending.test(send_there)) << "rank 1 had all of it before it sent";
+        EXPECT_EQ(value_of(pending.wait(receive_there)), in.size());
+      }
+      value_of(pending.wait(send_there));
+      EXPECT_EQ(in, std::vector<std::byte>(out.size(), std::byte(peer + 1)));
+    }
+  });
+}
+
+TEST(LocalTransport, AFaultStaysInItsGroup) {
+  with_transports(2, [](std::unique_ptr<Transport> transport) {
+    auto groups = value_of(transport->make_groups(kTwoGroups));
+    Communicator &pipeline = *groups[0], &experts = *groups[1];
+    std::byte byte{};
+    const Request sent = experts.start_send(1 - experts.rank(), 5, {&byte, 1});
+    const Request wrong = experts.start_receive(1 - experts.rank(), 6, {&byte, 1});
+    check(barrier(pipeline));
+    check(barrier(pipeline));
+    const auto result = experts.wait(wrong);
+    ASSERT_FALSE(result);
+    EXPECT_EQ(result.error().code, Code::Corrupt);
+    (void)experts.wait(sent);
+    check(barrier(pipeline));
+  });
+}
+
+TEST(LocalTransport, GroupsEndInAnyOrderAndOutliveTheTransport) {
+  for (const bool first : {true, false}) {
+    with_transports(2, [first](std::unique_ptr<Transport> transport) {
+      auto groups = value_of(transport->make_groups(kTwoGroups));
+      transport.reset();
+      auto &ended = groups[first ? 0 : 1], &kept = groups[first ? 1 : 0];
+      {
+        std::vector<std::byte> dropped(std::size_t{3} << 20);
+        (void)ended->start_send(1 - ended->rank(), 1, dropped);
+        (void)ended->start_receive(1 - ended->rank(), 1, dropped);
+        ended.reset();
+      }
+      check(barrier(*kept));
+    });
+  }
+}
+
 TEST(LocalWorld, RefusesRanksAndGroupsThatCannotBe) {
   EXPECT_EQ(LocalWorld::create(0).error().code, Code::InvalidArgument);
   LocalWorld world = world_of(2);
