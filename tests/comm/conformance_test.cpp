@@ -336,7 +336,7 @@ TEST_P(Conformance, AMessageLongerThanItsBufferIsCorrupt) {
 
 std::vector<Case> cases() {
   std::vector<Case> all{{Mode::self, 1}};
-  for (const Mode mode : {Mode::threads, Mode::processes})
+  for (const Mode mode : {Mode::threads, Mode::processes, Mode::sim})
     for (const int ranks : {1, 2, 4, 7}) all.push_back({mode, ranks});
   return all;
 }

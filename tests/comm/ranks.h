@@ -16,13 +16,24 @@
 
 #include "comm/communicator.h"
 #include "comm/local/local_transport.h"
+#include "comm/sim/sim_world.h"
 
 namespace weft::comm {
 
-enum class Mode { self, threads, processes };
+enum class Mode { self, threads, processes, sim };
 
 inline const char* to_string(Mode mode) {
-  return mode == Mode::self ? "self" : mode == Mode::threads ? "threads" : "processes";
+  switch (mode) {
+    case Mode::self:
+      return "self";
+    case Mode::threads:
+      return "threads";
+    case Mode::processes:
+      return "processes";
+    case Mode::sim:
+      return "sim";
+  }
+  return "";
 }
 
 using RankBody = std::function<void(Communicator&)>;
@@ -61,6 +72,16 @@ inline int exit_status(pid_t pid) {
 inline void run_ranks(Mode mode, int n, const RankBody& body) {
   if (mode == Mode::self) {
     run_rank(*make_self_transport(), body);
+    return;
+  }
+  if (mode == Mode::sim) {
+    // Messages take time, and the long ones wait for their receives, as on a real network.
+    SimOptions options;
+    options.link = [](int from, int to) {
+      return SimLink{std::chrono::microseconds(5 + 3 * from + to), 1e10};
+    };
+    options.eager_bytes_max = 64 << 10;
+    SimWorld(n, options).run([&](const SimWorld::Rank& rank) { run_rank(rank.transport, body); });
     return;
   }
   auto world = LocalWorld::create(n);
