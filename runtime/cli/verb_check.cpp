@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include <nlohmann/json.hpp>
 #include <ostream>
 
@@ -40,15 +42,36 @@ json summary(const Loaded& loaded, const std::string& path) {
   return out;
 }
 
+std::string format_number(double value) { return fmt::format("{:g}", value); }
+
+std::pair<std::string, std::string> workers_line(const ParallelJob& p) {
+  return {"workers", fmt::format("{} (pipeline {} x data {}, experts over {})",
+                                 p.pipeline * p.data, p.pipeline, p.data, p.expert)};
+}
+
+std::pair<std::string, std::string> schedule_line(const ParallelJob& p) {
+  return {"schedule", fmt::format("{}, {} micro-batches", p.schedule, p.micro_batches)};
+}
+
 std::vector<std::pair<std::string, std::string>> lines(const Job& job) {
   const ParallelJob& p = job.parallel;
+  const VirtualJob& v = job.virtual_device;
+  if (job.device == "virtual")
+    return {{"name", job.name},
+            {"device", "virtual: forward " + format_number(v.forward_ms) + " ms, backward " +
+                           format_number(v.backward_input_ms) + " + " +
+                           format_number(v.weight_ms) + " ms, exchange " +
+                           format_number(v.exchange_ms) + " ms a stage and pass; recipe, model and "
+                                                          "data are not used"},
+            workers_line(p),
+            schedule_line(p),
+            {"steps", std::to_string(v.steps)},
+            {"fingerprint", fingerprint(job)}};
   const std::string data = job.data.task == "text" ? "text of " + job.data.path : job.data.task;
   return {{"name", job.name},
           {"recipe", join(job.recipe, " > ") + " on " + data},
-          {"workers", std::to_string(p.pipeline * p.data) + " (pipeline " +
-                          std::to_string(p.pipeline) + " x data " + std::to_string(p.data) +
-                          ", experts over " + std::to_string(p.expert) + ")"},
-          {"schedule", p.schedule + ", " + std::to_string(p.micro_batches) + " micro-batches"},
+          workers_line(p),
+          schedule_line(p),
           {"model", std::to_string(job.model.num_hidden_layers) + " layers of width " +
                         std::to_string(job.model.hidden_size) + ", " +
                         std::to_string(job.model.n_routed_experts) + " experts, " +

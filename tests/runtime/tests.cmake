@@ -11,6 +11,8 @@ weft_test(runtime/control_test LABELS multiprocess LINK weft_runtime_control nlo
 # engine: whole worlds as threads
 weft_test(runtime/engine_layout_test LABELS multiprocess LINK weft_runtime_worker)
 weft_test(runtime/engine_generate_test LABELS multiprocess LINK weft_runtime_worker)
+# the virtual device on simulated time: whole worlds in one process
+weft_test(runtime/virtual_rank_test LABELS sim LINK weft_runtime_virtual)
 weft_test(runtime/store_run_store_test LINK weft_runtime_store SQLite::SQLite3)
 weft_test(runtime/job_fields_test LINK weft_runtime_job)
 weft_test(runtime/job_diagnostics_test LINK weft_runtime_job)
