@@ -20,8 +20,9 @@ double mean(const std::vector<double>& values) {
   return sum / static_cast<double>(values.size());
 }
 
-/// What a step was, by the names that the bench reads. Lists have one number a rank.
-json record_of(long long number, const VirtualStep& step, const VirtualPlan& plan, int lanes) {
+}  // namespace
+
+json virtual_record(long long number, const VirtualStep& step, const VirtualPlan& plan, int lanes) {
   const double makespan = in_seconds(step.makespan_ns());
   std::vector<double> busy, bubble;
   double exchange = 0, exposed = 0, pair_exchange = 0, pair_exposed = 0, late = 0;
@@ -62,8 +63,6 @@ json record_of(long long number, const VirtualStep& step, const VirtualPlan& pla
   }
   return record;
 }
-
-}  // namespace
 
 VirtualOptions virtual_options(const Job& job) {
   const VirtualJob& v = job.virtual_device;
@@ -107,7 +106,7 @@ Expected<RecipeEnd> run_virtually(const Job& job, comm::Transport& transport,
   }
   for (int step = 1; step <= job.virtual_device.steps; ++step) {
     WEFT_TRY_ASSIGN(const VirtualStep done, rank->step(stop_requested()));
-    if (reports) reporter.metrics(record_of(step, done, plan, job.parallel.data));
+    if (reports) reporter.metrics(virtual_record(step, done, plan, job.parallel.data));
     if (done.stop_requested && step < job.virtual_device.steps) return RecipeEnd::Stopped;
   }
   return RecipeEnd::Complete;

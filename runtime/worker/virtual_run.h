@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <nlohmann/json_fwd.hpp>
 
 #include "base/clock.h"
 #include "runtime/job/job.h"
@@ -13,6 +14,13 @@ namespace weft::runtime {
 
 /// Where a job's virtual.* and parallel.* lead.
 VirtualOptions virtual_options(const Job& job);
+
+/// One step as metrics: step, stage, step_seconds, makespan_seconds and predicted_makespan_seconds,
+/// busy, bubble and predicted bubble (mean, and a number a rank), late_seconds (sum of all late
+/// wake-ups) and, where there are exchanges, the hidden share of them, of the whole step and in
+/// overlapped pairs, each with its prediction. `lanes`: ranks of one pipeline position.
+nlohmann::json virtual_record(long long number, const VirtualStep& step, const VirtualPlan& plan,
+                              int lanes);
 
 /// Collective. Runs virtual.steps steps, or fewer when some rank is asked to stop, and reports each
 /// on rank 0: its makespan and bubble beside the predicted ones. Writes no checkpoint; a run that is

@@ -15,7 +15,7 @@ using std::chrono::milliseconds;
 
 constexpr double kUnit = 1e6;  // nanoseconds of a millisecond, the unit of these tests
 
-struct Run {
+struct Outcome {
   VirtualPlan plan;
   VirtualStep step;  // the last one
   std::string error;
@@ -23,8 +23,8 @@ struct Run {
 };
 
 /// Every rank of the layout on simulated time, for `steps` steps.
-Run simulate(const VirtualOptions& options, const comm::SimOptions& network = {}, int steps = 2) {
-  Run run;
+Outcome simulate(const VirtualOptions& options, const comm::SimOptions& network = {}, int steps = 2) {
+  Outcome run;
   comm::SimWorld world(options.layout.world(), network);
   world.run([&](const comm::SimWorld::Rank& self) {
     const auto body = [&]() -> Expected<void> {
@@ -48,7 +48,7 @@ VirtualOptions unit_costs(Kind kind, int ranks, int micro_batches) {
 }
 
 /// Makespan, and each rank's busy time and bubble, to the nanosecond.
-void expect_as_predicted(const Run& run, int lanes = 1) {
+void expect_as_predicted(const Outcome& run, int lanes = 1) {
   ASSERT_EQ(run.error, "");
   const dualpipe::Timeline& timeline = run.plan.timeline;
   EXPECT_EQ(static_cast<double>(run.step.makespan_ns()), timeline.makespan);
@@ -71,7 +71,7 @@ TEST(VirtualRank, TakesExactlyThePublishedUnitCostMakespans) {
   for (const Case& c : {Case{Kind::OneFOneB, 8, 20, 81}, Case{Kind::ZeroBubble, 8, 20, 67},
                         Case{Kind::DualPipe, 8, 20, 66}, Case{Kind::DualPipeV, 4, 10, 66}}) {
     SCOPED_TRACE(dualpipe::to_string(c.kind));
-    const Run run = simulate(unit_costs(c.kind, c.ranks, c.micro_batches));
+    const Outcome run = simulate(unit_costs(c.kind, c.ranks, c.micro_batches));
     expect_as_predicted(run);
     EXPECT_EQ(run.makespan(), c.makespan);
   }
@@ -105,7 +105,7 @@ TEST(VirtualRank, MessagesThatTakeTimeTakeItAsTheTimelineSays) {
       SCOPED_TRACE(dualpipe::to_string(kind));
       VirtualOptions options = unit_costs(kind, 4, 10);
       options.start_margin = std::chrono::seconds(1);
-      const Run run = simulate(options, {.link = [&](int, int) { return comm::SimLink{latency}; }});
+      const Outcome run = simulate(options, {.link = [&](int, int) { return comm::SimLink{latency}; }});
       ASSERT_EQ(run.error, "");
       const auto plan = plan_virtual(options.layout, options.times, true, latency);
       ASSERT_TRUE(plan);
@@ -127,7 +127,7 @@ TEST(VirtualRank, ExchangesAsLongAsComputeAreHiddenAsPredictedAndAtLeastNinetyFi
   for (const auto& [kind, ranks, micro_batches] :
        {std::tuple{Kind::DualPipe, 4, 12}, {Kind::DualPipeV, 2, 6}}) {
     SCOPED_TRACE(dualpipe::to_string(kind));
-    const Run run = simulate(exchanging(kind, ranks, micro_batches, 2, true));
+    const Outcome run = simulate(exchanging(kind, ranks, micro_batches, 2, true));
     expect_as_predicted(run, 2);
     double exchange = 0, exposed = 0;
     for (const VirtualRankStep& rank : run.step.ranks) {
@@ -141,10 +141,10 @@ TEST(VirtualRank, ExchangesAsLongAsComputeAreHiddenAsPredictedAndAtLeastNinetyFi
 }
 
 TEST(VirtualRank, WithoutOverlapNothingIsHidden) {
-  const Run run = simulate(exchanging(Kind::DualPipe, 4, 12, 2, false));
+  const Outcome run = simulate(exchanging(Kind::DualPipe, 4, 12, 2, false));
   expect_as_predicted(run, 2);
   for (const VirtualRankStep& rank : run.step.ranks) EXPECT_EQ(rank.exchange_ns, rank.exposed_ns);
-  const Run with = simulate(exchanging(Kind::DualPipe, 4, 12, 2, true));
+  const Outcome with = simulate(exchanging(Kind::DualPipe, 4, 12, 2, true));
   EXPECT_LT(with.makespan(), 0.75 * run.makespan());
 }
 
