@@ -89,8 +89,8 @@ class Planner {
     if (action.op == Op::FB) {
       WEFT_TRY_ASSIGN(other, stage_of(action.other));
     }
-    planned.moves = moves_of(action.op, stage->phases(Pass::Forward),
-                             other->phases(Pass::Backward), overlap_);
+    planned.moves =
+        moves_of(action.op, stage->phases(Pass::Forward), other->phases(Pass::Backward), overlap_);
     return fill_passes(planned, index);
   }
 

@@ -109,7 +109,7 @@ struct BenchPipelineOptions {
   double forward_ms = 20, backward_input_ms = 20, weight_ms = 20, exchange_ms = 0;
   int layers = 4;
   std::string message_bytes = "4K", dispatch_bytes = "4K";
-  int steps = 5;  // measured
+  int steps = 5;                    // measured
   std::string transport = "local";  // local | sim
   bool overlap = true;
   Format format = Format::Table;

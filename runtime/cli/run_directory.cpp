@@ -59,11 +59,11 @@ Expected<void> check_same_job(const RunPaths& paths, const Job& job) {
 Expected<void> begin(RunStore& store, const Loaded& loaded, const std::string& text) {
   WEFT_TRY(write_file_atomically(store.paths().job(), text));
   WEFT_TRY(write_file_atomically(store.paths().resolved(), to_yaml(loaded.job, loaded.origins)));
-  WEFT_TRY(store.describe({{"name", loaded.job.name},
-                           {"stages", is_virtual(loaded.job) ? std::vector<std::string>{"virtual"}
-                                                              : loaded.job.recipe},
-                           {"steps_planned", planned_steps(loaded.job)},
-                           {"workers", loaded.job.parallel.pipeline * loaded.job.parallel.data}}));
+  WEFT_TRY(store.describe(
+      {{"name", loaded.job.name},
+       {"stages", is_virtual(loaded.job) ? std::vector<std::string>{"virtual"} : loaded.job.recipe},
+       {"steps_planned", planned_steps(loaded.job)},
+       {"workers", loaded.job.parallel.pipeline * loaded.job.parallel.data}}));
   return store.set_state(RunState::Running, "");
 }
 
@@ -76,10 +76,10 @@ double number_at(const json& record, const char* key) {
 
 std::string progress_line(const json& record, long long planned) {
   if (record.contains("makespan_seconds"))
-    return fmt::format("step {}/{}  virtual  makespan {:.3f} s, predicted {:.3f} s  bubble {:.3f} s",
-                       record.value("step", 0LL), planned, number_at(record, "makespan_seconds"),
-                       number_at(record, "predicted_makespan_seconds"),
-                       number_at(record, "bubble_seconds"));
+    return fmt::format(
+        "step {}/{}  virtual  makespan {:.3f} s, predicted {:.3f} s  bubble {:.3f} s",
+        record.value("step", 0LL), planned, number_at(record, "makespan_seconds"),
+        number_at(record, "predicted_makespan_seconds"), number_at(record, "bubble_seconds"));
   std::string line = fmt::format("step {}/{}  {}  loss {:.4f}", record.value("step", 0LL), planned,
                                  record.value("stage", ""), number_at(record, "loss"));
   if (record.contains("reward"))

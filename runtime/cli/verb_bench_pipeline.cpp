@@ -110,9 +110,8 @@ json report_of(const BenchPipelineOptions& o, std::vector<json> records) {
   records.erase(records.begin());
   std::vector<double> makespans;
   for (const json& record : records) makespans.push_back(record["makespan_seconds"]);
-  std::ranges::sort(records, {}, [](const json& record) {
-    return record["makespan_seconds"].get<double>();
-  });
+  std::ranges::sort(records, {},
+                    [](const json& record) { return record["makespan_seconds"].get<double>(); });
   const json& median = records[records.size() / 2];
   json predicted = {{"makespan_seconds", median["predicted_makespan_seconds"]},
                     {"bubble_seconds", median["predicted_bubble_seconds"]},
@@ -132,12 +131,18 @@ json report_of(const BenchPipelineOptions& o, std::vector<json> records) {
     }
   }
   const double best = records.front()["ratio"];
-  return {{"name", "pipeline"},          {"kind", o.kind},
-          {"ranks", o.ranks},            {"lanes", o.lanes},
-          {"micro_batches", o.micro_batches}, {"transport", o.transport},
-          {"overlap", o.overlap},        {"steps", records.size()},
-          {"predicted", predicted},      {"measured", measured},
-          {"ratio", median["ratio"]},    {"ratio_best", best}};
+  return {{"name", "pipeline"},
+          {"kind", o.kind},
+          {"ranks", o.ranks},
+          {"lanes", o.lanes},
+          {"micro_batches", o.micro_batches},
+          {"transport", o.transport},
+          {"overlap", o.overlap},
+          {"steps", records.size()},
+          {"predicted", predicted},
+          {"measured", measured},
+          {"ratio", median["ratio"]},
+          {"ratio_best", best}};
 }
 
 std::string milliseconds(const json& seconds) {
@@ -157,9 +162,9 @@ Lines lines_of(const BenchPipelineOptions& o, const json& report) {
   Lines lines = {
       {"schedule", fmt::format("{}, {} ranks x {} lanes, {} micro-batches, overlap {}", o.kind,
                                o.ranks, o.lanes, o.micro_batches, o.overlap ? "on" : "off")},
-      {"stage", fmt::format("F {:g}  BI {:g}  W {:g}  exchange {:g} ms a pass, {} layers",
-                            o.forward_ms, o.backward_input_ms, o.weight_ms, o.exchange_ms,
-                            o.layers)},
+      {"stage",
+       fmt::format("F {:g}  BI {:g}  W {:g}  exchange {:g} ms a pass, {} layers", o.forward_ms,
+                   o.backward_input_ms, o.weight_ms, o.exchange_ms, o.layers)},
       {"steps", fmt::format("{} over {}, after one that does not count", o.steps, o.transport)},
       {"", row("PREDICTED", "MEASURED", "(median step)")},
       {"makespan, ms",
@@ -203,8 +208,8 @@ int verb_bench_pipeline(const BenchPipelineOptions& options, Io& io) {
                           plan->timeline.makespan / 1e9, device.layout.world(),
                           2 + steps * plan->timeline.makespan / 1e9);
   int code = kOk;
-  const auto records = options.transport == "local" ? run_processes(loaded, io, code)
-                                                    : run_simulated(loaded.job);
+  const auto records =
+      options.transport == "local" ? run_processes(loaded, io, code) : run_simulated(loaded.job);
   if (!records) return report(records.error(), io);
   if (code != kOk) return code;
   if (static_cast<int>(records->size()) != steps)

@@ -45,8 +45,8 @@ json summary(const Loaded& loaded, const std::string& path) {
 std::string format_number(double value) { return fmt::format("{:g}", value); }
 
 std::pair<std::string, std::string> workers_line(const ParallelJob& p) {
-  return {"workers", fmt::format("{} (pipeline {} x data {}, experts over {})",
-                                 p.pipeline * p.data, p.pipeline, p.data, p.expert)};
+  return {"workers", fmt::format("{} (pipeline {} x data {}, experts over {})", p.pipeline * p.data,
+                                 p.pipeline, p.data, p.expert)};
 }
 
 std::pair<std::string, std::string> schedule_line(const ParallelJob& p) {
@@ -59,10 +59,10 @@ std::vector<std::pair<std::string, std::string>> lines(const Job& job) {
   if (job.device == "virtual")
     return {{"name", job.name},
             {"device", "virtual: forward " + format_number(v.forward_ms) + " ms, backward " +
-                           format_number(v.backward_input_ms) + " + " +
-                           format_number(v.weight_ms) + " ms, exchange " +
-                           format_number(v.exchange_ms) + " ms a stage and pass; recipe, model and "
-                                                          "data are not used"},
+                           format_number(v.backward_input_ms) + " + " + format_number(v.weight_ms) +
+                           " ms, exchange " + format_number(v.exchange_ms) +
+                           " ms a stage and pass; recipe, model and "
+                           "data are not used"},
             workers_line(p),
             schedule_line(p),
             {"steps", std::to_string(v.steps)},

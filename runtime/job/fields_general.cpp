@@ -303,8 +303,9 @@ void add_surroundings(std::vector<Field>& out) {
                  .type = FieldType::Duration,
                  .slot = WEFT_AT(control.heartbeat_s),
                  .range = {0.01, 3600},
-                 .help = "Reserved: how often a worker will report that it lives. This version reads "
-                         "no heartbeats; a silent worker is found by control.wait_bound.",
+                 .help =
+                     "Reserved: how often a worker will report that it lives. This version reads "
+                     "no heartbeats; a silent worker is found by control.wait_bound.",
                  .interacts = "control.wait_bound must be longer",
                  .example = "1s",
                  .names = {{"NVRx", "workload_check_interval"}},

@@ -113,7 +113,7 @@ struct VirtualJob {
 struct Job {
   std::string name = "run";
   std::uint64_t seed = 1;
-  std::string device = "cpu";  // cpu | virtual
+  std::string device = "cpu";                      // cpu | virtual
   std::vector<std::string> recipe = {"pretrain"};  // of pretrain, cold_start, grpo; in this order
   trainer::ModelConfig model;
   double router_bias_update_rate = 1e-3;

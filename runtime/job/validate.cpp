@@ -415,8 +415,8 @@ Expected<std::vector<double>> parse_stage_factors(const std::string& text) {
     double value = 0;
     const auto [end, failed] = std::from_chars(word.data(), word.data() + word.size(), value);
     if (failed != std::errc() || end != word.data() + word.size() || !(value >= 0 && value <= 1000))
-      return fail(Code::InvalidArgument, "virtual.stage_factors: '" + word +
-                                             "' is not a number from 0 to 1000");
+      return fail(Code::InvalidArgument,
+                  "virtual.stage_factors: '" + word + "' is not a number from 0 to 1000");
     factors.push_back(value);
   }
   return factors;

@@ -52,10 +52,10 @@ Expected<void> Engine::build(comm::Transport& transport, const EngineOptions& op
                   dualpipe::generate(layout.kind, {layout.pipeline, layout.micro_batches}));
   const dualpipe::Schedule schedule = dualpipe::add_step_end(dualpipe::add_messages(computes));
   train_program_ = schedule.programs[place_.position];
-  WEFT_TRY_ASSIGN(
-      groups_, make_groups(transport, placement_, options.wait_bound,
-                           build_fingerprint() + "; " +
-                               plan_fingerprint(placement_, schedule, options.overlap)));
+  WEFT_TRY_ASSIGN(groups_,
+                  make_groups(transport, placement_, options.wait_bound,
+                              build_fingerprint() + "; " +
+                                  plan_fingerprint(placement_, schedule, options.overlap)));
   world_ = groups_.at(scheduler::world_group()).get();
 
   context_ = std::make_unique<trainer::kernels::Context>(options.threads);

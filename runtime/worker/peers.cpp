@@ -52,8 +52,8 @@ int take_build_id(dl_phdr_info* object, std::size_t, void* result) {
   for (int i = 0; i < object->dlpi_phnum && text.empty(); ++i) {
     const ElfW(Phdr)& part = object->dlpi_phdr[i];
     if (part.p_type != PT_NOTE) continue;
-    text = build_id_in(reinterpret_cast<const char*>(object->dlpi_addr + part.p_vaddr),
-                       part.p_memsz);
+    text =
+        build_id_in(reinterpret_cast<const char*>(object->dlpi_addr + part.p_vaddr), part.p_memsz);
   }
   return 1;
 }

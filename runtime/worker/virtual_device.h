@@ -9,13 +9,13 @@ namespace weft::runtime {
 
 /// What the lanes of one rank did in a step.
 struct VirtualTally {
-  Duration compute{0};         // lengths of the phases that ran
-  Duration exchange{0};        // lengths on the wire
-  Duration exposed{0};         // of the time for exchanges: what the compute lane waited for
-  Duration pair_exchange{0};   // the same, of overlapped pairs alone
+  Duration compute{0};        // lengths of the phases that ran
+  Duration exchange{0};       // lengths on the wire
+  Duration exposed{0};        // of the time for exchanges: what the compute lane waited for
+  Duration pair_exchange{0};  // the same, of overlapped pairs alone
   Duration pair_exposed{0};
-  Duration late{0};            // sum of how much too late the worker woke up
-  Instant end{};               // of the last phase, by the clock
+  Duration late{0};  // sum of how much too late the worker woke up
+  Instant end{};     // of the last phase, by the clock
 };
 
 /// A phase ends a fixed time after it begins, and it begins when the lane is free and its inputs

@@ -90,10 +90,10 @@ Expected<void> VirtualRank::build(comm::Transport& transport) {
   WEFT_TRY_ASSIGN(const scheduler::Placement placement,
                   scheduler::place(layout, stages * options_.times.layers));
   place_ = placement.ranks[static_cast<std::size_t>(transport.world_rank())];
-  WEFT_TRY_ASSIGN(groups_, make_groups(transport, placement, options_.wait_bound,
-                                       build_fingerprint() + "; " +
-                                           plan_fingerprint(placement, plan_.schedule,
-                                                            options_.overlap)));
+  WEFT_TRY_ASSIGN(groups_,
+                  make_groups(transport, placement, options_.wait_bound,
+                              build_fingerprint() + "; " +
+                                  plan_fingerprint(placement, plan_.schedule, options_.overlap)));
   world_ = groups_.at(scheduler::world_group()).get();
   build_stages(placement);
   return {};

@@ -1,6 +1,6 @@
-// One rank of a virtual run: the real placement, groups, schedule and executor over stages that take
-// time and compute nothing. Knows no control plane; runs on any transport and clock, so also whole
-// worlds in one process on simulated time.
+// One rank of a virtual run: the real placement, groups, schedule and executor over stages that
+// take time and compute nothing. Knows no control plane; runs on any transport and clock, so also
+// whole worlds in one process on simulated time.
 #pragma once
 
 #include <map>

@@ -97,12 +97,12 @@ Expected<RecipeEnd> run_virtually(const Job& job, comm::Transport& transport,
   const bool reports = rank->rank() == 0;
   const VirtualPlan& plan = rank->plan();
   if (reports) {
-    reporter.event("started",
-                   fmt::format("virtual device: a step should take {:.3f} s, of which a rank "
-                               "computes {:.3f} s; no checkpoint is written",
-                               in_seconds(plan.timeline.makespan),
-                               in_seconds(mean(plan.timeline.busy))),
-                   {{"step", 0}});
+    reporter.event(
+        "started",
+        fmt::format("virtual device: a step should take {:.3f} s, of which a rank "
+                    "computes {:.3f} s; no checkpoint is written",
+                    in_seconds(plan.timeline.makespan), in_seconds(mean(plan.timeline.busy))),
+        {{"step", 0}});
   }
   for (int step = 1; step <= job.virtual_device.steps; ++step) {
     WEFT_TRY_ASSIGN(const VirtualStep done, rank->step(stop_requested()));

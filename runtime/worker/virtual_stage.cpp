@@ -108,7 +108,8 @@ std::span<const std::byte> VirtualStage::outgoing(Pass pass, const Chunk& chunk)
 }
 
 void VirtualStage::sent(Pass pass, const Chunk& chunk) {
-  if (auto buffer = outgoing_.extract(key(pass, chunk))) free_.push_back(std::move(buffer.mapped()));
+  if (auto buffer = outgoing_.extract(key(pass, chunk)))
+    free_.push_back(std::move(buffer.mapped()));
 }
 
 VirtualStage::Key VirtualStage::key(Pass pass, const Chunk& chunk) {
@@ -116,9 +117,12 @@ VirtualStage::Key VirtualStage::key(Pass pass, const Chunk& chunk) {
 }
 
 VirtualStage::Identity VirtualStage::message_of(Pass pass, const Chunk& chunk, int user) const {
-  return {kMessage,          pass == Pass::Backward ? 1 : 0,
-          user,              place_.two_directions ? chunk.direction : 0,
-          chunk.micro_batch, static_cast<std::int32_t>(times_.message_bytes)};
+  return {kMessage,
+          pass == Pass::Backward ? 1 : 0,
+          user,
+          place_.two_directions ? chunk.direction : 0,
+          chunk.micro_batch,
+          static_cast<std::int32_t>(times_.message_bytes)};
 }
 
 VirtualStage::Identity VirtualStage::exchange_of(Pass pass, const Phase& phase, const Chunk& chunk,
@@ -141,7 +145,8 @@ Expected<void> VirtualStage::check_input(Pass pass, const Chunk& chunk) {
   if (!is_stamped(std::span<const std::byte>(buffer.mapped()), wanted)) {
     Identity found;
     std::memcpy(found.data(), buffer.mapped().data(), sizeof found);
-    return fail(Code::Corrupt, std::string(what) + " is not this chunk's: (mark, backward, stage, "
+    return fail(Code::Corrupt, std::string(what) +
+                                   " is not this chunk's: (mark, backward, stage, "
                                    "direction, micro-batch, bytes) is " +
                                    text_of(found) + ", expected " + text_of(wanted));
   }
@@ -178,11 +183,12 @@ Expected<void> VirtualStage::check_exchange(const Flight& flight, Pass pass, con
   if (bytes == 0) return {};
   for (int peer = 0; peer < lanes_.size(); ++peer) {
     if (peer == lanes_.rank()) continue;
-    const auto part =
-        std::span<const std::byte>(flight.in).subspan(bytes * static_cast<std::size_t>(peer), bytes);
+    const auto part = std::span<const std::byte>(flight.in).subspan(
+        bytes * static_cast<std::size_t>(peer), bytes);
     if (!is_stamped(part, exchange_of(pass, phase, chunk, peer)))
       return fail(Code::Corrupt, "lane " + std::to_string(peer) + " of group '" +
-                                     std::string(lanes_.name()) + "' sent what belongs to another "
+                                     std::string(lanes_.name()) +
+                                     "' sent what belongs to another "
                                      "exchange than " +
                                      std::string(dualpipe::to_string(phase.kind)) + " layer " +
                                      std::to_string(phase.layer));

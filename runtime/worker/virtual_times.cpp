@@ -26,9 +26,9 @@ Duration part_of(Duration whole, double from, double to) {
 }
 
 Duration compute_of(const VirtualTimes& times, int stage, const PhaseStep& step) {
-  const Duration whole = !step.backward                         ? times.forward
+  const Duration whole = !step.backward                     ? times.forward
                          : step.phase.part == Part::Weights ? times.weight
-                                                                : times.backward_input;
+                                                            : times.backward_input;
   const bool scaled = !times.stage_factors.empty();
   const double factor = scaled ? times.stage_factors[static_cast<std::size_t>(stage)] : 1.0;
   return Duration(std::llround(static_cast<double>(whole.count()) * factor));

@@ -24,8 +24,8 @@ struct VirtualTimes {
   Duration exchange{0};
   Duration reduce{0};  // of one stage's gradients, after the real exchange of reduce_bytes
   Duration update{0};
-  int layers = 1;              // a stage
-  double attention_share = 0.5;  // of a layer's compute; the rest is the experts
+  int layers = 1;                     // a stage
+  double attention_share = 0.5;       // of a layer's compute; the rest is the experts
   std::vector<double> stage_factors;  // compute of stage s is multiplied by factor s; empty: all 1
 
   // What really travels.

@@ -1,4 +1,5 @@
-// The executor against the timeline, on simulated time: what was predicted is what happens, exactly.
+// The executor against the timeline, on simulated time: what was predicted is what happens,
+// exactly.
 #include "runtime/worker/virtual_rank.h"
 
 #include <gtest/gtest.h>
@@ -23,7 +24,8 @@ struct Outcome {
 };
 
 /// Every rank of the layout on simulated time, for `steps` steps.
-Outcome simulate(const VirtualOptions& options, const comm::SimOptions& network = {}, int steps = 2) {
+Outcome simulate(const VirtualOptions& options, const comm::SimOptions& network = {},
+                 int steps = 2) {
   Outcome run;
   comm::SimWorld world(options.layout.world(), network);
   world.run([&](const comm::SimWorld::Rank& self) {
@@ -105,7 +107,8 @@ TEST(VirtualRank, MessagesThatTakeTimeTakeItAsTheTimelineSays) {
       SCOPED_TRACE(dualpipe::to_string(kind));
       VirtualOptions options = unit_costs(kind, 4, 10);
       options.start_margin = std::chrono::seconds(1);
-      const Outcome run = simulate(options, {.link = [&](int, int) { return comm::SimLink{latency}; }});
+      const Outcome run =
+          simulate(options, {.link = [&](int, int) { return comm::SimLink{latency}; }});
       ASSERT_EQ(run.error, "");
       const auto plan = plan_virtual(options.layout, options.times, true, latency);
       ASSERT_TRUE(plan);
