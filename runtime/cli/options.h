@@ -98,7 +98,18 @@ struct ScheduleOptions {
   std::string cost;             // "F=1,B=2,BI=1,W=1,FB=3"; "": the default costs
   std::string output = "text";  // text | json | svg | trace
   std::string file;             // read the schedule from here; "": make one
+  bool forward_only = false;    // as in rollout and evaluation
+  bool messages = false;        // with sends, receives and the end of the step, as executed
   bool phases = false;
+};
+
+struct BalanceVerbOptions {
+  std::string input;  // {"weight": [[load of each expert] per layer]}
+  int replicas = 0, groups = 1, nodes = 1, gpus = 1;
+  std::string policy = "best";
+  std::string current;  // an earlier answer (its phy2log), or ""
+  double tolerance = 0.02;
+  Format format = Format::Table;
 };
 
 struct BenchPipelineOptions {

@@ -62,6 +62,7 @@ class Builder {
     add_checkpoint_verbs();
     add_generate();
     add_schedule();
+    add_balance();
     add_bench();
     add_talk();
   }
@@ -258,7 +259,40 @@ class Builder {
         "--json", [options = o] { options->output = "json"; }, "The same as -o json");
     sub->add_option("--file", o->file, "Read the schedule from this text instead of making one")
         ->type_name("PATH");
+    sub->add_flag("--forward-only", o->forward_only,
+                  "The order of rollout and evaluation: no backward");
+    sub->add_flag("--messages", o->messages,
+                  "With sends, receives and the end of the step, as the executor runs it");
     sub->add_flag("--phases", o->phases, "Show the overlapped pair's phases");
+  }
+
+  void add_balance() {
+    auto [sub, o] = verb<BalanceVerbOptions>(
+        root_, "balance", "Place experts and their replicas on GPUs by measured load",
+        "weft balance --input load.json --replicas 288 --groups 8 --nodes 4 --gpus 32",
+        verb_balance);
+    sub->add_option("--input", o->input, "JSON: {\"weight\": [[load of each expert] per layer]}")
+        ->type_name("FILE")
+        ->required();
+    const auto count = [sub = sub](const char* name, int& value, const char* help) {
+      return sub->add_option(name, value, help)->type_name("N")->check(at_least(1));
+    };
+    count("--replicas", o->replicas, "Expert slots of a layer, all GPUs together")->required();
+    count("--groups", o->groups, "Groups of experts, as in group-limited routing (default: 1)");
+    count("--nodes", o->nodes, "Nodes (default: 1)");
+    count("--gpus", o->gpus, "GPUs, all nodes together")->required();
+    sub->add_option("--policy", o->policy, "best (default) or published (DeepSeek's EPLB)")
+        ->type_name("NAME")
+        ->check(CLI::IsMember({"best", "published"}));
+    sub->add_option("--current", o->current,
+                    "The placement now, an earlier answer of this verb: few replicas move")
+        ->type_name("FILE");
+    sub->add_option("--tolerance", o->tolerance,
+                    "With --current: how much busier the busiest GPU may be if fewer replicas then "
+                    "move (default: 0.02)")
+        ->type_name("X")
+        ->check(between(0, 10));
+    add_format(sub, o->format);
   }
 
   /// One benchmark a line; each has its own verb_bench_<name>.cpp.

@@ -1,6 +1,6 @@
 #include <fmt/format.h>
 
-#include <iostream>
+#include <algorithm>
 
 #include "base/files.h"
 #include "dualpipe/check.h"
@@ -24,7 +24,19 @@ Expected<Schedule> wanted_schedule(const ScheduleOptions& options) {
     return parsed;
   }
   WEFT_TRY_ASSIGN(const Kind kind, parse_kind(options.kind));
-  return generate(kind, {options.ranks, options.micro_batches, options.chunks});
+  const Size size{options.ranks, options.micro_batches, options.chunks};
+  return options.forward_only ? generate_forward(kind, size) : generate(kind, size);
+}
+
+/// As the executor runs it; without a backward there is no step to end.
+Schedule lowered(const Schedule& schedule) {
+  const auto trains = [](const Action& a) {
+    return a.op == Op::B || a.op == Op::BI || a.op == Op::FB;
+  };
+  const Schedule with_messages = add_messages(schedule);
+  const bool any = std::ranges::any_of(
+      schedule.programs, [&](const auto& program) { return std::ranges::any_of(program, trains); });
+  return any ? add_step_end(with_messages) : with_messages;
 }
 
 /// The merged order of one overlapped pair of a dense and a MoE layer, a line a phase.
@@ -81,7 +93,7 @@ int verb_schedule(const ScheduleOptions& options, Io& io) {
   } else if (options.output == "trace") {
     io.out << to_chrome_trace(*schedule, *times) << "\n";
   } else {
-    io.out << to_text(*schedule);
+    io.out << to_text(options.messages ? lowered(*schedule) : *schedule);
     io.err << fmt::format("makespan {:g}; bubble by rank", times->makespan);
     for (const double bubble : times->bubble) io.err << fmt::format(" {:g}", bubble);
     io.err << "; peak activations";

@@ -24,6 +24,7 @@ int verb_ckpt_show(const CheckpointOptions& options, Io& io);
 int verb_ckpt_verify(const CheckpointOptions& options, Io& io);
 int verb_generate(const GenerateOptions& options, Io& io);
 int verb_schedule(const ScheduleOptions& options, Io& io);
+int verb_balance(const BalanceVerbOptions& options, Io& io);
 int verb_bench_pipeline(const BenchPipelineOptions& options, Io& io);
 int verb_version(const VersionOptions& options, Io& io);
 

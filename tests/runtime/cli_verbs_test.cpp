@@ -85,6 +85,58 @@ TEST(Cli, JsonOutputsParseAndNameTheirSchema) {
   EXPECT_TRUE(json::parse(run({"schema"}).out, nullptr, false).contains("properties"));
 }
 
+TEST(Cli, AScheduleIsShownAsMadeAsExecutedAndForwardOnly) {
+  const std::vector<std::string> size = {"schedule", "--kind",          "dualpipe", "--ranks",
+                                         "2",        "--micro-batches", "4"};
+  const auto with = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), size.begin(), size.end());
+    return run(more);
+  };
+  EXPECT_EQ(with({}).out.find("Send"), std::string::npos);
+  const Result executed = with({"--messages"});
+  EXPECT_NE(executed.out.find("SendF:0.0.0>1"), std::string::npos) << executed.out;
+  EXPECT_NE(executed.out.find("Update Snapshot"), std::string::npos);
+  const Result forward = with({"--forward-only", "--messages"});
+  EXPECT_EQ(forward.code, kOk) << forward.err;
+  EXPECT_EQ(forward.out.find(" B:"), std::string::npos);
+  EXPECT_EQ(forward.out.find("Update"), std::string::npos);
+}
+
+TEST(Cli, BalanceAnswersInThePublishedFormAndFromAnEarlierAnswerMovesNothing) {
+  const std::filesystem::path dir =
+      std::filesystem::temp_directory_path() / ("weft-balance-" + std::to_string(::getpid()));
+  std::filesystem::create_directories(dir);
+  const std::string input = (dir / "load.json").string(), now = (dir / "now.json").string();
+  std::ofstream(input) << R"({"weight": [[90, 132, 40, 61, 104, 165, 39, 4, 73, 56, 183, 86],
+                                         [20, 107, 104, 64, 19, 197, 187, 157, 172, 86, 16, 27]]})";
+  std::vector<std::string> args = {"balance", "--input", input, "--replicas", "16", "--groups",
+                                   "4",       "--nodes", "2",   "--gpus",     "8",  "--json"};
+  const Result first = run(args);
+  ASSERT_EQ(first.code, kOk) << first.err;
+  const json answer = json::parse(first.out);
+  EXPECT_EQ(answer["schema"], "weft.balance/v1");
+  ASSERT_EQ(answer["phy2log"].size(), 2u);
+  for (int layer = 0; layer < 2; ++layer)
+    for (int expert = 0; expert < 12; ++expert) {
+      int replicas = 0;
+      for (const json& slot : answer["log2phy"][layer][expert]) {
+        if (slot == -1) continue;
+        ++replicas;
+        EXPECT_EQ(answer["phy2log"][layer][slot.get<int>()], expert);
+      }
+      EXPECT_EQ(answer["logcnt"][layer][expert], replicas);
+    }
+  std::ofstream(now) << first.out;
+  args.insert(args.end(), {"--current", now});
+  EXPECT_EQ(json::parse(run(args).out)["moved"], json({0, 0}));
+
+  std::ofstream(input) << R"({"weight": [[1, 2], [3]]})";
+  const Result ragged = run({"balance", "--input", input, "--replicas", "2", "--gpus", "1"});
+  EXPECT_EQ(ragged.code, kConfiguration);
+  EXPECT_NE(ragged.err.find("layer 1 has 1 entries"), std::string::npos) << ragged.err;
+  std::filesystem::remove_all(dir);
+}
+
 TEST(Cli, TheEnvironmentAndSetReachTheJob) {
   const Result result =
       run({"check", kJob, "--json", "--set", "grpo.lr=1e-4"}, {{"WEFT__GRPO__BETA", "0.5"}});
@@ -97,7 +149,7 @@ TEST(Cli, TheEnvironmentAndSetReachTheJob) {
 TEST(Cli, EveryVerbsHelpBeginsWithAnExample) {
   for (const char* verb :
        {"check", "explain", "schema", "run", "resume", "status", "ls", "logs", "events", "samples",
-        "ckpt", "generate", "schedule", "version", "help", "completion"}) {
+        "ckpt", "generate", "schedule", "balance", "version", "help", "completion"}) {
     const Result result = run({verb, "--help"});
     EXPECT_EQ(result.code, kOk);
     EXPECT_TRUE(result.out.starts_with("Example:\n  weft " + std::string(verb))) << result.out;

@@ -1,1 +1,2 @@
 weft_test(scheduler/placement_test LINK weft_scheduler)
+weft_test(scheduler/balance_test LINK weft_scheduler)

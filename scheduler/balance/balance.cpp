@@ -1,0 +1,76 @@
+#include "scheduler/balance/balance.h"
+
+#include <cmath>
+
+#include "scheduler/balance/even_search.h"
+#include "scheduler/balance/migration.h"
+#include "scheduler/balance/parts.h"
+#include "scheduler/balance/published.h"
+#include "scheduler/balance/shares.h"
+
+namespace weft::scheduler {
+namespace {
+
+// Sums of the same loads in another order.
+constexpr double kRounding = 1e-12;
+
+Expected<void> check_load(std::span<const double> load, const ExpertGrid& grid) {
+  if (std::ssize(load) != grid.experts)
+    return fail(Code::InvalidArgument, std::to_string(load.size()) + " loads for " +
+                                           std::to_string(grid.experts) + " experts");
+  for (std::size_t e = 0; e < load.size(); ++e)
+    if (!(load[e] >= 0) || !std::isfinite(load[e]) || load[e] > 1e30)
+      return fail(Code::InvalidArgument, "expert " + std::to_string(e) + ": the load " +
+                                             std::to_string(load[e]) +
+                                             " is not a number from 0 to 1e30");
+  return {};
+}
+
+/// Best never puts two replicas of an expert on one GPU; there must be a way.
+Expected<void> check_room(const ExpertGrid& grid) {
+  const int experts = grid.experts / (grid.keeps_groups_on_nodes() ? grid.nodes : 1);
+  if (grid.slots_per_gpu() <= experts) return {};
+  return fail(Code::InvalidArgument,
+              "expert balancing: a GPU has " + std::to_string(grid.slots_per_gpu()) +
+                  " slots for the " + std::to_string(experts) +
+                  " experts that may live there: some would be there twice; take at most " +
+                  std::to_string(experts * grid.gpus) + " replicas");
+}
+
+}  // namespace
+
+Expected<LayerReplicas> balance_layer(std::span<const double> load, const ExpertGrid& grid,
+                                      const BalanceOptions& options, const LayerReplicas* current) {
+  WEFT_TRY(check_grid(grid));
+  WEFT_TRY(check_load(load, grid));
+  if (current != nullptr && std::ssize(current->expert_of) != grid.replicas)
+    return fail(Code::InvalidArgument, "the current placement has " +
+                                           std::to_string(current->expert_of.size()) +
+                                           " slots, not " + std::to_string(grid.replicas));
+  const std::vector<float> narrow(load.begin(), load.end());
+  const LayerReplicas published = with_even_shares(published_placement(narrow, grid), grid.experts);
+  if (options.policy == BalancePolicy::Published) return published;
+  WEFT_TRY(check_room(grid));
+
+  const double limit = busiest_gpu(published, load, grid) * (1 + kRounding);
+  LayerReplicas best = best_even_placement(published, limit, load, grid);
+  if (current != nullptr)
+    best = nearest_good(*current, best, options.migration_tolerance, limit, load, grid);
+  even_out(best, load, grid);
+  if (busiest_gpu(best, load, grid) <= limit) return best;
+  // Twins can be a real help when shares are even; with uneven ones nobody needs them.
+  LayerReplicas parted = published;
+  part_twins(parted, grid);
+  if (current != nullptr) parted = renamed(parted, *current, grid);
+  even_out(parted, load, grid);
+  return parted;
+}
+
+Expected<BalancePolicy> parse_balance_policy(std::string_view text) {
+  if (text == "best") return BalancePolicy::Best;
+  if (text == "published") return BalancePolicy::Published;
+  return fail(Code::InvalidArgument,
+              "'" + std::string(text) + "' is no balancing policy; there are best and published");
+}
+
+}  // namespace weft::scheduler

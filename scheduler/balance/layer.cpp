@@ -1,0 +1,94 @@
+// ExpertGrid and LayerReplicas: rules and measures.
+#include <algorithm>
+#include <numeric>
+
+#include "scheduler/balance/balance.h"
+#include "scheduler/balance/migration.h"
+#include "scheduler/balance/parts.h"
+
+namespace weft::scheduler {
+
+Expected<void> check_grid(const ExpertGrid& grid) {
+  const auto refuse = [](const std::string& why) {
+    return fail(Code::InvalidArgument, "expert balancing: " + why);
+  };
+  const auto nearest = [](int value, int unit) {
+    const int low = std::max(unit, value / unit * unit);
+    return std::to_string(low) + " or " + std::to_string(low + unit);
+  };
+  for (const auto& [name, value] :
+       std::initializer_list<std::pair<const char*, int>>{{"experts", grid.experts},
+                                                          {"replicas", grid.replicas},
+                                                          {"groups", grid.groups},
+                                                          {"nodes", grid.nodes},
+                                                          {"gpus", grid.gpus}})
+    if (value < 1 || value > 1 << 20)
+      return refuse(std::string(name) + " = " + std::to_string(value) +
+                    " is not from 1 to 1048576");
+  if (grid.gpus % grid.nodes != 0)
+    return refuse(std::to_string(grid.gpus) + " GPUs do not divide over " +
+                  std::to_string(grid.nodes) + " nodes; " + nearest(grid.gpus, grid.nodes) + " do");
+  if (grid.replicas % grid.gpus != 0)
+    return refuse(std::to_string(grid.replicas) + " replicas do not divide over " +
+                  std::to_string(grid.gpus) + " GPUs; " + nearest(grid.replicas, grid.gpus) +
+                  " do");
+  if (grid.experts % grid.groups != 0)
+    return refuse(std::to_string(grid.experts) + " experts do not divide into " +
+                  std::to_string(grid.groups) + " groups; " + nearest(grid.experts, grid.groups) +
+                  " do");
+  if (grid.replicas < grid.experts)
+    return refuse(std::to_string(grid.replicas) + " replicas are fewer than " +
+                  std::to_string(grid.experts) + " experts: each needs one");
+  return {};
+}
+
+std::vector<int> replica_counts(const LayerReplicas& layer, int experts) {
+  std::vector<int> count(experts, 0);
+  for (const int e : layer.expert_of) ++count[e];
+  return count;
+}
+
+std::vector<double> gpu_loads(const LayerReplicas& layer, std::span<const double> load,
+                              const ExpertGrid& grid) {
+  std::vector<double> sums(grid.gpus, 0.0);
+  for (int slot = 0; slot < grid.replicas; ++slot)
+    sums[slot / grid.slots_per_gpu()] += load[layer.expert_of[slot]] * layer.share_of[slot];
+  return sums;
+}
+
+LayerReplicas with_even_shares(LayerReplicas layer, int experts) {
+  const std::vector<int> count = replica_counts(layer, experts);
+  layer.share_of.clear();
+  for (const int e : layer.expert_of) layer.share_of.push_back(1.0 / count[e]);
+  return layer;
+}
+
+double imbalance(const LayerReplicas& layer, std::span<const double> load, const ExpertGrid& grid) {
+  const double total = std::accumulate(load.begin(), load.end(), 0.0);
+  return total > 0 ? busiest_gpu(layer, load, grid) / (total / grid.gpus) : 1.0;
+}
+
+int num_moved(const LayerReplicas& from, const LayerReplicas& to, const ExpertGrid& grid) {
+  return grid.replicas - num_kept(from.expert_of, to.expert_of, grid.slots_per_gpu());
+}
+
+Expected<LayerReplicas> layer_from_slots(std::vector<int> expert_of, const ExpertGrid& grid) {
+  WEFT_TRY(check_grid(grid));
+  if (std::ssize(expert_of) != grid.replicas)
+    return fail(Code::InvalidArgument,
+                std::to_string(expert_of.size()) + " slots, not " + std::to_string(grid.replicas));
+  std::vector<bool> placed(grid.experts, false);
+  for (std::size_t slot = 0; slot < expert_of.size(); ++slot) {
+    if (expert_of[slot] < 0 || expert_of[slot] >= grid.experts)
+      return fail(Code::InvalidArgument, "slot " + std::to_string(slot) + ": there is no expert " +
+                                             std::to_string(expert_of[slot]) + " of " +
+                                             std::to_string(grid.experts));
+    placed[expert_of[slot]] = true;
+  }
+  for (int e = 0; e < grid.experts; ++e)
+    if (!placed[e])
+      return fail(Code::InvalidArgument, "expert " + std::to_string(e) + " has no slot");
+  return number_replicas(std::move(expert_of), grid.experts);
+}
+
+}  // namespace weft::scheduler
