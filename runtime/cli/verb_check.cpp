@@ -9,6 +9,7 @@
 #include "runtime/cli/verbs.h"
 #include "runtime/job/load.h"
 #include "runtime/job/serial.h"
+#include "runtime/worker/virtual_run.h"
 
 namespace weft::cli {
 namespace {
@@ -44,6 +45,16 @@ json summary(const Loaded& loaded, const std::string& path) {
 
 std::string format_number(double value) { return fmt::format("{:g}", value); }
 
+/// What a step on virtual devices has to take.
+std::string predicted_text(const Job& job) {
+  const VirtualOptions options = virtual_options(job);
+  const auto plan = plan_virtual(options.layout, options.times, options.overlap);
+  if (!plan) return plan.error().message;
+  const dualpipe::Timeline& timeline = plan->timeline;
+  return fmt::format("makespan {:.4f} s, bubble {:.4f} s on rank 0", timeline.makespan / 1e9,
+                     timeline.bubble.front() / 1e9);
+}
+
 std::pair<std::string, std::string> workers_line(const ParallelJob& p) {
   return {"workers", fmt::format("{} (pipeline {} x data {}, experts over {})", p.pipeline * p.data,
                                  p.pipeline, p.data, p.expert)};
@@ -53,7 +64,8 @@ std::pair<std::string, std::string> schedule_line(const ParallelJob& p) {
   return {"schedule", fmt::format("{}, {} micro-batches", p.schedule, p.micro_batches)};
 }
 
-std::vector<std::pair<std::string, std::string>> lines(const Job& job) {
+std::vector<std::pair<std::string, std::string>> lines(const Loaded& loaded) {
+  const Job& job = loaded.job;
   const ParallelJob& p = job.parallel;
   const VirtualJob& v = job.virtual_device;
   if (job.device == "virtual")
@@ -66,6 +78,7 @@ std::vector<std::pair<std::string, std::string>> lines(const Job& job) {
             workers_line(p),
             schedule_line(p),
             {"steps", std::to_string(v.steps)},
+            {"predicted", loaded.ok() ? predicted_text(job) : "-"},
             {"fingerprint", fingerprint(job)}};
   const std::string data = job.data.task == "text" ? "text of " + job.data.path : job.data.task;
   return {{"name", job.name},
@@ -89,7 +102,7 @@ int verb_check(const CheckOptions& options, Io& io) {
       io.out << to_yaml(loaded.job, loaded.origins);
     else
       print_object(io, options.format, "check", summary(loaded, options.job), "name",
-                   lines(loaded.job));
+                   lines(loaded));
   }
   if (!loaded.ok()) return kConfiguration;
   io.err << "Run it with: weft run " << options.job << "\n";

@@ -67,9 +67,13 @@ Expected<void> VirtualStage::begin(Pass pass, const Phase& phase, const Chunk& c
     device_.compute(length);
     return {};
   }
-  Flight& flight = flights_[key(pass, chunk)];
-  if (flight.open) return fail(Code::Internal, "a second exchange of one pass was begun");
-  flight.open = true;
+  const auto [place, is_new] = flights_.try_emplace(key(pass, chunk));
+  if (!is_new) return fail(Code::Internal, "a second exchange of one pass was begun");
+  Flight& flight = place->second;
+  if (!landed_.empty()) {
+    flight = std::move(landed_.back());
+    landed_.pop_back();
+  }
   flight.end = device_.begin_exchange(length, in_pair_(pass, chunk));
   start_exchange(flight, pass, phase, chunk);
   return {};
@@ -77,7 +81,7 @@ Expected<void> VirtualStage::begin(Pass pass, const Phase& phase, const Chunk& c
 
 Expected<void> VirtualStage::finish(Pass pass, const Phase& phase, const Chunk& chunk) {
   const auto found = flights_.find(key(pass, chunk));
-  if (found == flights_.end() || !found->second.open)
+  if (found == flights_.end())
     return fail(Code::Internal, "the end of an exchange that was not begun");
   Flight& flight = found->second;
   const Instant needed = device_.free();
@@ -88,7 +92,8 @@ Expected<void> VirtualStage::finish(Pass pass, const Phase& phase, const Chunk& 
   flight.requests.clear();
   device_.finish_exchange(needed, flight.end, in_pair_(pass, chunk));
   WEFT_TRY(check_exchange(flight, pass, phase, chunk));
-  flight.open = false;
+  landed_.push_back(std::move(flight));
+  flights_.erase(found);
   return {};
 }
 

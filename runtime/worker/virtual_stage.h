@@ -46,7 +46,6 @@ class VirtualStage final : public dualpipe::Stage {
   /// What a message says of itself.
   using Identity = std::array<std::int32_t, 6>;
   struct Flight {
-    bool open = false;
     Instant end{};  // of its time on the wire
     std::vector<std::byte> out, in;
     std::vector<comm::Request> requests;
@@ -71,7 +70,8 @@ class VirtualStage final : public dualpipe::Stage {
   InPair in_pair_;
   std::vector<dualpipe::Phase> forward_, backward_;
   std::map<Key, std::vector<std::byte>> incoming_, outgoing_;
-  std::map<Key, Flight> flights_;
+  std::map<Key, Flight> flights_;             // under way
+  std::vector<Flight> landed_;                // whose buffers can be used again
   std::vector<std::vector<std::byte>> free_;  // message buffers to be used again
 };
 

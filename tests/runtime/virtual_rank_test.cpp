@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
 
 #include "comm/sim/sim_world.h"
@@ -161,6 +162,77 @@ TEST(VirtualRank, AStopOfOneRankIsKnownToAllAfterTheStep) {
     ASSERT_TRUE(step);
     EXPECT_TRUE(step->stop_requested);
   });
+}
+
+/// Wakes everybody up three milliseconds too late.
+class LateClock final : public Clock {
+ public:
+  Instant now() const override { return now_; }
+  WallTime wall_now() const override { return WallTime(now_.time_since_epoch()); }
+  void sleep_until(Instant then) override { now_ = std::max(now_, then + milliseconds(3)); }
+
+ private:
+  Instant now_{};
+};
+
+TEST(VirtualDevice, IsDoneOnTimeThoughItsWorkerOverslept) {
+  LateClock clock;
+  VirtualDevice device(clock);
+  device.start(Instant{});
+  device.compute(milliseconds(10));
+  device.compute(milliseconds(10));
+  EXPECT_EQ(device.free(), Instant(milliseconds(20)));
+  EXPECT_EQ(device.tally().late, milliseconds(6));
+  EXPECT_EQ(device.tally().end, Instant(milliseconds(23)));
+}
+
+TEST(VirtualDevice, WhatItHadToWaitForIsNotThereEarlier) {
+  LateClock clock;
+  VirtualDevice device(clock);
+  device.start(Instant{});
+  device.compute(milliseconds(10));
+  device.waited();
+  device.compute(milliseconds(10));
+  EXPECT_EQ(device.free(), Instant(milliseconds(23)));
+}
+
+TEST(VirtualDevice, TheWireCarriesOneExchangeAtATime) {
+  SimClock clock;
+  VirtualDevice device(clock);
+  device.start(Instant{});
+  const Instant first = device.begin_exchange(milliseconds(5), true);
+  const Instant second = device.begin_exchange(milliseconds(5), false);
+  EXPECT_EQ(second, Instant(milliseconds(10)));
+  device.compute(milliseconds(7));
+  device.finish_exchange(device.free(), first, true);
+  device.finish_exchange(device.free(), second, false);
+  EXPECT_EQ(device.tally().pair_exposed, Duration(0));
+  EXPECT_EQ(device.tally().exposed, milliseconds(3));
+}
+
+TEST(VirtualStage, AnothersActivationIsAnErrorThatNamesBoth) {
+  SimClock clock;
+  VirtualDevice device(clock);
+  const auto transport = comm::make_self_transport();
+  const comm::GroupSpec alone{"alone", {0}};
+  const auto groups = transport->make_groups(std::span(&alone, 1));
+  ASSERT_TRUE(groups);
+  const VirtualTimes times = unit_costs(Kind::OneFOneB, 2, 4).times;
+  const auto never = [](dualpipe::Pass, const dualpipe::Chunk&) { return false; };
+  VirtualStage giver({0, 2, false}, times, device, *(*groups)[0], never);
+  VirtualStage taker({1, 2, false}, times, device, *(*groups)[0], never);
+  const auto begin = [&](int given, int taken) {
+    const auto from = giver.outgoing(dualpipe::Pass::Forward, {0, 0, given});
+    std::ranges::copy(from, taker.incoming(dualpipe::Pass::Forward, {0, 1, taken}).begin());
+    const auto phases = taker.phases(dualpipe::Pass::Forward);
+    return taker.begin(dualpipe::Pass::Forward, phases.front(), {0, 1, taken});
+  };
+  EXPECT_TRUE(begin(2, 2));
+  const auto wrong = begin(3, 1);
+  ASSERT_FALSE(wrong);
+  EXPECT_EQ(wrong.error().code, Code::Corrupt);
+  EXPECT_NE(wrong.error().message.find(" 1 0 3 "), std::string::npos) << wrong.error().message;
+  EXPECT_NE(wrong.error().message.find(" 1 0 1 "), std::string::npos) << wrong.error().message;
 }
 
 /// What each of two ranks is told when they were given different things to do.
