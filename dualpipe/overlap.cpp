@@ -114,6 +114,20 @@ std::vector<PhaseMove> overlapped_moves(std::span<const PhaseStep> merged) {
   return Overlap(merged).run();
 }
 
+std::vector<PhaseMove> moves_of(Op op, std::span<const Phase> forward,
+                                std::span<const Phase> backward, bool overlap) {
+  if (op == Op::F) return plain_moves(forward, false, Parts::All);
+  if (op == Op::B) return plain_moves(backward, true, Parts::All);
+  if (op == Op::BI) return plain_moves(backward, true, Parts::ButWeights);
+  if (op == Op::W) return plain_moves(backward, true, Parts::WeightsOnly);
+  if (op != Op::FB) return {};
+  if (overlap) return overlapped_moves(merge_phases(forward, backward));
+  auto moves = plain_moves(forward, false, Parts::All);
+  const auto rest = plain_moves(backward, true, Parts::All);
+  moves.insert(moves.end(), rest.begin(), rest.end());
+  return moves;
+}
+
 PairTime cost_moves(std::span<const PhaseMove> moves, const PhaseCost& cost) {
   PairTime time;
   double lane_free = 0;

@@ -29,6 +29,11 @@ std::vector<PhaseMove> plain_moves(std::span<const Phase> phases, bool backward,
 /// it. Pure; the same on every lane.
 std::vector<PhaseMove> overlapped_moves(std::span<const PhaseStep> merged);
 
+/// What the executor does for one compute action, given the phase lists of the stage that it runs
+/// forward and of the one that it runs backward (FB: two stages; else the same one). Pure.
+std::vector<PhaseMove> moves_of(Op op, std::span<const Phase> forward,
+                                std::span<const Phase> backward, bool overlap);
+
 /// Time of a phase, in the unit of your choice.
 using PhaseCost = std::function<double(const PhaseStep&)>;
 

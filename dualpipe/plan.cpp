@@ -85,26 +85,12 @@ class Planner {
     }
     if (!is_compute(action.op)) return {};
     WEFT_TRY_ASSIGN(const Stage* stage, stage_of(action.chunk));
-    const auto forward = stage->phases(Pass::Forward);
-    const auto backward = stage->phases(Pass::Backward);
-    switch (action.op) {
-      case Op::F:
-        planned.moves = plain_moves(forward, false, Parts::All);
-        break;
-      case Op::B:
-        planned.moves = plain_moves(backward, true, Parts::All);
-        break;
-      case Op::BI:
-        planned.moves = plain_moves(backward, true, Parts::ButWeights);
-        break;
-      case Op::W:
-        planned.moves = plain_moves(backward, true, Parts::WeightsOnly);
-        break;
-      default: {
-        WEFT_TRY_ASSIGN(const Stage* other, stage_of(action.other));
-        planned.moves = pair_moves(forward, other->phases(Pass::Backward));
-      }
+    const Stage* other = stage;
+    if (action.op == Op::FB) {
+      WEFT_TRY_ASSIGN(other, stage_of(action.other));
     }
+    planned.moves =
+        moves_of(action.op, stage->phases(Pass::Forward), other->phases(Pass::Backward), overlap_);
     return fill_passes(planned, index);
   }
 
@@ -120,15 +106,6 @@ class Planner {
       return fail(Code::InvalidArgument, "nothing after it uses what it receives");
     }
     return {};
-  }
-
-  std::vector<PhaseMove> pair_moves(std::span<const Phase> forward,
-                                    std::span<const Phase> backward) const {
-    if (overlap_) return overlapped_moves(merge_phases(forward, backward));
-    auto moves = plain_moves(forward, false, Parts::All);
-    const auto rest = plain_moves(backward, true, Parts::All);
-    moves.insert(moves.end(), rest.begin(), rest.end());
-    return moves;
   }
 
   Expected<void> fill_passes(PlannedAction& planned, int index) {

@@ -57,14 +57,19 @@ class Simulation {
     const Action& action = program[next_[r]];
     double begin = free_[r];
     if (!gather(rank, action, begin)) return false;
-    const OpCosts& costs = costs_.per_rank.empty() ? costs_.op : costs_.per_rank[r];
-    const double cost = is_compute(action.op) ? costs.of(action.op) : 0.0;
+    const double cost = is_compute(action.op) ? cost_of(rank, action) : 0.0;
     result_.slots[r][next_[r]] = {begin, begin + cost, true};
     result_.busy[r] += cost;
     free_[r] = begin + cost;
     ++next_[r];
     publish(rank, action, begin + cost);
     return true;
+  }
+
+  double cost_of(int rank, const Action& action) const {
+    if (costs_.of_action) return costs_.of_action(rank, action);
+    const bool shared = costs_.per_rank.empty();
+    return (shared ? costs_.op : costs_.per_rank[static_cast<std::size_t>(rank)]).of(action.op);
   }
 
   bool gather(int rank, const Action& action, double& begin) {

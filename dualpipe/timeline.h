@@ -1,6 +1,7 @@
 // What a schedule costs: every action gets a begin and an end, given the costs of the operations.
 #pragma once
 
+#include <functional>
 #include <string_view>
 #include <vector>
 
@@ -24,6 +25,9 @@ struct Costs {
   double send = 0;                // latency of a message
   double bytes = 0;               // of a message
   double bandwidth = 0;           // bytes per time unit that a rank can send; 0: no limit
+  // Where it is set, it says what a compute action takes instead of `op` and `per_rank`: for stages
+  // of unequal length.
+  std::function<double(int rank, const Action& action)> of_action;
 };
 
 /// "F=1,BI=1,W=1,FB=3,send=0", also B, bytes and bandwidth. What is not given: F, BI and W are 1,

@@ -139,6 +139,20 @@ struct TraceOptions {
   Format format = Format::Table;  // of the list
 };
 
+struct BenchPipelineOptions {
+  std::string kind = "dualpipe";
+  int ranks = 8;
+  int micro_batches = 20;
+  int lanes = 1;  // ranks a position; they share the experts
+  double forward_ms = 20, backward_input_ms = 20, weight_ms = 20, exchange_ms = 0;
+  int layers = 4;
+  std::string message_bytes = "4K", dispatch_bytes = "4K";
+  int steps = 5;                    // measured
+  std::string transport = "local";  // local | sim
+  bool overlap = true;
+  Format format = Format::Table;
+};
+
 struct VersionOptions {
   Format format = Format::Table;
 };

@@ -21,7 +21,10 @@ using nlohmann::json;
 using namespace runtime;
 namespace fs = std::filesystem;
 
+bool is_virtual(const Job& job) { return job.device == "virtual"; }
+
 long long planned_steps(const Job& job) {
+  if (is_virtual(job)) return job.virtual_device.steps;
   long long steps = 0;
   for (const std::string& stage : job.recipe)
     steps += stage == "pretrain"     ? job.pretrain.steps
@@ -56,10 +59,11 @@ Expected<void> check_same_job(const RunPaths& paths, const Job& job) {
 Expected<void> begin(RunStore& store, const Loaded& loaded, const std::string& text) {
   WEFT_TRY(write_file_atomically(store.paths().job(), text));
   WEFT_TRY(write_file_atomically(store.paths().resolved(), to_yaml(loaded.job, loaded.origins)));
-  WEFT_TRY(store.describe({{"name", loaded.job.name},
-                           {"stages", loaded.job.recipe},
-                           {"steps_planned", planned_steps(loaded.job)},
-                           {"workers", loaded.job.parallel.pipeline * loaded.job.parallel.data}}));
+  WEFT_TRY(store.describe(
+      {{"name", loaded.job.name},
+       {"stages", is_virtual(loaded.job) ? std::vector<std::string>{"virtual"} : loaded.job.recipe},
+       {"steps_planned", planned_steps(loaded.job)},
+       {"workers", loaded.job.parallel.pipeline * loaded.job.parallel.data}}));
   return store.set_state(RunState::Running, "");
 }
 
@@ -71,6 +75,11 @@ double number_at(const json& record, const char* key) {
 }
 
 std::string progress_line(const json& record, long long planned) {
+  if (record.contains("makespan_seconds"))
+    return fmt::format(
+        "step {}/{}  virtual  makespan {:.3f} s, predicted {:.3f} s  bubble {:.3f} s",
+        record.value("step", 0LL), planned, number_at(record, "makespan_seconds"),
+        number_at(record, "predicted_makespan_seconds"), number_at(record, "bubble_seconds"));
   std::string line = fmt::format("step {}/{}  {}  loss {:.4f}", record.value("step", 0LL), planned,
                                  record.value("stage", ""), number_at(record, "loss"));
   if (record.contains("reward"))
@@ -88,6 +97,13 @@ bool worth_a_line(const std::string& kind) {
 
 /// What to look at when it is done.
 void print_next(const Job& job, const std::string& run, Io& io) {
+  if (is_virtual(job)) {
+    io.err << "  Status:    weft status " << run << "\n"
+           << "  Picture:   weft schedule --kind " << job.parallel.schedule << " --ranks "
+           << job.parallel.pipeline << " --micro-batches " << job.parallel.micro_batches
+           << " -o svg > schedule.svg\n";
+    return;
+  }
   const char* prompt = job.data.task == "text"   ? "The "
                        : job.data.task == "cups" ? "A:BC,AB="
                                                  : "3+8+5=";
@@ -115,7 +131,9 @@ int conclude(const Job& job, const LocalRunResult& result, RunStore& store, Dura
     return stated ? kOk : report(stated.error(), io);
   }
   if (result.outcome == Outcome::Stopped) {
-    io.err << "weft: " << result.reason << ". Go on with: weft resume " << run << "\n";
+    io.err << "weft: " << result.reason << ". "
+           << (is_virtual(job) ? "Begin again with: weft resume " : "Go on with: weft resume ")
+           << run << "\n";
     return kInterrupted;
   }
   report(result.error, io);

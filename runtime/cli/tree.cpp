@@ -303,8 +303,9 @@ class Builder {
   /// One benchmark a line; each has its own verb_bench_<name>.cpp.
   void add_bench() {
     CLI::App* bench = root_.add_subcommand("bench", "Measure weft against a limit or a prediction");
-    bench->footer("weft bench comm --transport local --ranks 4");
+    bench->footer("weft bench pipeline --kind dualpipe --ranks 8 --micro-batches 20");
     bench->require_subcommand(1);
+    add_bench_pipeline(*bench);
     add_bench_comm(*bench);
     add_bench_exchange(*bench);
   }
@@ -372,6 +373,49 @@ class Builder {
     sub->add_flag("--list", o->list, "Show which steps there are");
     sub->add_flag_callback(
         "--json", [options = o] { options->format = Format::Json; }, "The list as JSON");
+  }
+
+  void add_bench_pipeline(CLI::App& bench) {
+    auto [sub, o] = verb<BenchPipelineOptions>(
+        bench, "pipeline", "A schedule on virtual devices: makespan and bubble beside predicted",
+        "weft bench pipeline --kind dualpipe --ranks 8 --micro-batches 20 --forward-ms 20",
+        verb_bench_pipeline);
+    sub->add_option("--kind", o->kind, join(kKinds, ", "))
+        ->type_name("KIND")
+        ->check(CLI::IsMember(kKinds));
+    const auto whole = [sub = sub](const char* name, int& value, const char* text,
+                                   const char* type) {
+      sub->add_option(name, value, text)->type_name(type)->check(at_least(1));
+    };
+    whole("--ranks", o->ranks, "Pipeline positions (default: 8)", "P");
+    whole("--micro-batches", o->micro_batches,
+          "Of one step; dualpipe: both directions together (default: 20)", "N");
+    whole("--lanes", o->lanes, "Ranks a position; they exchange with each other (default: 1)", "D");
+    whole("--layers", o->layers, "Layers a stage: 2 exchanges a layer and pass (default: 4)", "L");
+    whole("--steps", o->steps, "Steps to measure, after one that is not (default: 5)", "S");
+    const auto length = [sub = sub](const char* name, double& value, const char* text) {
+      sub->add_option(name, value, text)->type_name("MS")->check(between(0, 60'000));
+    };
+    length("--forward-ms", o->forward_ms, "Forward of one stage (default: 20)");
+    length("--backward-input-ms", o->backward_input_ms, "Its backward for input (default: 20)");
+    length("--weight-ms", o->weight_ms, "Its weight gradients (default: 20)");
+    length("--exchange-ms", o->exchange_ms,
+           "Its dispatches and combines of one pass, on the wire (default: 0, none)");
+    sub->add_option("--message-bytes", o->message_bytes, "An activation or gradient (default: 4K)")
+        ->type_name("BYTES");
+    sub->add_option("--dispatch-bytes", o->dispatch_bytes,
+                    "A dispatch or combine, to each other lane (default: 4K)")
+        ->type_name("BYTES");
+    sub->add_option("--transport", o->transport,
+                    "local: processes and real time; sim: one process and simulated time")
+        ->type_name("NAME")
+        ->check(CLI::IsMember({"local", "sim"}));
+    sub->add_option_function<std::string>(
+           "--overlap", [options = o](const std::string& text) { options->overlap = text == "on"; },
+           "on or off: hide exchanges behind the other half of a pair (default: on)")
+        ->type_name("WHEN")
+        ->check(CLI::IsMember({"on", "off"}));
+    add_format(sub, o->format);
   }
 
   void add_talk() {

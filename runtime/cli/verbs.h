@@ -28,6 +28,7 @@ int verb_balance(const BalanceVerbOptions& options, Io& io);
 int verb_bench_comm(const BenchCommOptions& options, Io& io);
 int verb_bench_exchange(const BenchExchangeOptions& options, Io& io);
 int verb_trace(const TraceOptions& options, Io& io);
+int verb_bench_pipeline(const BenchPipelineOptions& options, Io& io);
 int verb_version(const VersionOptions& options, Io& io);
 
 /// A run directory from what the user typed: a path, a name below runs/, or "" for the newest run

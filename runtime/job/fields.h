@@ -98,5 +98,6 @@ std::vector<Foreign> foreign(std::string_view path);
 void add_general_fields(std::vector<Field>& out);
 void add_model_fields(std::vector<Field>& out);
 void add_training_fields(std::vector<Field>& out);
+void add_virtual_fields(std::vector<Field>& out);
 
 }  // namespace weft::runtime

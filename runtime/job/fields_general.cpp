@@ -43,6 +43,18 @@ void add_run(std::vector<Field>& out) {
                               "configure the stages named here",
                  .example = "[pretrain, cold_start, grpo]",
                  .names = {{"paper", "R1-Zero: [pretrain, grpo]"}}});
+  out.push_back({.path = "device",
+                 .type = FieldType::Choice,
+                 .slot = WEFT_AT(device),
+                 .choices = {"cpu", "virtual"},
+                 .help = "What a worker computes with. virtual: the same workers, schedule, "
+                         "executor and messages, but a phase is a wait of a given length "
+                         "(group virtual): rehearse a layout without its model. recipe, model, "
+                         "data and what configures them are then not used, and no checkpoint is "
+                         "written.",
+                 .interacts = "virtual.* with virtual, and every group of the recipe without",
+                 .example = "virtual",
+                 .names = {{"verl", "trainer.device"}}});
   out.push_back(
       {.path = "rewards",
        .type = FieldType::Rewards,

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/expected.h"
 #include "dualpipe/schedule.h"
 #include "trainer/model/config.h"
 #include "trainer/rl/grpo.h"
@@ -102,9 +103,22 @@ struct ControlJob {
   double wait_bound_s = 60.0;  // of every wait between ranks
 };
 
+/// device: virtual. Lengths are those of one pass of one stage.
+struct VirtualJob {
+  int steps = 5;
+  double forward_ms = 20, backward_input_ms = 20, weight_ms = 20;
+  double exchange_ms = 0;  // all dispatches and combines of a pass together; 0: there are none
+  double reduce_ms = 0, update_ms = 0;
+  int layers = 2;                // a stage
+  double attention_share = 0.5;  // of a layer's compute
+  std::string stage_factors;     // "1 1 1.5 1", one a stage; "": all 1
+  int message_bytes = 4096, dispatch_bytes = 4096, reduce_bytes = 4096;
+};
+
 struct Job {
   std::string name = "run";
   std::uint64_t seed = 1;
+  std::string device = "cpu";                      // cpu | virtual
   std::vector<std::string> recipe = {"pretrain"};  // of pretrain, cold_start, grpo; in this order
   trainer::ModelConfig model;
   double router_bias_update_rate = 1e-3;
@@ -119,6 +133,10 @@ struct Job {
   CheckpointJob checkpoint;
   TraceJob trace;
   ControlJob control;
+  VirtualJob virtual_device;
 };
+
+/// "1 1 1.5 1" as numbers, one a stage. Errors: InvalidArgument naming the word.
+Expected<std::vector<double>> parse_stage_factors(const std::string& text);
 
 }  // namespace weft::runtime

@@ -6,9 +6,11 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <cmath>
 #include <cstring>
 #include <set>
+#include <sstream>
 #include <thread>
 
 #include "base/text.h"
@@ -29,6 +31,14 @@ class Rules {
 
   std::vector<Problem> check() {
     check_name();
+    if (job_.device == "virtual") {
+      check_layout();
+      check_schedule();
+      check_virtual();
+      check_control();
+      return std::move(found_);
+    }
+    check_virtual_is_unused();
     check_recipe();
     check_data();
     check_model();
@@ -152,7 +162,7 @@ class Rules {
             "parallel.expert = " + number(p.expert) +
                 " does not divide parallel.data = " + number(p.data),
             nearest_divisors(p.data, p.expert, "parallel.expert"));
-    if (job_.model.n_routed_experts % p.expert != 0)
+    if (job_.device != "virtual" && job_.model.n_routed_experts % p.expert != 0)
       error({"parallel.expert", "model.n_routed_experts"},
             "parallel.expert = " + number(p.expert) +
                 " does not divide model.n_routed_experts = " + number(job_.model.n_routed_experts),
@@ -202,7 +212,7 @@ class Rules {
       return;
     }
     const int stages = dualpipe::num_stages(*kind, p.pipeline);
-    if (job_.model.num_hidden_layers < stages)
+    if (job_.device != "virtual" && job_.model.num_hidden_layers < stages)
       error({"parallel.pipeline", "model.num_hidden_layers"},
             "parallel.pipeline = " + number(p.pipeline) + " makes " + number(stages) +
                 " stages, but model.num_hidden_layers = " + number(job_.model.num_hidden_layers),
@@ -326,6 +336,63 @@ class Rules {
       error({"rewards"}, "all weights in rewards are 0", "such as accuracy.answer: 1");
   }
 
+  /// A time without its device is a misunderstanding; it changes nothing, so it is a warning.
+  void check_virtual_is_unused() {
+    Job untouched;
+    for (const Field& field : fields()) {
+      if (group_of(field.path) != "virtual") continue;
+      if (value_text(field, job_) != value_text(field, untouched))
+        warn({field.path, "device"}, field.path + " is not used while device = " + job_.device,
+             "device: virtual");
+    }
+  }
+
+  void check_virtual() {
+    const VirtualJob& v = job_.virtual_device;
+    const ParallelJob& p = job_.parallel;
+    if (v.forward_ms + v.backward_input_ms + v.weight_ms <= 0)
+      error({"virtual.forward_ms", "virtual.backward_input_ms", "virtual.weight_ms"},
+            "virtual.forward_ms, virtual.backward_input_ms and virtual.weight_ms are all 0: a step "
+            "would take no time",
+            "such as virtual.forward_ms: 20");
+    check_stage_factors();
+    if (v.exchange_ms > 0 && v.dispatch_bytes > 0 && p.expert == 1)
+      warn({"virtual.exchange_ms", "parallel.expert"},
+           "parallel.expert = 1: there is no other lane, so exchanges take their time but no bytes "
+           "travel",
+           "parallel.data: 2 and parallel.expert: 2, or virtual.dispatch_bytes: 0");
+    if (p.expert > 1 && v.exchange_ms == 0)
+      warn({"virtual.exchange_ms", "parallel.expert"},
+           "parallel.expert = " + number(p.expert) +
+               ", but virtual.exchange_ms = 0 leaves every exchange out",
+           "such as virtual.exchange_ms: " + number(std::lround(v.forward_ms)));
+    const double longest = v.forward_ms + v.backward_input_ms + v.weight_ms + 2 * v.exchange_ms;
+    const double positions = p.pipeline + p.micro_batches;
+    if (longest * positions > job_.control.wait_bound_s * 1e3)
+      warn({"control.wait_bound", "virtual.forward_ms"},
+           "a step may take longer than control.wait_bound, and a rank that waits for all of it "
+           "would give up",
+           "a longer control.wait_bound");
+  }
+
+  void check_stage_factors() {
+    const auto factors = parse_stage_factors(job_.virtual_device.stage_factors);
+    if (!factors) {
+      error({"virtual.stage_factors"}, factors.error().message,
+            "one number from 0 to 1000 a stage, separated by blanks");
+      return;
+    }
+    const auto kind = dualpipe::parse_kind(job_.parallel.schedule);
+    if (factors->empty() || !kind) return;
+    const int stages = dualpipe::num_stages(*kind, job_.parallel.pipeline);
+    if (static_cast<int>(factors->size()) != stages)
+      error({"virtual.stage_factors", "parallel.schedule", "parallel.pipeline"},
+            "virtual.stage_factors has " + number(static_cast<long long>(factors->size())) +
+                " numbers, but " + job_.parallel.schedule + " over " +
+                number(job_.parallel.pipeline) + " positions has " + number(stages) + " stages",
+            "one number a stage");
+  }
+
   void check_control() {
     const ControlJob& c = job_.control;
     if (c.heartbeat_s >= c.wait_bound_s)
@@ -341,11 +408,25 @@ class Rules {
 
 }  // namespace
 
+Expected<std::vector<double>> parse_stage_factors(const std::string& text) {
+  std::vector<double> factors;
+  std::istringstream words(text);
+  for (std::string word; words >> word;) {
+    double value = 0;
+    const auto [end, failed] = std::from_chars(word.data(), word.data() + word.size(), value);
+    if (failed != std::errc() || end != word.data() + word.size() || !(value >= 0 && value <= 1000))
+      return fail(Code::InvalidArgument,
+                  "virtual.stage_factors: '" + word + "' is not a number from 0 to 1000");
+    factors.push_back(value);
+  }
+  return factors;
+}
+
 std::vector<Problem> problems(const Job& job) { return Rules(job).check(); }
 
 std::vector<Problem> file_problems(const Job& job) {
   const std::string& path = job.data.path;
-  if (job.data.task != "text" || path.empty()) return {};
+  if (job.device == "virtual" || job.data.task != "text" || path.empty()) return {};
   const auto problem = [&](const std::string& what) {
     return std::vector<Problem>{{Severity::Error,
                                  {"data.path"},

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/check.h"
+#include "runtime/worker/peers.h"
 
 namespace weft::runtime {
 
@@ -47,15 +48,14 @@ Expected<void> Engine::build(comm::Transport& transport, const EngineOptions& op
                                            std::to_string(transport.world_size()));
   place_ = placement_.ranks[transport.world_rank()];
 
-  std::vector<comm::GroupSpec> specs;
-  for (const scheduler::Group& group : scheduler::groups(placement_))
-    specs.push_back({group.name, group.ranks});
-  WEFT_TRY_ASSIGN(auto communicators, transport.make_groups(specs));
-  for (std::size_t i = 0; i < specs.size(); ++i) {
-    if (!communicators[i]) continue;
-    communicators[i]->set_wait_bound(options.wait_bound);
-    groups_[specs[i].name] = std::move(communicators[i]);
-  }
+  WEFT_TRY_ASSIGN(const dualpipe::Schedule computes,
+                  dualpipe::generate(layout.kind, {layout.pipeline, layout.micro_batches}));
+  const dualpipe::Schedule schedule = dualpipe::add_step_end(dualpipe::add_messages(computes));
+  train_program_ = schedule.programs[place_.position];
+  WEFT_TRY_ASSIGN(groups_,
+                  make_groups(transport, placement_, options.wait_bound,
+                              build_fingerprint() + "; " +
+                                  plan_fingerprint(placement_, schedule, options.overlap)));
   world_ = groups_.at(scheduler::world_group()).get();
 
   context_ = std::make_unique<trainer::kernels::Context>(options.threads);
@@ -90,10 +90,6 @@ Expected<void> Engine::build(comm::Transport& transport, const EngineOptions& op
   executor_ = std::make_unique<dualpipe::Executor>(
       std::move(adapters), step_end_.get(), *groups_.at(scheduler::pipeline_group(place_.lane)),
       dualpipe::Executor::Options{options.overlap});
-  WEFT_TRY_ASSIGN(const dualpipe::Schedule schedule,
-                  dualpipe::generate(layout.kind, {layout.pipeline, layout.micro_batches}));
-  train_program_ =
-      dualpipe::add_step_end(dualpipe::add_messages(schedule)).programs[place_.position];
   return {};
 }
 

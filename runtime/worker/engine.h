@@ -63,6 +63,8 @@ struct GenerateOptions {
 class Engine {
  public:
   /// Collective. Builds this rank's stages with initial weights from the seed.
+  /// Errors: those of the transport; InvalidArgument for an illegal size or when the ranks are not
+  /// of one build and one schedule (names both fingerprints).
   static Expected<std::unique_ptr<Engine>> create(comm::Transport& transport,
                                                   const EngineOptions& options);
 

@@ -14,6 +14,7 @@
 #include "runtime/job/serial.h"
 #include "runtime/log/log.h"
 #include "runtime/worker/recipe.h"
+#include "runtime/worker/virtual_run.h"
 
 namespace weft::runtime {
 
@@ -109,7 +110,11 @@ Expected<RecipeEnd> work(const WorkerArguments& arguments, ControlClient& contro
   options.fingerprint = assignment->at("fingerprint").get<std::string>();
   ControlReporter reporter(control);
   options.stop_requested = [&reporter] { return reporter.stop_requested(); };
-  const SystemClock clock;
+  SystemClock clock;
+  if (job.device == "virtual") {
+    ::prctl(PR_SET_TIMERSLACK, 1UL);  // the kernel may else wake it 50 us late, by default
+    return run_virtually(job, *transport, options.stop_requested, reporter, clock);
+  }
   WEFT_TRY_ASSIGN(const auto recipe,
                   Recipe::open(job, *transport, std::move(options), reporter, clock));
   log_info("ready: rank " + std::to_string(control.rank()) + " of " +

@@ -62,7 +62,8 @@ TEST(Cli, DataGoesToStdoutAndTalkToStderr) {
 }
 
 TEST(Cli, EveryShippedJobIsGood) {
-  for (const char* name : {"r1-zero-arithmetic", "r1-zero-cups", "pretrain-text"}) {
+  for (const char* name :
+       {"r1-zero-arithmetic", "r1-zero-cups", "pretrain-text", "virtual-dualpipe"}) {
     const Result result =
         run({"check", WEFT_SOURCE_DIR "/deploy/jobs/" + std::string(name) + ".yaml", "--set",
              "data.path=" + (std::string(name) == "pretrain-text" ? kJob : "")});

@@ -118,5 +118,28 @@ TEST(EngineLayout, ASeedReproducesTheRunBitForBit) {
   EXPECT_EQ(first.grad_norm, second.grad_norm);
 }
 
+TEST(EngineLayout, RanksOfDifferentSchedulesAreRefusedWithBothFingerprints) {
+  EngineOptions mine;
+  mine.layout = {dualpipe::Kind::OneFOneB, 2, 1, 1, 4};
+  mine.model = tiny_model(4);
+  EngineOptions theirs = mine;
+  theirs.layout.micro_batches = 6;
+  const auto world = comm::LocalWorld::create(2);
+  ASSERT_TRUE(world);
+  std::vector<std::string> errors(2);
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < 2; ++rank)
+    threads.emplace_back([&, rank] {
+      const auto transport = world->join(rank);
+      const auto engine = Engine::create(**transport, rank == 0 ? mine : theirs);
+      if (!engine) errors[rank] = engine.error().message;
+    });
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(errors[0], errors[1]);
+  EXPECT_NE(errors[0].find("rank 0: weft"), std::string::npos) << errors[0];
+  EXPECT_NE(errors[0].find("4 micro-batches"), std::string::npos) << errors[0];
+  EXPECT_NE(errors[0].find("6 micro-batches"), std::string::npos) << errors[0];
+}
+
 }  // namespace
 }  // namespace weft::runtime

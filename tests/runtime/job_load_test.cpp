@@ -76,6 +76,23 @@ TEST(JobLoad, OverridesAreCheckedLikeTheFile) {
   EXPECT_EQ(lists.job.rewards.size(), 1u);
 }
 
+TEST(JobLoad, AVirtualDeviceAsksForALayoutAndNothingOfTheModel) {
+  const std::string job =
+      "device: virtual\nparallel: {schedule: dualpipe, pipeline: 8, micro_batches: 20}\n";
+  EXPECT_EQ(printed(job), "");
+  EXPECT_EQ(printed(job, {"data.task=text", "model.num_hidden_layers=1", "recipe=[grpo]"}), "");
+  for (const auto& [set, what] : std::vector<std::pair<std::string, std::string>>{
+           {"parallel.micro_batches=3", "Nearest legal"},
+           {"virtual.stage_factors=1 2", "has 2 numbers, but dualpipe over 8 positions has 8"},
+           {"virtual.stage_factors=1 x", "'x' is not a number"},
+           {"virtual.forward_ms=-1", "virtual.forward_ms"},
+           {"virtual.exchange_ms=5", "there is no other lane"},
+           {"virtual.message_bytes=10", "at least 64"}})
+    EXPECT_NE(printed(job, {set}).find(what), std::string::npos) << set << printed(job, {set});
+  EXPECT_NE(printed("virtual: {layers: 7}\n").find("not used while device = cpu"),
+            std::string::npos);
+}
+
 TEST(JobLoad, AMissingFileIsADiagnostic) {
   const Loaded loaded = load_job("/no/such/job.yaml");
   ASSERT_FALSE(loaded.ok());

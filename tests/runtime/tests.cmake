@@ -13,6 +13,8 @@ weft_test(runtime/engine_layout_test LABELS multiprocess LINK weft_runtime_worke
 weft_test(runtime/engine_gradient_test LABELS multiprocess LINK weft_runtime_worker)
 weft_test(runtime/engine_recompute_test LABELS multiprocess LINK weft_runtime_worker)
 weft_test(runtime/engine_generate_test LABELS multiprocess LINK weft_runtime_worker)
+# the virtual device on simulated time: whole worlds in one process
+weft_test(runtime/virtual_rank_test LABELS sim LINK weft_runtime_virtual)
 weft_test(runtime/store_run_store_test LINK weft_runtime_store SQLite::SQLite3)
 weft_test(runtime/job_fields_test LINK weft_runtime_job)
 weft_test(runtime/job_diagnostics_test LINK weft_runtime_job)
@@ -26,6 +28,8 @@ endforeach()
 weft_test(runtime/worker_wire_error_test LINK weft_runtime_control nlohmann_json::nlohmann_json)
 # whole runs: the real binary as a child process
 foreach(unit run_complete run_resume run_failure run_input run_verbs run_trace)
+foreach(unit run_complete run_resume run_failure run_input run_verbs
+        bench_pipeline)
   weft_test(runtime/${unit}_test LABELS multiprocess SOURCES runtime/run_harness.cpp
             LINK nlohmann_json::nlohmann_json SQLite::SQLite3)
   target_compile_definitions(runtime_${unit}_test PRIVATE WEFT_BINARY="$<TARGET_FILE:weft>")
