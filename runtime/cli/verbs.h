@@ -25,6 +25,7 @@ int verb_ckpt_verify(const CheckpointOptions& options, Io& io);
 int verb_generate(const GenerateOptions& options, Io& io);
 int verb_schedule(const ScheduleOptions& options, Io& io);
 int verb_balance(const BalanceVerbOptions& options, Io& io);
+int verb_model_show(const ModelShowOptions& options, Io& io);
 int verb_version(const VersionOptions& options, Io& io);
 
 /// A run directory from what the user typed: a path, a name below runs/, or "" for the newest run
