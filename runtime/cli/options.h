@@ -153,6 +153,16 @@ struct BenchPipelineOptions {
   Format format = Format::Table;
 };
 
+struct ModelShowOptions {
+  std::string config;  // a Hugging Face config.json
+  int context = 4096;
+  bool tensors = false;
+  int pipeline = 0;  // 0: no layout, no bytes per rank
+  int data = 1, expert = 1;
+  std::string schedule = "dualpipe";
+  Format format = Format::Table;
+};
+
 struct VersionOptions {
   Format format = Format::Table;
 };

@@ -66,6 +66,7 @@ class Builder {
     add_balance();
     add_bench();
     add_trace();
+    add_model();
     add_talk();
   }
 
@@ -415,6 +416,30 @@ class Builder {
            "on or off: hide exchanges behind the other half of a pair (default: on)")
         ->type_name("WHEN")
         ->check(CLI::IsMember({"on", "off"}));
+    add_format(sub, o->format);
+  }
+
+  void add_model() {
+    CLI::App* model = root_.add_subcommand("model", "Look at a model's description");
+    model->footer("weft model show deploy/models/deepseek-v3.config.json");
+    model->require_subcommand(1);
+    auto [sub, o] = verb<ModelShowOptions>(
+        *model, "show", "Layers, parameters, FLOPs, and bytes per rank for a layout",
+        "weft model show deploy/models/deepseek-v3.config.json --pipeline 16 --data 128 --expert "
+        "64",
+        verb_model_show);
+    sub->add_option("CONFIG", o->config, "A Hugging Face config.json")->required();
+    const auto count = [sub = sub](const char* name, int& value, const char* help) {
+      sub->add_option(name, value, help)->type_name("N")->check(at_least(1));
+    };
+    count("--context", o->context, "Tokens of a sequence, for FLOPs (default: 4096)");
+    count("--pipeline", o->pipeline, "Pipeline positions of a layout to show bytes for");
+    count("--data", o->data, "Ranks of a position (default: 1)");
+    count("--expert", o->expert, "Of these, how many share the experts (default: 1)");
+    sub->add_option("--schedule", o->schedule, join(kKinds, ", ") + " (default: dualpipe)")
+        ->type_name("KIND")
+        ->check(CLI::IsMember(kKinds));
+    sub->add_flag("--tensors", o->tensors, "List every tensor with its shape");
     add_format(sub, o->format);
   }
 

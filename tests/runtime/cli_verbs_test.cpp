@@ -137,6 +137,20 @@ TEST(Cli, BalanceAnswersInThePublishedFormAndFromAnEarlierAnswerMovesNothing) {
   std::filesystem::remove_all(dir);
 }
 
+TEST(Cli, AModelIsShownFromItsConfigJson) {
+  const std::string config = WEFT_SOURCE_DIR "/deploy/models/deepseek-v3.config.json";
+  const Result shown = run(
+      {"model", "show", config, "--json", "--pipeline", "16", "--data", "128", "--expert", "64"});
+  ASSERT_EQ(shown.code, kOk) << shown.err;
+  const json model = json::parse(shown.out);
+  EXPECT_EQ(model["parameters"]["total"], 671'026'419'200);
+  EXPECT_EQ(model["bytes_per_rank"].size(), 16u);
+  // DualPipe holds two stages a rank, mirrored: position p as much as position P-1-p.
+  EXPECT_EQ(model["bytes_per_rank"][3]["weights"], model["bytes_per_rank"][12]["weights"]);
+  EXPECT_NE(run({"model", "show", config}).out.find("671,026,419,200"), std::string::npos);
+  EXPECT_EQ(run({"model", "show", "/nonexistent"}).code, kBadData);
+}
+
 TEST(Cli, TheEnvironmentAndSetReachTheJob) {
   const Result result =
       run({"check", kJob, "--json", "--set", "grpo.lr=1e-4"}, {{"WEFT__GRPO__BETA", "0.5"}});
@@ -148,8 +162,9 @@ TEST(Cli, TheEnvironmentAndSetReachTheJob) {
 
 TEST(Cli, EveryVerbsHelpBeginsWithAnExample) {
   for (const char* verb :
-       {"check", "explain", "schema", "run", "resume", "status", "ls", "logs", "events", "samples",
-        "ckpt", "generate", "schedule", "trace", "balance", "bench", "version", "help", "completion"}) {
+       {"check",   "explain", "schema",  "run",     "resume",   "status",    "ls",
+        "logs",    "events",  "samples", "ckpt",    "generate", "schedule",  "trace",
+        "balance", "bench",   "model",   "version", "help",     "completion"}) {
     const Result result = run({verb, "--help"});
     EXPECT_EQ(result.code, kOk);
     EXPECT_TRUE(result.out.starts_with("Example:\n  weft " + std::string(verb))) << result.out;
