@@ -39,7 +39,7 @@ struct MpiRun {
   int exit_code = -1;  // 128 + n: signal n ended mpirun
   std::string output;
   int shared[2] = {0, 0};  // the first SharedCounters
-  int segments_left = 0;   // of Open MPI's shared memory, after mpirun has ended
+  int segments_left = -1;  // of Open MPI's shared memory, after mpirun has ended
 };
 
 /// Runs the tests that `filter` names, on n ranks; ends everybody after two minutes.
@@ -69,6 +69,9 @@ inline MpiRun run_under_mpi(int n, const std::string& filter,
                                     "1",
                                     "--mca",
                                     "orte_tmpdir_base",
+                                    base,
+                                    "--mca",
+                                    "btl_vader_backing_directory",
                                     base};
   words.insert(words.end(), more.begin(), more.end());
   words.push_back(std::filesystem::read_symlink("/proc/self/exe"));
@@ -102,6 +105,7 @@ inline MpiRun run_under_mpi(int n, const std::string& filter,
   run.output = text.str();
   std::ifstream(base + "/shared").read(reinterpret_cast<char*>(run.shared), sizeof run.shared);
   std::error_code error;
+  run.segments_left = 0;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(base, error))
     run.segments_left += entry.path().filename().string().starts_with("vader_segment");
   std::filesystem::remove_all(base, error);
