@@ -10,7 +10,7 @@
 #include <utility>
 
 #include "base/rng.h"
-#include "comm/exchange_traffic.h"
+#include "comm/exchange/exchange_traffic.h"
 #include "runtime/cli/render.h"
 #include "runtime/cli/verbs.h"
 #include "trainer/kernels/router.h"

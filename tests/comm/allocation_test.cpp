@@ -2,7 +2,7 @@
 #include <cstdlib>
 #include <new>
 
-#include "comm/expert_exchange.h"
+#include "comm/exchange/expert_exchange.h"
 #include "tests/comm/ranks.h"
 
 namespace {

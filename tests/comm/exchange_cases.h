@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "base/rng.h"
-#include "comm/expert_exchange.h"
+#include "comm/exchange/expert_exchange.h"
 #include "tests/comm/ranks.h"
 
 namespace weft::comm {

@@ -2,8 +2,8 @@
 #include <cstring>
 #include <functional>
 
-#include "comm/expert_messages.h"
-#include "comm/expert_sections.h"
+#include "comm/exchange/expert_messages.h"
+#include "comm/exchange/expert_sections.h"
 #include "tests/comm/exchange_cases.h"
 
 namespace weft::comm {

@@ -1,9 +1,9 @@
-#include "comm/expert_exchange.h"
+#include "comm/exchange/expert_exchange.h"
 
 #include <cstring>
 
 #include "base/rng.h"
-#include "comm/expert_messages.h"
+#include "comm/exchange/expert_messages.h"
 #include "tests/comm/ranks.h"
 
 namespace weft::comm {

@@ -1,4 +1,4 @@
-#include "comm/row_payload.h"
+#include "comm/exchange/row_payload.h"
 
 #include <gtest/gtest.h>
 
@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "base/rng.h"
-#include "comm/small_floats.h"
+#include "comm/exchange/small_floats.h"
 
 namespace weft::comm {
 namespace {

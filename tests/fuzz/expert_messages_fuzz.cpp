@@ -1,8 +1,8 @@
 // Any bytes as a dispatch message, alone or in a relay's sections: refused, or every index in it is
 // in range and nothing outside the message is read.
 #include "base/check.h"
-#include "comm/expert_messages.h"
-#include "comm/expert_sections.h"
+#include "comm/exchange/expert_messages.h"
+#include "comm/exchange/expert_sections.h"
 #include "tests/fuzz/replay.h"
 
 using namespace weft::comm;

@@ -7,7 +7,7 @@
 #include <memory>
 #include <vector>
 
-#include "comm/expert_exchange.h"
+#include "comm/exchange/expert_exchange.h"
 #include "trainer/batch.h"
 #include "trainer/model/arena.h"
 #include "trainer/real.h"

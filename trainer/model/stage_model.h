@@ -11,7 +11,7 @@
 #include <string_view>
 #include <vector>
 
-#include "comm/expert_exchange.h"
+#include "comm/exchange/expert_exchange.h"
 #include "trainer/batch.h"
 #include "trainer/kernels/context.h"
 #include "trainer/model/config.h"

@@ -1,4 +1,4 @@
-#include "comm/node_map.h"
+#include "comm/exchange/node_map.h"
 
 #include <algorithm>
 

@@ -1,7 +1,7 @@
-#include "comm/expert_exchange.h"
+#include "comm/exchange/expert_exchange.h"
 
-#include "comm/one_hop.h"
-#include "comm/two_hop.h"
+#include "comm/exchange/one_hop.h"
+#include "comm/exchange/two_hop.h"
 
 namespace weft::comm {
 

@@ -1,11 +1,11 @@
-#include "comm/row_payload.h"
+#include "comm/exchange/row_payload.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
 
-#include "comm/small_floats.h"
+#include "comm/exchange/small_floats.h"
 
 namespace weft::comm {
 namespace {

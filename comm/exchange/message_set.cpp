@@ -1,4 +1,4 @@
-#include "comm/message_set.h"
+#include "comm/exchange/message_set.h"
 
 #include <algorithm>
 

@@ -6,7 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "comm/exchange_options.h"
+#include "comm/exchange/exchange_options.h"
 
 namespace weft::comm {
 

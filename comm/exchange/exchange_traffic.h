@@ -7,7 +7,7 @@
 #include <span>
 #include <vector>
 
-#include "comm/exchange_options.h"
+#include "comm/exchange/exchange_options.h"
 
 namespace weft::comm {
 

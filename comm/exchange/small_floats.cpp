@@ -1,4 +1,4 @@
-#include "comm/small_floats.h"
+#include "comm/exchange/small_floats.h"
 
 #include <array>
 #include <bit>

@@ -10,10 +10,10 @@
 // dispatch each section is a dispatch message (expert_sections.h), later there are no headers.
 #pragma once
 
-#include "comm/exchange_path.h"
-#include "comm/expert_sections.h"
-#include "comm/part_sums.h"
-#include "comm/two_hop_line.h"
+#include "comm/exchange/exchange_path.h"
+#include "comm/exchange/expert_sections.h"
+#include "comm/exchange/part_sums.h"
+#include "comm/exchange/two_hop_line.h"
 
 namespace weft::comm {
 

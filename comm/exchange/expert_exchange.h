@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "comm/communicator.h"
-#include "comm/exchange_options.h"
-#include "comm/exchange_traffic.h"
+#include "comm/exchange/exchange_options.h"
+#include "comm/exchange/exchange_traffic.h"
 
 namespace weft::comm {
 

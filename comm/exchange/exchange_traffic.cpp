@@ -1,8 +1,8 @@
-#include "comm/exchange_traffic.h"
+#include "comm/exchange/exchange_traffic.h"
 
 #include "base/check.h"
-#include "comm/expert_messages.h"
-#include "comm/expert_sections.h"
+#include "comm/exchange/expert_messages.h"
+#include "comm/exchange/expert_sections.h"
 
 namespace weft::comm {
 namespace {

@@ -1,4 +1,4 @@
-#include "comm/expert_sections.h"
+#include "comm/exchange/expert_sections.h"
 
 #include <cstring>
 #include <string>

@@ -1,9 +1,9 @@
 // The expert exchange that goes straight from every rank to every rank. Internal to comm.
 #pragma once
 
-#include "comm/exchange_path.h"
-#include "comm/message_set.h"
-#include "comm/part_sums.h"
+#include "comm/exchange/exchange_path.h"
+#include "comm/exchange/message_set.h"
+#include "comm/exchange/part_sums.h"
 
 namespace weft::comm {
 

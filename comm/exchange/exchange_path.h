@@ -7,9 +7,9 @@
 #include <span>
 #include <vector>
 
-#include "comm/exchange_traffic.h"
-#include "comm/expert_layout.h"
-#include "comm/message_set.h"
+#include "comm/exchange/exchange_traffic.h"
+#include "comm/exchange/expert_layout.h"
+#include "comm/exchange/message_set.h"
 
 namespace weft::comm {
 

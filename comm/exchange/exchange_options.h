@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "comm/node_map.h"
+#include "comm/exchange/node_map.h"
 
 namespace weft::comm {
 

@@ -12,8 +12,8 @@
 #include <optional>
 #include <vector>
 
-#include "comm/expert_layout.h"
-#include "comm/message_set.h"
+#include "comm/exchange/expert_layout.h"
+#include "comm/exchange/message_set.h"
 
 namespace weft::comm {
 

@@ -1,8 +1,8 @@
-#include "comm/relayed.h"
+#include "comm/exchange/relayed.h"
 
 #include <algorithm>
 
-#include "comm/expert_sections.h"
+#include "comm/exchange/expert_sections.h"
 
 namespace weft::comm {
 namespace {

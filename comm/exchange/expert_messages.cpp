@@ -1,4 +1,4 @@
-#include "comm/expert_messages.h"
+#include "comm/exchange/expert_messages.h"
 
 #include <algorithm>
 #include <cstring>

@@ -1,4 +1,4 @@
-#include "comm/part_sums.h"
+#include "comm/exchange/part_sums.h"
 
 #include <algorithm>
 

@@ -1,4 +1,4 @@
-#include "comm/expert_layout.h"
+#include "comm/exchange/expert_layout.h"
 
 #include <cstring>
 

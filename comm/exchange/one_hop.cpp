@@ -1,8 +1,8 @@
-#include "comm/one_hop.h"
+#include "comm/exchange/one_hop.h"
 
 #include <numeric>
 
-#include "comm/two_hop_line.h"
+#include "comm/exchange/two_hop_line.h"
 
 namespace weft::comm {
 

@@ -1,4 +1,4 @@
-#include "comm/expert_routes.h"
+#include "comm/exchange/expert_routes.h"
 
 #include <algorithm>
 

@@ -1,4 +1,4 @@
-#include "comm/two_hop.h"
+#include "comm/exchange/two_hop.h"
 
 namespace weft::comm {
 namespace {

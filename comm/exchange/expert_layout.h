@@ -6,12 +6,12 @@
 #include <span>
 #include <vector>
 
-#include "comm/byte_buffer.h"
-#include "comm/exchange_traffic.h"
-#include "comm/expert_exchange.h"
-#include "comm/expert_messages.h"
-#include "comm/expert_routes.h"
-#include "comm/relayed.h"
+#include "comm/exchange/byte_buffer.h"
+#include "comm/exchange/exchange_traffic.h"
+#include "comm/exchange/expert_exchange.h"
+#include "comm/exchange/expert_messages.h"
+#include "comm/exchange/expert_routes.h"
+#include "comm/exchange/relayed.h"
 
 namespace weft::comm {
 

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "comm/byte_buffer.h"
 #include "comm/communicator.h"
+#include "comm/exchange/byte_buffer.h"
 
 namespace weft::comm {
 

@@ -1,4 +1,4 @@
-#include "comm/two_hop_line.h"
+#include "comm/exchange/two_hop_line.h"
 
 #include <algorithm>
 

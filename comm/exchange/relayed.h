@@ -5,8 +5,8 @@
 #include <span>
 #include <vector>
 
-#include "comm/expert_messages.h"
-#include "comm/expert_routes.h"
+#include "comm/exchange/expert_messages.h"
+#include "comm/exchange/expert_routes.h"
 
 namespace weft::comm {
 

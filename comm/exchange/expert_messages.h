@@ -16,8 +16,8 @@
 #include <string>
 
 #include "comm/communicator.h"
-#include "comm/expert_routes.h"
-#include "comm/row_payload.h"
+#include "comm/exchange/expert_routes.h"
+#include "comm/exchange/row_payload.h"
 
 namespace weft::comm {
 
