@@ -175,6 +175,34 @@ TEST(Cli, EveryVerbsHelpBeginsWithAnExample) {
     EXPECT_NE(root.find(code), std::string::npos) << code;
 }
 
+TEST(Cli, BenchCommSeesTheSimulatedLinksAsTheyAre) {
+  const Result result = run(
+      {"bench", "comm", "--transport", "sim", "--ranks", "3", "--bytes", "64KiB,1MiB", "--json"});
+  ASSERT_EQ(result.code, kOk) << result.err;
+  const json report = json::parse(result.out);
+  EXPECT_EQ(report["schema"], "weft.bench_comm/v1");
+  ASSERT_EQ(report["items"].size(), 5u);  // 64 B, then each size sent and all to all
+  // 5 us and 10 GB/s.
+  EXPECT_NEAR(report["items"][0]["microseconds"].get<double>(), 5.0064, 0.01);
+  EXPECT_NEAR(report["items"][2]["microseconds"].get<double>(), 5 + 104.8576, 0.01);
+}
+
+TEST(Cli, BenchCommRefusesWhatCannotBe) {
+  for (const auto& [words, part] : std::vector<std::pair<std::vector<std::string>, std::string>>{
+           {{"--bytes", "3x"}, "--bytes"},
+           {{"--bytes", "0"}, "1 to"},
+           {{"--ranks", "200", "--bytes", "1GiB"}, "200 ranks"},
+           {{"--ranks", "0"}, "from 1 to 256"},
+           {{"--transport", "mpi"}, "mpi"},
+           {{"--transport", "pigeon"}, "pigeon"}}) {
+    std::vector<std::string> line = {"bench", "comm"};
+    line.insert(line.end(), words.begin(), words.end());
+    const Result result = run(line);
+    EXPECT_NE(result.code, kOk);
+    EXPECT_NE(result.err.find(part), std::string::npos) << result.err;
+  }
+}
+
 TEST(Cli, CompletionKnowsVerbsFlagsAndFields) {
   for (const char* shell : {"bash", "zsh", "fish"}) {
     const Result result = run({"completion", shell});
