@@ -96,7 +96,7 @@ TEST(Cli, TheEnvironmentAndSetReachTheJob) {
 TEST(Cli, EveryVerbsHelpBeginsWithAnExample) {
   for (const char* verb :
        {"check", "explain", "schema", "run", "resume", "status", "ls", "logs", "events", "samples",
-        "ckpt", "generate", "schedule", "version", "help", "completion"}) {
+        "ckpt", "generate", "schedule", "bench", "version", "help", "completion"}) {
     const Result result = run({verb, "--help"});
     EXPECT_EQ(result.code, kOk);
     EXPECT_TRUE(result.out.starts_with("Example:\n  weft " + std::string(verb))) << result.out;
