@@ -171,11 +171,12 @@ void print_table(Io& io, const BenchExchangeOptions& o, const Spread& spread,
     row("", "same node", one[s].node, two[s].node);
     row("", "self", one[s].self, two[s].self);
   }
-  io.err << "counted from simulated routing (uniform scores); backward passes of combine travel as "
-            "dispatch does, combine and the backward pass of dispatch as fp32.\n"
-            "Published for DeepSeek-V3 (report 3.2.2): at most 4 nodes a token; a link inside the "
-            "node is 3.2 times as fast as one between nodes, so up to 3.2 copies a node hide "
-            "behind one crossing.\n";
+  io.err
+      << "counted from simulated routing (uniform scores); the backward pass of combine travels as "
+         "dispatch does, combine and the backward pass of dispatch as fp32.\n"
+         "Published for DeepSeek-V3 (report 3.2.2): at most 4 nodes a token; a link inside the "
+         "node is 3.2 times as fast as one between nodes, so up to 3.2 copies a node hide "
+         "behind one crossing.\n";
 }
 
 json links_json(const Links& links) {
