@@ -118,4 +118,12 @@ template void encode_rows(Payload, std::size_t, std::size_t, const double*, std:
 template void decode_rows(Payload, std::size_t, std::size_t, const std::byte*, float*);
 template void decode_rows(Payload, std::size_t, std::size_t, const std::byte*, double*);
 
+Expected<Payload> parse_payload(std::string_view text) {
+  if (text == "fp32") return Payload::full;
+  if (text == "bf16") return Payload::bf16;
+  if (text == "fp8") return Payload::fp8;
+  return fail(Code::InvalidArgument,
+              "'" + std::string(text) + "' is no payload; there are fp32, bf16 and fp8");
+}
+
 }  // namespace weft::comm

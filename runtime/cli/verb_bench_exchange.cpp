@@ -125,9 +125,7 @@ struct Links {
 std::array<Links, comm::kNumExchangeSteps> bytes_per_token(
     const BenchExchangeOptions& o, comm::Hops hops, const comm::NodeMap& nodes,
     const std::vector<comm::RankChoices>& choices) {
-  const auto payload = o.payload == "fp8"    ? comm::Payload::fp8
-                       : o.payload == "bf16" ? comm::Payload::bf16
-                                             : comm::Payload::full;
+  const comm::Payload payload = *comm::parse_payload(o.payload);
   const auto traffic = comm::exchange_traffic({o.experts, o.top_k, o.hidden, sizeof(float)},
                                               {nodes, hops, payload}, choices);
   std::array<Links, comm::kNumExchangeSteps> links;

@@ -34,7 +34,8 @@ struct ParallelJob {
   std::string schedule = "1f1b";
   int micro_batches = 1;  // per lane and step; DualPipe: both directions together
   bool overlap = true;
-  std::string recompute = "none";  // none | mla_up | full
+  std::string recompute = "none";         // none | mla_up | full
+  std::string dispatch_payload = "fp32";  // fp32 | bf16 | fp8
   std::string transport = "local";
   int threads = 1;  // per worker
 };

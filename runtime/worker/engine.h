@@ -28,6 +28,7 @@ struct EngineOptions {
   double router_bias_update_rate = 1e-3;
   bool overlap = true;
   trainer::Recompute recompute = trainer::Recompute::None;
+  comm::Payload dispatch_payload = comm::Payload::full;
   int threads = 1;
   int max_tokens = 1024;  // of any micro-batch
   std::uint64_t seed = 1;

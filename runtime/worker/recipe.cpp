@@ -356,6 +356,7 @@ EngineOptions engine_options(const Job& job, int longest_prompt, int longest_com
   options.router_bias_update_rate = job.router_bias_update_rate;
   options.overlap = job.parallel.overlap;
   options.recompute = *trainer::parse_recompute(job.parallel.recompute);
+  options.dispatch_payload = *comm::parse_payload(job.parallel.dispatch_payload);
   options.threads = job.parallel.threads;
   options.seed = job.seed;
   options.wait_bound =

@@ -29,7 +29,8 @@ enum Scratch {
 
 struct StageModel::Impl {
   Impl(const ModelConfig& config, const StageSpec& spec, comm::Communicator& experts,
-       kernels::Context& context, int max_tokens, Recompute recompute);
+       kernels::Context& context, int max_tokens, Recompute recompute,
+       const comm::ExchangeOptions& exchange_options);
 
   // stage_model.cpp
   Activations& live(int slot);

@@ -24,7 +24,7 @@ std::size_t elements(int rows, int columns) {
 
 StageModel::Impl::Impl(const ModelConfig& config_in, const StageSpec& spec_in,
                        comm::Communicator& experts, kernels::Context& context_in, int max_tokens_in,
-                       Recompute recompute_in)
+                       Recompute recompute_in, const comm::ExchangeOptions& exchange_options)
     : config(config_in),
       spec(spec_in),
       context(context_in),
@@ -34,7 +34,7 @@ StageModel::Impl::Impl(const ModelConfig& config_in, const StageSpec& spec_in,
   int first_expert = 0, num_experts = 0;
   if (has_moe(config, spec)) {
     exchange.emplace(experts, config.n_routed_experts, config.num_experts_per_tok,
-                     config.hidden_size, max_tokens);
+                     config.hidden_size, max_tokens, exchange_options);
     first_expert = exchange->first_local_expert();
     num_experts = exchange->num_local_experts();
   }
@@ -98,8 +98,9 @@ void StageModel::Impl::add_vector_gradient(const Vector1& vector, const Real* d)
 
 StageModel::StageModel(const ModelConfig& config, const StageSpec& spec,
                        comm::Communicator& experts, kernels::Context& context, int max_tokens,
-                       Recompute recompute)
-    : impl_(std::make_unique<Impl>(config, spec, experts, context, max_tokens, recompute)) {}
+                       Recompute recompute, const comm::ExchangeOptions& exchange)
+    : impl_(std::make_unique<Impl>(config, spec, experts, context, max_tokens, recompute,
+                                   exchange)) {}
 StageModel::~StageModel() = default;
 
 const ModelConfig& StageModel::config() const { return impl_->config; }

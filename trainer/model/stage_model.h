@@ -49,8 +49,10 @@ class StageModel {
  public:
   /// `experts`: the group that together holds all experts (its size divides n_routed_experts;
   /// a group of one for an unsharded model). max_tokens bounds any micro-batch.
+  /// `exchange`: how rows travel to the experts; equal on every rank of the group.
   StageModel(const ModelConfig& config, const StageSpec& spec, comm::Communicator& experts,
-             kernels::Context& context, int max_tokens, Recompute recompute = Recompute::None);
+             kernels::Context& context, int max_tokens, Recompute recompute = Recompute::None,
+             const comm::ExchangeOptions& exchange = {});
   ~StageModel();
   Recompute recompute() const;
 
