@@ -3,13 +3,12 @@
 //
 // A yield costs a microsecond where a sleep and a wake-up cost ten, and with more ranks than cores
 // it hands the core to just the ranks that are waited for. But a rank that yields to one that
-// computes comes back after a time slice, and meanwhile cannot be woken: after a yield that lasted
-// long, sleeping is better for a while, and for longer each time that it turns out so again.
+// computes comes back after a time slice, and meanwhile cannot be woken, and it has spent a slice
+// of its own: what a long yield took is made good by many times as long of sleeping instead.
 #pragma once
 
 #include <sched.h>
 
-#include <algorithm>
 #include <chrono>
 
 #include "base/clock.h"
@@ -32,21 +31,14 @@ class Patience {
     if (now < yield_from_ || now - idle_since_ > kYieldFor) return false;
     ::sched_yield();
     const Instant back = std::chrono::steady_clock::now();
-    if (back - now > kLongYield) {
-      yield_from_ = back + no_yield_for_;
-      no_yield_for_ = std::min(2 * no_yield_for_, kNoYieldMax);
-      short_yields_ = 0;
-    } else if (++short_yields_ >= kTrusted) {
-      no_yield_for_ = kNoYieldMin;
-    }
+    if (const auto away = back - now; away > kLongYield) yield_from_ = back + kPenalty * away;
     return true;
   }
 
  private:
   static constexpr int kSpins = 4;  // yielding alone on a core is hardly slower
   static constexpr std::chrono::microseconds kYieldFor{50}, kLongYield{100};
-  static constexpr std::chrono::milliseconds kNoYieldMin{10}, kNoYieldMax{640};
-  static constexpr int kTrusted = 64;  // short yields in a row after which the core is ours again
+  static constexpr int kPenalty = 20;  // so that at most a twentieth of the time is lost
 
   static void pause() {
 #if defined(__x86_64__)
@@ -55,8 +47,6 @@ class Patience {
   }
 
   int tries_ = 0;
-  int short_yields_ = 0;
-  std::chrono::milliseconds no_yield_for_ = kNoYieldMin;
   Instant idle_since_{}, yield_from_{};
 };
 

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # The local transport beside Open MPI and plain memcpy, in one run on this host: all_to_all_v of 1, 4
 # and 16 MB per peer, 64-byte latency with more ranks than cores, and the executor's cost per action.
-# Usage: tests/bench/comm_peer.sh [ROUNDS [RANKS...]]       (default: 3 rounds, 2 4 8 ranks)
+# Usage: tests/bench/comm_peer.sh [ROUNDS [RANKS...]]       (default: 2 rounds, 2 4 8 ranks)
 # The three take turns in every round; the table shows the best of all rounds and, in brackets, the median.
 # GB/s count every byte that arrives, a rank's own block included, for all three alike.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-rounds=${1:-3}
+rounds=${1:-2}
 shift || true
 ranks=("$@")
 [[ ${#ranks[@]} -gt 0 ]] || ranks=(2 4 8)

@@ -16,6 +16,8 @@ namespace weft::bench {
 inline constexpr std::array<std::size_t, 3> kPartBytes{std::size_t{1} << 20, std::size_t{4} << 20,
                                                        std::size_t{16} << 20};
 inline constexpr std::size_t kSmallBytes = 64;
+/// Exchanges of more bytes take so long that fewer rounds must do.
+inline constexpr std::size_t kManyBytes = std::size_t{128} << 20;
 inline constexpr int kRounds = 15;  // many short ones: the machine may be shared
 
 /// How often an exchange of `bytes` in all is repeated in a round.
@@ -30,7 +32,8 @@ void measure(const char* what, int ranks, std::size_t bytes, int repeats, bool s
              LineUp line_up, Op op) {
   using Clock = std::chrono::steady_clock;
   op();  // touches the memory
-  std::array<double, kRounds> times;
+  const std::size_t moved = static_cast<std::size_t>(ranks * ranks) * bytes;
+  std::vector<double> times(moved > kManyBytes ? kRounds / 3 : kRounds);
   for (double& time : times) {
     line_up();
     const auto begin = Clock::now();
@@ -39,7 +42,7 @@ void measure(const char* what, int ranks, std::size_t bytes, int repeats, bool s
   }
   std::sort(times.begin(), times.end());
   if (!speaks) return;
-  std::printf("%s %d %zu %.3f %.3f\n", what, ranks, bytes, times[0], times[kRounds / 2]);
+  std::printf("%s %d %zu %.3f %.3f\n", what, ranks, bytes, times[0], times[times.size() / 2]);
   std::fflush(stdout);
 }
 
