@@ -100,7 +100,8 @@ TEST(VirtualRun, IsARunLikeAnyOtherButForItsCheckpoints) {
   const std::vector<json> events = lines_of(fs::path(run) / "events.jsonl");
   EXPECT_TRUE(std::any_of(events.begin(), events.end(),
                           [](const json& event) { return event["kind"] == "started"; }));
-  EXPECT_FALSE(fs::exists(fs::path(run) / "ckpt"));
+  EXPECT_TRUE(checkpoints_of(run, false).empty());
+  EXPECT_TRUE(checkpoints_of(run, true).empty());
 
   EXPECT_EQ(weft({"resume", run, "--set", "virtual.steps=2"}).code, 0);
   EXPECT_EQ(lines_of(fs::path(run) / "metrics.jsonl").size(), 2u) << "it begins again";

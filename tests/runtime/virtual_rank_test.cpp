@@ -89,6 +89,15 @@ TEST(VirtualRank, EveryKindTakesWhatTheTimelineSays) {
     }
 }
 
+TEST(VirtualRank, SendsThatWaitForTheirReceiveCostNothing) {
+  for (const Kind kind : {Kind::GPipe, Kind::ZeroBubble, Kind::DualPipe, Kind::DualPipeV}) {
+    SCOPED_TRACE(dualpipe::to_string(kind));
+    VirtualOptions options = unit_costs(kind, 4, 12);
+    options.times.backward_input = milliseconds(3);
+    expect_as_predicted(simulate(options, {.link = {}, .eager_bytes_max = 0}));
+  }
+}
+
 TEST(VirtualRank, StagesOfUnequalLengthTakeWhatTheTimelineSays) {
   for (const Kind kind : {Kind::OneFOneB, Kind::ZeroBubble, Kind::ZBV, Kind::DualPipe}) {
     SCOPED_TRACE(dualpipe::to_string(kind));
