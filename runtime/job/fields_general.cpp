@@ -254,14 +254,15 @@ void add_parallel(std::vector<Field>& out) {
        .type = FieldType::Choice,
        .slot = WEFT_AT(parallel.dispatch_payload),
        .choices = {"fp32", "bf16", "fp8"},
-       .help = "How rows travel to their experts, and their gradients in the backward of combine. "
-               "bf16 and fp8 (E4M3, one power-of-two scale for 128 values) are a half and a quarter "
-               "of the bytes; they round, on every rank alike, so that the numbers do not depend "
-               "on the layout. What comes back from the experts is always full.",
+       .help =
+           "How rows travel to their experts, and their gradients in the backward of combine. "
+           "bf16 and fp8 (E4M3, one power-of-two scale for 128 values) are a half and a quarter "
+           "of the bytes; they round, on every rank alike, so that the numbers do not depend "
+           "on the layout. What comes back from the experts is always full.",
        .interacts = "parallel.expert: with one shard nothing travels, and rows are rounded all the "
                     "same",
        .example = "fp8",
-       .names = {{"paper", "DeepSeek-V3 3.3.3"}}}); 
+       .names = {{"paper", "DeepSeek-V3 3.3.3"}}});
   out.push_back(
       {.path = "parallel.transport",
        .type = FieldType::Choice,

@@ -61,8 +61,7 @@ Expected<void> Engine::build(comm::Transport& transport, const EngineOptions& op
   context_ = std::make_unique<trainer::kernels::Context>(options.threads);
   comm::Communicator& experts =
       *groups_.at(scheduler::expert_group(place_.position, place_.lane / layout.expert));
-  const comm::ExchangeOptions exchange{.nodes = {},
-                                       .dispatch_payload = options.dispatch_payload};
+  const comm::ExchangeOptions exchange{.nodes = {}, .dispatch_payload = options.dispatch_payload};
   const bool bidirectional = dualpipe::num_directions(layout.kind) == 2;
   for (int i = 0; i < static_cast<int>(place_.stages.size()); ++i) {
     const int stage = place_.stages[i];
@@ -72,8 +71,8 @@ Expected<void> Engine::build(comm::Transport& transport, const EngineOptions& op
     held.direction = bidirectional ? i : 0;
     const trainer::StageSpec spec{layers.first, layers.count, stage == 0,
                                   stage == placement_.num_stages() - 1};
-    held.model = std::make_unique<trainer::StageModel>(options.model, spec, experts, *context_,
-                                                       options.max_tokens, options.recompute, exchange);
+    held.model = std::make_unique<trainer::StageModel>(
+        options.model, spec, experts, *context_, options.max_tokens, options.recompute, exchange);
     held.model->initialize(options.seed);
     held.adapter = std::make_unique<StageAdapter>(*held.model);
   }
