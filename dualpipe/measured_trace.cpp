@@ -33,10 +33,11 @@ Action action_of(const Record& r) {
 }
 
 std::string phase_name(const Record& r) {
-  const bool weights = static_cast<Part>(r.part) == Part::Weights;
-  return std::string(to_string(static_cast<PhaseKind>(r.phase))) + (!r.backward ? "(F)"
-                                                                    : weights   ? "(W)"
-                                                                                : "(B)");
+  const auto part = static_cast<Part>(r.part);
+  return std::string(to_string(static_cast<PhaseKind>(r.phase))) + (!r.backward             ? "(F)"
+                                                                    : part == Part::Weights ? "(W)"
+                                                                    : part == Part::Again   ? "(A)"
+                                                                                          : "(B)");
 }
 
 std::string name_of(const Record& r) {

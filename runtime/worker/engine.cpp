@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "runtime/worker/peers.h"
+#include "runtime/worker/step_ring.h"
 
 namespace weft::runtime {
 
@@ -287,18 +288,7 @@ void Engine::set_recorder(dualpipe::StepRecorder* recorder) {
   executor_->set_recorder(recorder);
 }
 
-dualpipe::RingInfo Engine::ring_info() const {
-  dualpipe::RingInfo info;
-  info.rank = place_.rank;
-  info.world = options_.layout.world();
-  info.position = place_.position;
-  info.lane = place_.lane;
-  info.kind = static_cast<int>(options_.layout.kind);
-  info.ranks = options_.layout.pipeline;
-  info.micro_batches = options_.layout.micro_batches;
-  info.chunks = dualpipe::Size{}.chunks;
-  return info;
-}
+dualpipe::RingInfo Engine::ring_info() const { return runtime::ring_info(options_.layout, place_); }
 
 std::size_t Engine::train_records() const {
   constexpr std::size_t kPassSumAndUpdate = 3;

@@ -10,9 +10,9 @@
 
 #include "base/units.h"
 #include "runtime/log/log.h"
-#include "runtime/store/ring_file.h"
 #include "runtime/worker/evaluate.h"
 #include "runtime/worker/grpo_step.h"
+#include "runtime/worker/step_ring.h"
 #include "runtime/worker/workload.h"
 #include "trainer/data/pack.h"
 
@@ -147,23 +147,11 @@ std::size_t records_of_step(const Job& job, Engine& engine) {
   return std::min({records, kMax, kMaxOfRing / static_cast<std::size_t>(job.trace.steps + 1)});
 }
 
-/// A run without its recorder is better than none.
 void Walker::open_ring() {
-  if (options_.traces.empty() || job_.trace.steps == 0) return;
-  const std::string name = fmt::format("rank-{:04}.ring", engine_->rank());
-  dualpipe::RingInfo info = engine_->ring_info();
-  info.attempt = options_.attempt;
-  auto ring = RingFile::create(
-      options_.traces / name,
-      {static_cast<std::size_t>(job_.trace.steps), records_of_step(job_, *engine_)}, info, clock_);
-  if (!ring) {
-    const std::string message = "training goes on without a trace: " + ring.error().message;
-    event("warning", message);  // rank 0's, for all of them
-    if (!reports()) log_warning(message);
-    return;
-  }
-  ring_ = std::move(*ring);
-  engine_->set_recorder(&ring_->recorder());
+  ring_ = open_step_ring({options_.traces, options_.attempt, job_.trace.steps,
+                          job_.trace.steps == 0 ? 0 : records_of_step(job_, *engine_)},
+                         engine_->ring_info(), reporter_, clock_);
+  if (ring_) engine_->set_recorder(&ring_->recorder());
 }
 
 Expected<void> Walker::resume() {

@@ -127,7 +127,10 @@ Expected<VirtualStep> VirtualRank::step(bool stop) {
   WEFT_TRY_ASSIGN(const Instant begin, agree_on_begin());
   clock_.sleep_until(begin);
   device_.start(begin);
-  WEFT_TRY(executor_->run(plan_.schedule.programs[static_cast<std::size_t>(place_.position)]));
+  {
+    const dualpipe::RecordedPass pass(recorder_, dualpipe::Program::Train);
+    WEFT_TRY(executor_->run(plan_.schedule.programs[static_cast<std::size_t>(place_.position)]));
+  }
   const VirtualTally& tally = device_.tally();
   VirtualRankStep mine;
   mine.end_ns = (tally.end - begin).count();
@@ -146,6 +149,16 @@ Expected<VirtualStep> VirtualRank::step(bool stop) {
   all.stop_requested =
       std::ranges::any_of(all.ranks, [](const VirtualRankStep& one) { return one.stop != 0; });
   return all;
+}
+
+void VirtualRank::set_recorder(dualpipe::StepRecorder* recorder) {
+  recorder_ = recorder;
+  executor_->set_recorder(recorder);
+}
+
+std::size_t VirtualRank::step_records() const {
+  return executor_->records_of(plan_.schedule.programs[static_cast<std::size_t>(place_.position)]) +
+         1;  // the pass
 }
 
 // A step of a real run begins where the ranks have come out of the last one's reduction; here all

@@ -59,6 +59,12 @@ class VirtualRank {
   comm::Communicator& world() { return *world_; }
   const VirtualPlan& plan() const { return plan_; }
   dualpipe::Executor& executor() { return *executor_; }
+  const scheduler::RankPlace& place() const { return place_; }
+
+  /// Steps go there from now on; null: nowhere. Must outlive the steps. `begin_step` and
+  /// `end_step` are the caller's.
+  void set_recorder(dualpipe::StepRecorder* recorder);
+  std::size_t step_records() const;
 
  private:
   class StepEnd;
@@ -78,6 +84,7 @@ class VirtualRank {
   std::vector<std::unique_ptr<VirtualStage>> stages_;  // null where another rank holds it
   std::unique_ptr<StepEnd> step_end_;
   std::unique_ptr<dualpipe::Executor> executor_;
+  dualpipe::StepRecorder* recorder_ = nullptr;
 };
 
 }  // namespace weft::runtime

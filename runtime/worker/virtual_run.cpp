@@ -5,6 +5,8 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "runtime/worker/step_ring.h"
+
 namespace weft::runtime {
 
 using nlohmann::json;
@@ -91,11 +93,14 @@ VirtualOptions virtual_options(const Job& job) {
 }
 
 Expected<RecipeEnd> run_virtually(const Job& job, comm::Transport& transport,
-                                  const std::function<bool()>& stop_requested, Reporter& reporter,
-                                  Clock& clock) {
+                                  const RecipeOptions& options, Reporter& reporter, Clock& clock) {
   WEFT_TRY_ASSIGN(const auto rank, VirtualRank::create(transport, clock, virtual_options(job)));
   const bool reports = rank->rank() == 0;
   const VirtualPlan& plan = rank->plan();
+  const auto ring =
+      open_step_ring({options.traces, options.attempt, job.trace.steps, rank->step_records()},
+                     ring_info(virtual_options(job).layout, rank->place()), reporter, clock);
+  if (ring) rank->set_recorder(&ring->recorder());
   if (reports) {
     reporter.event(
         "started",
@@ -105,7 +110,9 @@ Expected<RecipeEnd> run_virtually(const Job& job, comm::Transport& transport,
         {{"step", 0}});
   }
   for (int step = 1; step <= job.virtual_device.steps; ++step) {
-    WEFT_TRY_ASSIGN(const VirtualStep done, rank->step(stop_requested()));
+    if (ring) ring->recorder().begin_step(step, "virtual");
+    WEFT_TRY_ASSIGN(const VirtualStep done, rank->step(options.stop_requested()));
+    if (ring) ring->recorder().end_step();
     if (reports) reporter.metrics(virtual_record(step, done, plan, job.parallel.data));
     if (done.stop_requested && step < job.virtual_device.steps) return RecipeEnd::Stopped;
   }

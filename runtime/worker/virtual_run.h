@@ -24,9 +24,9 @@ nlohmann::json virtual_record(long long number, const VirtualStep& step, const V
 
 /// Collective. Runs virtual.steps steps, or fewer when some rank is asked to stop, and reports each
 /// on rank 0: its makespan and bubble beside the predicted ones. Writes no checkpoint; a run that
-/// is resumed begins again. Errors: those of VirtualRank.
+/// is resumed begins again. Of `options`: stop_requested, traces and attempt. Errors: those of
+/// VirtualRank.
 Expected<RecipeEnd> run_virtually(const Job& job, comm::Transport& transport,
-                                  const std::function<bool()>& stop_requested, Reporter& reporter,
-                                  Clock& clock);
+                                  const RecipeOptions& options, Reporter& reporter, Clock& clock);
 
 }  // namespace weft::runtime

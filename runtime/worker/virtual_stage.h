@@ -41,6 +41,10 @@ class VirtualStage final : public dualpipe::Stage {
   std::span<std::byte> incoming(dualpipe::Pass pass, const dualpipe::Chunk& chunk) override;
   std::span<const std::byte> outgoing(dualpipe::Pass pass, const dualpipe::Chunk& chunk) override;
   void sent(dualpipe::Pass pass, const dualpipe::Chunk& chunk) override;
+  std::size_t exchanged_bytes(dualpipe::Pass, const dualpipe::Phase&,
+                              const dualpipe::Chunk&) const override {
+    return times_.dispatch_bytes * static_cast<std::size_t>(lanes_.size());
+  }
 
  private:
   /// What a message says of itself.

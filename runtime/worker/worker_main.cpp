@@ -113,7 +113,7 @@ Expected<RecipeEnd> work(const WorkerArguments& arguments, ControlClient& contro
   SystemClock clock;
   if (job.device == "virtual") {
     ::prctl(PR_SET_TIMERSLACK, 1UL);  // the kernel may else wake it 50 us late, by default
-    return run_virtually(job, *transport, options.stop_requested, reporter, clock);
+    return run_virtually(job, *transport, options, reporter, clock);
   }
   WEFT_TRY_ASSIGN(const auto recipe,
                   Recipe::open(job, *transport, std::move(options), reporter, clock));

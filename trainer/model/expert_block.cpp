@@ -230,7 +230,8 @@ void StageModel::Impl::experts_backward_weights(int slot, int layer) {
 
 std::size_t StageModel::exchanged_bytes(int slot, int layer) const {
   const LayerActivations& a = impl_->live(slot).layers[static_cast<std::size_t>(layer)];
-  return elements(a.layout.num_rows, config().hidden_size) * sizeof(Real);
+  if (a.layout == nullptr) return 0;
+  return elements(a.layout->num_rows, config().hidden_size) * sizeof(Real);
 }
 
 }  // namespace weft::trainer
