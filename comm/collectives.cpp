@@ -6,9 +6,9 @@ namespace weft::comm {
 namespace {
 
 /// Copies unless both sides are the same memory (a rank's own part may lie in place).
-void copy_own(Bytes out, ConstBytes in) {
+void copy_own(const Communicator& group, Bytes out, ConstBytes in) {
   if (in.empty() || out.data() == in.data()) return;
-  if (in.size() >= kStreamBytes)
+  if (passes_caches(in.size(), group.size()))
     stream_bytes(out.data(), in.data(), in.size());
   else
     copy_bytes(out.data(), in.data(), in.size());
@@ -115,7 +115,7 @@ Expected<void> all_gather(Communicator& group, ConstBytes mine, Bytes out) {
     scope.start_receive(from, out.subspan(static_cast<std::size_t>(from) * part, part));
   }
   for (int step = 1; step < group.size(); ++step) scope.start_send(peer_after(group, step), mine);
-  copy_own(out.subspan(static_cast<std::size_t>(group.rank()) * part, part), mine);
+  copy_own(group, out.subspan(static_cast<std::size_t>(group.rank()) * part, part), mine);
   return scope.wait_all();
 }
 
@@ -172,7 +172,7 @@ Expected<void> all_to_all_v(Communicator& group, ConstBytes in,
   const Bytes own_out = part(out, out_lengths, group.rank());
   const ConstBytes own_in = part(in, in_lengths, group.rank());
   WEFT_CHECK(own_in.size() == own_out.size(), "all_to_all_v: a rank's own lengths differ");
-  copy_own(own_out, own_in);
+  copy_own(group, own_out, own_in);
   return scope.wait_all();
 }
 

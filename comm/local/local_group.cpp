@@ -1,5 +1,7 @@
 #include "comm/local/local_group.h"
 
+#include <sched.h>
+
 #include <algorithm>
 #include <chrono>
 
@@ -19,6 +21,13 @@ bool LocalRank::progress() {
   bool moved = false;
   for (LocalCommunicator* const group : groups_) moved |= group->progress();
   return moved;
+}
+
+unsigned usable_cores() {
+  cpu_set_t allowed;
+  CPU_ZERO(&allowed);
+  if (::sched_getaffinity(0, sizeof allowed, &allowed) != 0) return 1;
+  return static_cast<unsigned>(CPU_COUNT(&allowed));
 }
 
 LocalCommunicator::LocalCommunicator(std::shared_ptr<LocalRank> self, std::string name,
@@ -173,7 +182,7 @@ bool LocalCommunicator::pull(int from) {
       }
       const std::size_t piece = std::min({left, ready, kPieceBytes});
       if (piece == 0) break;
-      if (op->length >= kStreamBytes)
+      if (passes_caches(op->length, size()))
         peer.in.read(op->data + op->moved, piece, stream_bytes);
       else
         peer.in.read(op->data + op->moved, piece, copy_bytes);

@@ -17,11 +17,16 @@ namespace weft::comm {
 
 class LocalCommunicator;
 
+/// Cores that this process may run on.
+unsigned usable_cores();
+
 /// What the groups of one transport share: whoever waits in one moves them all.
 class LocalRank {
  public:
   LocalRank(std::shared_ptr<LocalWorld::Mapping> world, int world_rank)
-      : world_(std::move(world)), bell_(&world_->header().bells[world_rank]) {}
+      : world_(std::move(world)),
+        bell_(&world_->header().bells[world_rank]),
+        patience_(world_->header().world_size <= usable_cores()) {}
 
   LocalWorld::Mapping& world() const { return *world_; }
   Doorbell& bell() const { return *bell_; }

@@ -5,6 +5,10 @@
 // it hands the core to just the ranks that are waited for. But a rank that yields to one that
 // computes comes back after a time slice, and meanwhile cannot be woken, and it has spent a slice
 // of its own: what a long yield took is made good by many times as long of sleeping instead.
+//
+// With a core for every rank nobody needs to give way: a rank that waits keeps its core a while.
+// Two that hand one core to each other can stay on it for long, for whoever wakes a sleeper tends
+// to get it onto the own core, and the other core idles meanwhile.
 #pragma once
 
 #include <sched.h>
@@ -17,6 +21,8 @@ namespace weft::comm {
 
 class Patience {
  public:
+  explicit Patience(bool core_to_itself) : spin_for_(core_to_itself ? kSpinFor : Duration(0)) {}
+
   /// Before a wait, and when something has moved.
   void renew() { tries_ = 0; }
 
@@ -28,7 +34,11 @@ class Patience {
     }
     const Instant now = std::chrono::steady_clock::now();
     if (tries_ == kSpins + 1) idle_since_ = now;
-    if (now < yield_from_ || now - idle_since_ > kYieldFor) return false;
+    if (now - idle_since_ < spin_for_) {
+      for (int i = 0; i < kPauses; ++i) pause();
+      return true;
+    }
+    if (now < yield_from_ || now - idle_since_ > spin_for_ + kYieldFor) return false;
     ::sched_yield();
     const Instant back = std::chrono::steady_clock::now();
     if (const auto away = back - now; away > kLongYield) yield_from_ = back + kPenalty * away;
@@ -38,6 +48,8 @@ class Patience {
  private:
   static constexpr int kSpins = 4;  // yielding alone on a core is hardly slower
   static constexpr std::chrono::microseconds kYieldFor{50}, kLongYield{100};
+  static constexpr Duration kSpinFor = std::chrono::microseconds(200);
+  static constexpr int kPauses = 8;    // between two looks at the clock
   static constexpr int kPenalty = 20;  // so that at most a twentieth of the time is lost
 
   static void pause() {
@@ -46,6 +58,7 @@ class Patience {
 #endif
   }
 
+  Duration spin_for_;
   int tries_ = 0;
   Instant idle_since_{}, yield_from_{};
 };
