@@ -15,7 +15,8 @@ namespace weft::comm {
 
 struct Operation {
   bool is_send = false;
-  bool begun = false;  // its header has been written or read
+  bool begun = false;   // its header has been written or read
+  bool direct = false;  // a send whose bytes the receiver fetches; done when it says so
   bool done = false;
   bool orphan = false;  // a send to oneself whose wait has returned; owns its bytes in `kept`
   int peer = 0;

@@ -26,7 +26,11 @@ class LocalRank {
   LocalRank(std::shared_ptr<LocalWorld::Mapping> world, int world_rank)
       : world_(std::move(world)),
         bell_(&world_->header().bells[world_rank]),
-        patience_(world_->header().world_size <= usable_cores()) {}
+        patience_(world_->header().world_size <= usable_cores()) {
+    write_card(world_->header().cards[world_rank]);
+  }
+  LocalRank(const LocalRank&) = delete;
+  LocalRank& operator=(const LocalRank&) = delete;
 
   LocalWorld::Mapping& world() const { return *world_; }
   Doorbell& bell() const { return *bell_; }
@@ -38,7 +42,12 @@ class LocalRank {
   bool progress();
 
  private:
+  /// Tells the peers where we are, and whether we may read them: what holds for the world's creator
+  /// holds for its other children.
+  void write_card(RankCard& card);
+
   std::shared_ptr<LocalWorld::Mapping> world_;
+  const std::uint64_t nonce_ = draw_nonce();
   Doorbell* bell_;
   Patience patience_;
   std::vector<LocalCommunicator*> groups_;
@@ -49,7 +58,7 @@ class LocalCommunicator final : public Communicator {
   /// `offset`: of the group's region. world_ranks[i] is rank i of the group.
   LocalCommunicator(std::shared_ptr<LocalRank> self, std::string name, std::vector<int> world_ranks,
                     int rank, std::uint64_t offset);
-  ~LocalCommunicator() override { self_->remove(this); }
+  ~LocalCommunicator() override;
   LocalCommunicator(const LocalCommunicator&) = delete;
   LocalCommunicator& operator=(const LocalCommunicator&) = delete;
 
@@ -68,6 +77,7 @@ class LocalCommunicator final : public Communicator {
     RingWriter out;
     RingReader in;
     Doorbell* bell;
+    const RankCard* card;
   };
 
   /// Moves whatever can move in this group; true when anything did.
@@ -75,8 +85,15 @@ class LocalCommunicator final : public Communicator {
   bool progress_own();
   bool push(int to);
   bool pull(int from);
+  /// Writes where a long message lies; the peer fetches it. False: no room.
+  bool point_at(Operation& op, Peer& peer);
+  bool goes_directly(const Operation& op, const Peer& peer) const;
+  /// Fetches the message that `op` receives out of its sender's memory. False: a fault.
+  bool fetch(Operation& op, Peer& peer);
+  /// What peers may still want to fetch is about to change.
+  void withdraw();
   /// Reads the header of the first receive's message. False: not there yet, or a fault.
-  bool begin_receive(Operation& op, RingReader& in);
+  bool begin_receive(Operation& op, Peer& peer);
   void wait_until_done(const Operation& op, Request request);
   void set_fault(const Operation& op, Code code, std::string_view why);
 

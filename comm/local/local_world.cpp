@@ -65,6 +65,10 @@ Expected<LocalWorld> LocalWorld::create(int world_size) {
   WorldHeader& world = mapping->header();
   world.bytes = kWorldBytes;
   world.world_size = static_cast<std::uint32_t>(world_size);
+  mapping->nonce = draw_nonce();
+  world.creator.pid = static_cast<std::uint32_t>(::getpid());
+  world.creator.nonce_address = reinterpret_cast<std::uint64_t>(&mapping->nonce);
+  world.creator.nonce = mapping->nonce;
   world.magic = kWorldMagic;
   return LocalWorld(std::move(mapping));
 }

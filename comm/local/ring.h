@@ -24,10 +24,22 @@ struct MessageHeader {
 };
 static_assert(sizeof(MessageHeader) == kRingUnit);
 inline constexpr std::uint64_t kMessageMagic = 0x6d7367'74666577;  // "weftmsg"
+/// The bytes are not in the ring: behind the header stands where they are in the writer's memory.
+inline constexpr std::uint64_t kDirectMagic = 0x726964'74666577;  // "weftdir"
+
+struct DirectPlace {
+  std::uint64_t address;
+  std::uint64_t unused[3];
+};
+static_assert(sizeof(DirectPlace) == kRingUnit);
 
 struct RingControl {
-  alignas(64) std::atomic<std::uint64_t> written;  // by the writer
-  alignas(64) std::atomic<std::uint64_t> read;     // by the reader
+  // By the writer. Once withdrawn, what it pointed at may have changed: nobody may use it any more.
+  alignas(64) std::atomic<std::uint64_t> written;
+  std::atomic<std::uint32_t> withdrawn;
+  // By the reader.
+  alignas(64) std::atomic<std::uint64_t> read;
+  std::atomic<std::uint64_t> fetched;  // direct messages, so far
 };
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free && sizeof(RingControl) == 128);
 
@@ -68,6 +80,12 @@ class RingWriter : public RingEnd {
  public:
   using RingEnd::RingEnd;
 
+  /// Direct messages that the reader has fetched. Never more than were sent, or it is nonsense.
+  std::uint64_t fetched() const { return control_->fetched.load(std::memory_order_seq_cst); }
+  /// What direct messages point at is about to change.
+  void withdraw() { control_->withdrawn.store(1, std::memory_order_seq_cst); }
+  std::uint64_t num_direct = 0;  // sent
+
   /// Free bytes, a multiple of the unit; looks at the reader's position only when fewer than
   /// `wanted` were known to be free. False: the reader's position is nonsense.
   bool room(std::size_t wanted, std::size_t& free) {
@@ -98,6 +116,10 @@ class RingWriter : public RingEnd {
 class RingReader : public RingEnd {
  public:
   using RingEnd::RingEnd;
+
+  bool withdrawn() const { return control_->withdrawn.load(std::memory_order_seq_cst) != 0; }
+  /// The writer may have the memory of its oldest direct message back.
+  void fetched_one() { control_->fetched.fetch_add(1, std::memory_order_seq_cst); }
 
   /// As RingWriter::room, for bytes that can be read.
   bool ready(std::size_t wanted, std::size_t& bytes) {

@@ -10,8 +10,10 @@
 #include <string>
 #include <string_view>
 
+#include "comm/local/direct_read.h"
 #include "comm/local/doorbell.h"
 #include "comm/local/local_transport.h"
+#include "comm/local/ring.h"
 
 namespace weft::comm {
 
@@ -43,6 +45,8 @@ struct WorldHeader {
   char reason[1016];
   std::atomic<std::uint32_t> joined[kWorldSizeMax];
   Doorbell bells[kWorldSizeMax];  // by world rank
+  RankCard creator;               // for joining ranks to try whether they may read it
+  RankCard cards[kWorldSizeMax];  // by world rank
   GroupSlot groups[kGroupsMax];
 };
 
@@ -58,7 +62,7 @@ struct GroupRegion {
   std::size_t bytes() const { return (num_ranks * num_ranks * ring_bytes() + 4095) / 4096 * 4096; }
 
  private:
-  std::size_t ring_bytes() const { return 128 + ring_capacity; }
+  std::size_t ring_bytes() const { return sizeof(RingControl) + ring_capacity; }
   /// The rings of a group together stay well inside a third-level cache: an exchange among all
   /// uses all of them over and over, and one that did not fit would cross the memory bus twice
   /// more.
@@ -71,6 +75,7 @@ struct GroupRegion {
 struct LocalWorld::Mapping {
   int descriptor = -1;
   bool owns_descriptor = false;
+  std::uint64_t nonce = 0;  // the creator's own
   std::byte* memory = nullptr;
 
   Mapping() = default;
