@@ -323,5 +323,95 @@ TEST(LocalWorld, NonsenseInTheRingIsCorruptAndTouchesNothing) {
   expect_corrupt(with_header({kMessageMagic, 8, 16, 0}));                      // another tag
 }
 
+/// Both ranks of a world of two in one process: who may read its own memory.
+struct TwoEnds {
+  LocalWorld world = world_of(2);
+  std::unique_ptr<Communicator> a, b;
+
+  TwoEnds() {
+    const GroupSpec spec{"pair", {0, 1}};
+    std::thread second([&] { b = end(1, spec); });
+    a = end(0, spec);
+    second.join();
+  }
+  std::unique_ptr<Communicator> end(int rank, const GroupSpec& spec) {
+    auto transport = value_of(world.join(rank));
+    auto group = std::move(value_of(transport->make_groups(std::span(&spec, 1)))[0]);
+    group->set_wait_bound(milliseconds(50));
+    return group;
+  }
+};
+
+constexpr std::size_t kLong = std::size_t{3} << 20;
+
+TEST(DirectMessage, TravelsWhileItsSenderDoesSomethingElse) {
+  TwoEnds ends;
+  const std::vector<std::byte> sent(kLong, std::byte{7});
+  std::vector<std::byte> got(kLong);
+  const Request send = ends.a->start_send(1, 1, sent);
+  const Request receive = ends.b->start_receive(0, 1, got);
+  EXPECT_EQ(value_of(ends.b->wait(receive)), kLong);  // rank 0 waits for nothing meanwhile
+  EXPECT_EQ(got, sent);
+  EXPECT_EQ(value_of(ends.a->wait(send)), kLong);
+}
+
+TEST(DirectMessage, WhatItsSenderHasGivenUpIsNeverDelivered) {
+  TwoEnds ends;
+  std::vector<std::byte> sent(kLong, std::byte{7}), got(kLong);
+  const auto given_up = ends.a->wait(ends.a->start_send(1, 1, sent));
+  ASSERT_FALSE(given_up);
+  EXPECT_EQ(given_up.error().code, Code::DeadlineExceeded);
+  std::fill(sent.begin(), sent.end(), std::byte{9});  // the wait has returned: ours again
+  const auto late = receive(*ends.b, 0, 1, got);
+  ASSERT_FALSE(late);
+  EXPECT_EQ(late.error().code, Code::Unavailable);
+  EXPECT_NE(late.error().message.find("given up"), std::string::npos) << late.error().message;
+}
+
+TEST(DirectMessage, ASenderThatIsDestroyedTakesItBack) {
+  TwoEnds ends;
+  const std::vector<std::byte> sent(kLong, std::byte{7});
+  std::vector<std::byte> got(kLong);
+  (void)ends.a->start_send(1, 1, sent);
+  ends.a.reset();
+  const auto late = receive(*ends.b, 0, 1, got);
+  ASSERT_FALSE(late);
+  EXPECT_EQ(late.error().code, Code::Unavailable);
+}
+
+TEST(DirectMessage, FromAProcessThatIsNoLongerItselfIsRefused) {
+  TwoEnds ends;
+  const std::vector<std::byte> sent(kLong, std::byte{7});
+  std::vector<std::byte> got(kLong);
+  void* const memory = ::mmap(nullptr, kWorldBytes, PROT_READ | PROT_WRITE,
+                              MAP_SHARED | MAP_NORESERVE, ends.world.descriptor(), 0);
+  ASSERT_NE(memory, MAP_FAILED);
+  RankCard& card = static_cast<WorldHeader*>(memory)->cards[0];
+  (void)ends.a->start_send(1, 1, sent);
+  card.nonce ^= 1;  // as after its death, when another process has its number
+  const auto refused = receive(*ends.b, 0, 1, got);
+  ::munmap(memory, kWorldBytes);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::Unavailable);
+  EXPECT_NE(refused.error().message.find("another one"), std::string::npos);
+}
+
+TEST(DirectMessage, WithoutLeaveToReadTheRingCarriesIt) {
+  TwoEnds ends;
+  void* const memory = ::mmap(nullptr, kWorldBytes, PROT_READ | PROT_WRITE,
+                              MAP_SHARED | MAP_NORESERVE, ends.world.descriptor(), 0);
+  ASSERT_NE(memory, MAP_FAILED);
+  for (RankCard& card : static_cast<WorldHeader*>(memory)->cards) card.reads_others.store(0);
+  ::munmap(memory, kWorldBytes);
+  const std::vector<std::byte> sent(kLong, std::byte{7});
+  std::vector<std::byte> got(kLong);
+  ends.a->set_wait_bound(std::chrono::seconds(20));
+  ends.b->set_wait_bound(std::chrono::seconds(20));
+  std::thread sender([&] { check(send(*ends.a, 1, 1, sent)); });
+  EXPECT_EQ(value_of(receive(*ends.b, 0, 1, got)), kLong);
+  sender.join();
+  EXPECT_EQ(got, sent);
+}
+
 }  // namespace
 }  // namespace weft::comm
