@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/rng.h"
+#include "comm/group_spec.h"
 #include "comm/local/local_group.h"
 #include "comm/local/shared_world.h"
 
@@ -13,23 +14,6 @@ namespace weft::comm {
 namespace {
 
 constexpr std::chrono::seconds kNamingBound{10};
-
-std::string text_of(const GroupSpec& spec) {
-  std::string text = spec.name + " {";
-  for (std::size_t i = 0; i < spec.ranks.size(); ++i)
-    text += (i == 0 ? "" : ", ") + std::to_string(spec.ranks[i]);
-  return text + "}";
-}
-
-Expected<void> validate(const GroupSpec& spec, int world_size) {
-  std::vector<int> sorted = spec.ranks;
-  std::sort(sorted.begin(), sorted.end());
-  const bool distinct = std::adjacent_find(sorted.begin(), sorted.end()) == sorted.end();
-  if (!sorted.empty() && distinct && sorted.front() >= 0 && sorted.back() < world_size) return {};
-  return fail(Code::InvalidArgument, "group " + text_of(spec) +
-                                         " must name different ranks between 0 and " +
-                                         std::to_string(world_size - 1));
-}
 
 class LocalTransport final : public Transport {
  public:
@@ -64,7 +48,7 @@ class LocalTransport final : public Transport {
     const GroupRegion region(spec.ranks.size());
     if (num_groups_ == kGroupsMax || next_region_ + region.bytes() > kWorldBytes)
       return fail(Code::InvalidArgument,
-                  "no room for group " + text_of(spec) + " in the local world: too many groups");
+                  "no room for group " + describe(spec) + " in the local world: too many groups");
     const std::uint64_t offset = next_region_;
     GroupSlot& slot = world_->header().groups[num_groups_];
     WEFT_TRY(agree(slot, spec, offset));
@@ -74,7 +58,7 @@ class LocalTransport final : public Transport {
   }
 
   Expected<void> agree(GroupSlot& slot, const GroupSpec& spec, std::uint64_t offset) {
-    const std::string text = text_of(spec);
+    const std::string text = describe(spec);
     std::uint32_t state = GroupSlot::kEmpty;
     if (slot.state.compare_exchange_strong(state, GroupSlot::kFilling)) {
       slot.named_by = static_cast<std::uint32_t>(world_rank_);
@@ -88,12 +72,10 @@ class LocalTransport final : public Transport {
     }
     WEFT_TRY(wait_until_filled(slot, text));
     if (slot.fingerprint == fnv1a(text) && slot.offset == offset) return {};
-    const std::string message =
-        "group " + std::to_string(num_groups_) + " is " + text + " on rank " +
-        std::to_string(world_rank_) + " but " +
-        std::string(slot.text, std::min<std::size_t>(slot.text_length, sizeof slot.text)) +
-        " on rank " + std::to_string(slot.named_by) +
-        ": all ranks must name the same groups in the same order";
+    const std::string message = different_groups(
+        num_groups_, text, world_rank_,
+        std::string(slot.text, std::min<std::size_t>(slot.text_length, sizeof slot.text)),
+        static_cast<int>(slot.named_by));
     world_->abort(message);  // the others would wait for a group that never comes
     return fail(Code::InvalidArgument, message);
   }
