@@ -22,8 +22,10 @@ class Engine::StepEnd final : public dualpipe::StepEnd {
     WEFT_TRY_ASSIGN(engine_.step_.result, engine_.finish_step());
     return {};
   }
-  // Checkpoints are taken between steps by the recipe; the state is consistent here.
-  Expected<void> snapshot() override { return {}; }
+  Expected<void> snapshot() override {
+    if (engine_.snapshot_.wanted) engine_.take_snapshot();
+    return {};
+  }
 
  private:
   Engine& engine_;
@@ -116,6 +118,7 @@ Expected<TrainResult> Engine::train(std::span<const MicroBatch> batch, double lr
                                     long long adam_step, bool stop) {
   WEFT_CHECK(static_cast<int>(batch.size()) == num_micro_batches());
   step_ = {lr, adam_step, stop, 0, {}};
+  snapshot_.taken = false;
   for (const MicroBatch& part : batch) step_.num_sequences += part.num_sequences();
   start_pass(batch, Mode::Train);
   for (HeldStage& held : stages_) {

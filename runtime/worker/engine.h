@@ -101,7 +101,15 @@ class Engine {
   bool has_reference() const { return !reference_.empty(); }
   Expected<Scores> score_with_reference(std::span<const trainer::MicroBatch> batch);
 
-  void reset_moments() { optimizer_->reset_moments(); }
+  void reset_moments() {
+    optimizer_->reset_moments();
+    snapshot_.taken = false;
+  }
+
+  /// From now on until save(), the Snapshot action that ends a train() copies this rank's part of
+  /// the weights and moments aside, and save() writes the copy: what a step is held up for is the
+  /// copy alone.
+  void want_snapshot() { snapshot_.wanted = true; }
 
   struct SaveInfo {
     std::filesystem::path directory;  // the run's ckpt/
@@ -163,6 +171,7 @@ class Engine {
   Expected<std::span<const dualpipe::Action>> forward_program(int micro_batches);
   Expected<TrainResult> finish_step();
   void swap_reference();
+  void take_snapshot();
   Expected<void> read_checkpoint(const std::filesystem::path& path, Loaded& loaded);
 
   EngineOptions options_;
@@ -180,6 +189,11 @@ class Engine {
   std::map<int, std::vector<dualpipe::Action>> forward_programs_;
   std::vector<std::vector<float>> reference_;  // per held stage
   std::vector<double> exchange_;               // the step's one world-wide sum
+  struct Snapshot {
+    bool wanted = false;
+    bool taken = false;         // of the state as it is now
+    std::vector<float> values;  // of each owned tensor: value, then its moments if it has any
+  } snapshot_;
 
   GradientWatch gradient_watch_;
 

@@ -1,6 +1,7 @@
 // Engine::save and Engine::load_newest: each tensor is written once, by its owner, and read by
 // name, so that any layout can resume what any other wrote.
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "base/check.h"
 #include "runtime/control/wire_error.h"
@@ -76,6 +77,22 @@ Expected<void> nothing_is_lost(const std::filesystem::path& directory,
 
 }  // namespace
 
+void Engine::take_snapshot() {
+  std::vector<float>& values = snapshot_.values;
+  values.clear();  // keeps its memory from snapshot to snapshot
+  const auto put_aside = [&](const float* from, std::int64_t size) {
+    values.insert(values.end(), from, from + size);
+  };
+  for (const ShardedOptimizer::Owned& owned : optimizer_->owned()) {
+    const std::int64_t size = owned.set->items()[owned.parameter].size;
+    put_aside(owned.set->value(owned.parameter).data(), size);
+    if (owned.moment1 == nullptr) continue;
+    put_aside(owned.moment1, size);
+    put_aside(owned.moment2, size);
+  }
+  snapshot_.taken = true;
+}
+
 Expected<std::string> Engine::save(const SaveInfo& info) {
   WEFT_TRY_ASSIGN(const std::string partial, from_rank_0(*world_, [&]() -> Expected<std::string> {
                     WEFT_TRY_ASSIGN(const auto path,
@@ -83,19 +100,26 @@ Expected<std::string> Engine::save(const SaveInfo& info) {
                     return path.string();
                   }));
   std::vector<checkpoint::TensorRef> tensors;
+  // What the step's Snapshot has put aside, in the same order, or the state itself.
+  const float* copied = snapshot_.taken ? snapshot_.values.data() : nullptr;
+  const auto place = [&](const float* live, std::int64_t size) {
+    return copied == nullptr ? live : std::exchange(copied, copied + size);
+  };
   for (const ShardedOptimizer::Owned& owned : optimizer_->owned()) {
     const trainer::Parameter& item = owned.set->items()[owned.parameter];
-    tensors.push_back(
-        {"model", item.name, item.shape, owned.set->value(owned.parameter).data(), {}, {}});
+    const auto add = [&](const char* part, const std::string& name, const float* values) {
+      tensors.push_back({part, name, item.shape, values, {}, {}});
+    };
+    add("model", item.name, place(owned.set->value(owned.parameter).data(), item.size));
     if (has_reference())
       for (std::size_t i = 0; i < stages_.size(); ++i)
         if (&stages_[i].model->parameters() == owned.set)
-          tensors.push_back(
-              {"ref", item.name, item.shape, reference_[i].data() + item.offset, {}, {}});
+          add("ref", item.name, reference_[i].data() + item.offset);
     if (owned.moment1 == nullptr) continue;
-    tensors.push_back({"optim", item.name + kMoment1, item.shape, owned.moment1, {}, {}});
-    tensors.push_back({"optim", item.name + kMoment2, item.shape, owned.moment2, {}, {}});
+    add("optim", item.name + kMoment1, place(owned.moment1, item.size));
+    add("optim", item.name + kMoment2, place(owned.moment2, item.size));
   }
+  snapshot_.wanted = false;
   const auto written = [&]() -> Expected<std::string> {
     WEFT_TRY_ASSIGN(const checkpoint::ShardReport report,
                     checkpoint::write_shard(partial, rank(), placement_.layout.world(), tensors));
@@ -170,6 +194,7 @@ Expected<Engine::Loaded> Engine::load(const std::filesystem::path& directory,
 
 Expected<void> Engine::read_checkpoint(const std::filesystem::path& path, Loaded& loaded) {
   WEFT_TRY_ASSIGN(checkpoint::Reader reader, checkpoint::Reader::open(path));
+  snapshot_.taken = false;
   loaded.step = static_cast<long long>(reader.manifest().step);
   WEFT_TRY_ASSIGN(loaded.state, reader.state());
   reference_.clear();

@@ -209,6 +209,7 @@ Expected<Walker::StageEnd> Walker::run_stage(Stage stage) {
   if (state_.stage_step == 0) WEFT_TRY(begin_stage(stage));
   while (state_.stage_step < max_steps(stage)) {
     const Instant begin = clock_.now();
+    if ((state_.step + 1) % job_.checkpoint.every_steps == 0) engine_->want_snapshot();
     if (ring_) ring_->recorder().begin_step(state_.step + 1, stage_name());
     WEFT_TRY_ASSIGN(StepOutcome outcome,
                     stage == Stage::Grpo ? grpo_step() : supervised_step(stage));
