@@ -32,7 +32,8 @@ class Engine::StepEnd final : public dualpipe::StepEnd {
 };
 
 Engine::Engine() = default;
-Engine::~Engine() = default;
+// After an error sends may still be open: the groups take them back before their memory goes.
+Engine::~Engine() { groups_.clear(); }
 
 Expected<std::unique_ptr<Engine>> Engine::create(comm::Transport& transport,
                                                  const EngineOptions& options) {
