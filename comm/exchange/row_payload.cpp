@@ -5,7 +5,7 @@
 #include <cstring>
 #include <limits>
 
-#include "comm/exchange/small_floats.h"
+#include "base/small_floats.h"
 
 namespace weft::comm {
 namespace {

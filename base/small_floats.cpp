@@ -1,11 +1,11 @@
-#include "comm/exchange/small_floats.h"
+#include "base/small_floats.h"
 
 #include <array>
 #include <bit>
 #include <cmath>
 #include <limits>
 
-namespace weft::comm {
+namespace weft {
 namespace {
 
 /// Exponent and mantissa of a finite magnitude, rounded to nearest even, side by side as the format
@@ -64,4 +64,4 @@ float from_bf16(std::uint16_t code) {
   return std::bit_cast<float>(static_cast<std::uint32_t>(code) << 16);
 }
 
-}  // namespace weft::comm
+}  // namespace weft
