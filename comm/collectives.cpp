@@ -3,6 +3,12 @@
 #include "comm/copy_bytes.h"
 
 namespace weft::comm {
+
+MessageMemory heap_message_memory(std::size_t bytes) {
+  constexpr std::align_val_t kAlign{64};
+  auto* const memory = static_cast<std::byte*>(::operator new(bytes, kAlign));
+  return {memory, [kAlign](std::byte* p) { ::operator delete(p, kAlign); }};
+}
 namespace {
 
 /// Copies unless both sides are the same memory (a rank's own part may lie in place).

@@ -34,6 +34,10 @@ struct Request {
 
 class TwoHopLine;  // comm/two_hop_line.h
 
+/// Where messages are written; ends with its last owner.
+using MessageMemory = std::shared_ptr<std::byte>;
+MessageMemory heap_message_memory(std::size_t bytes);
+
 /// One rank's end of a group. Every wait has a bound (`set_wait_bound`) and, when it ends unserved,
 /// the error names the operation, the peer, the tag and the action served (`set_serving`).
 /// Threads: one at a time, for all communicators of a transport together. All group members call
@@ -60,6 +64,11 @@ class Communicator {
   virtual Expected<std::size_t> wait(Request request) = 0;
   /// Has it ended? Makes progress; never sleeps. The request still has to be waited on.
   virtual bool test(Request request) = 0;
+
+  /// `bytes` to write messages in: 64-byte aligned, contents undefined. A message sent from here
+  /// takes the fewest copies that the transport knows how to make (local: one, by the receiver,
+  /// without the kernel); any other memory may be sent from too. May outlive the communicator.
+  virtual MessageMemory message_memory(std::size_t bytes) { return heap_message_memory(bytes); }
 
   void set_wait_bound(std::chrono::milliseconds bound) { wait_bound_ = bound; }
   std::chrono::milliseconds wait_bound() const { return wait_bound_; }

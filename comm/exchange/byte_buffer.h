@@ -2,8 +2,8 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
-#include <new>
+
+#include "comm/communicator.h"
 
 namespace weft::comm {
 
@@ -11,19 +11,26 @@ class ByteBuffer {
  public:
   /// Room for `size` bytes; what was written before is lost when it has to grow.
   std::byte* at_least(std::size_t size) {
+    if (size > capacity_) grow(size, heap_message_memory(size));
+    return data_.get();
+  }
+  /// The same in memory from which `group` sends well.
+  std::byte* at_least(std::size_t size, Communicator& group) {
     if (size > capacity_) {
-      data_.reset(static_cast<std::byte*>(::operator new (size, std::align_val_t{64})));
-      capacity_ = size;
+      data_.reset();  // a grown buffer may take its place
+      grow(size, group.message_memory(size));
     }
     return data_.get();
   }
   std::byte* data() const { return data_.get(); }
 
  private:
-  struct Free {
-    void operator()(std::byte* p) const { ::operator delete (p, std::align_val_t{64}); }
-  };
-  std::unique_ptr<std::byte, Free> data_;
+  void grow(std::size_t size, MessageMemory memory) {
+    data_ = std::move(memory);
+    capacity_ = size;
+  }
+
+  MessageMemory data_;
   std::size_t capacity_ = 0;
 };
 

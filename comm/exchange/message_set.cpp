@@ -14,7 +14,7 @@ MessageSet::MessageSet(Communicator& group, std::vector<int> ranks)
 std::byte* MessageSet::write(int i, std::size_t bytes) {
   Message& message = messages_[static_cast<std::size_t>(i)];
   message.out_bytes = bytes;
-  return message.out.at_least(bytes);
+  return message.out.at_least(bytes, group_);
 }
 
 // Everybody begins with its neighbour, so that nobody is the first target of all.

@@ -205,7 +205,9 @@ bool LocalCommunicator::push(int to) {
 
 bool LocalCommunicator::goes_directly(const Operation& op, const Peer& peer) const {
   if (op.begun) return op.direct;
-  return op.length >= kDirectBytes && peer.card->reads_others.load(std::memory_order_seq_cst) == 1;
+  return op.length >= kDirectBytes &&
+         (self_->slab().holds(op.data) ||
+          peer.card->reads_others.load(std::memory_order_seq_cst) == 1);
 }
 
 bool LocalCommunicator::point_at(Operation& op, Peer& peer) {
@@ -215,8 +217,12 @@ bool LocalCommunicator::point_at(Operation& op, Peer& peer) {
     return false;
   }
   if (room < 2 * kRingUnit) return false;
-  const MessageHeader header{kDirectMagic, op.tag, op.length, peer.out.sequence++};
-  const DirectPlace place{reinterpret_cast<std::uint64_t>(op.data), {}};
+  const bool in_slab = self_->slab().holds(op.data);
+  const MessageHeader header{in_slab ? kSlabMagic : kDirectMagic, op.tag, op.length,
+                             peer.out.sequence++};
+  const DirectPlace place{in_slab ? static_cast<std::uint64_t>(op.data - self_->world().memory)
+                                  : reinterpret_cast<std::uint64_t>(op.data),
+                          {}};
   peer.out.write(&header, sizeof header);
   peer.out.write(&place, sizeof place);
   op.begun = op.direct = true;
@@ -270,7 +276,8 @@ bool LocalCommunicator::begin_receive(Operation& op, Peer& peer) {
   if (ready < kRingUnit) return false;
   MessageHeader header;
   in.read(reinterpret_cast<std::byte*>(&header), sizeof header, copy_bytes);
-  const bool direct = header.magic == kDirectMagic;
+  const bool in_slab = header.magic == kSlabMagic;
+  const bool direct = in_slab || header.magic == kDirectMagic;
   if ((header.magic != kMessageMagic && !direct) || header.sequence != in.sequence ||
       header.length > kMessageBytesMax) {
     set_fault(op, Code::Corrupt,
@@ -284,12 +291,12 @@ bool LocalCommunicator::begin_receive(Operation& op, Peer& peer) {
   ++in.sequence;
   op.length = header.length;
   op.begun = true;
-  return !direct || fetch(op, peer);
+  return !direct || fetch(op, peer, in_slab);
 }
 
 // The sender waits for `fetched_one`, and withdraws before it lets go of the bytes for any other
 // reason: what was read before a look that finds nothing withdrawn is what it sent.
-bool LocalCommunicator::fetch(Operation& op, Peer& peer) {
+bool LocalCommunicator::fetch(Operation& op, Peer& peer, bool in_slab) {
   std::size_t ready = 0;
   if (!peer.in.ready(kRingUnit, ready) || ready < kRingUnit) {
     set_fault(op, Code::Corrupt, "a message that does not say where it lies");
@@ -297,20 +304,48 @@ bool LocalCommunicator::fetch(Operation& op, Peer& peer) {
   }
   DirectPlace place;
   peer.in.read(reinterpret_cast<std::byte*>(&place), sizeof place, copy_bytes);
-  const std::string why =
-      peer.in.withdrawn() ? "" : read_directly(*peer.card, place.address, op.data, op.length);
+  Expected<void> copied;
+  if (!peer.in.withdrawn())
+    copied = in_slab ? read_slab(op, place.address) : read_process(op, *peer.card, place.address);
   if (peer.in.withdrawn()) {
     set_fault(op, Code::Unavailable, "it has given up what it was sending");
     return false;
   }
-  if (!why.empty()) {
-    set_fault(op, Code::Unavailable, why);
+  if (!copied) {
+    set_fault(op, copied.error().code, copied.error().message);
     return false;
   }
   op.moved = op.length;
   peer.in.fetched_one();
   peer.bell->ring();
   return true;
+}
+
+Expected<void> LocalCommunicator::read_slab(const Operation& op, std::uint64_t offset) const {
+  const LocalWorld::Mapping& world = self_->world();
+  const std::uint64_t begin = world.slab_offset(world_ranks_[static_cast<std::size_t>(op.peer)]);
+  const std::uint64_t bytes = world.slab_bytes();
+  if (offset < begin || offset - begin > bytes || op.length > bytes - (offset - begin))
+    return fail(Code::Corrupt,
+                "a message that is said to lie outside its sender's part of the shared memory");
+  if (passes_caches(op.length, size()))
+    stream_bytes(op.data, world.memory + offset, op.length);
+  else
+    copy_bytes(op.data, world.memory + offset, op.length);
+  return {};
+}
+
+Expected<void> LocalCommunicator::read_process(const Operation& op, const RankCard& card,
+                                               std::uint64_t address) {
+  const std::string why = read_directly(card, address, op.data, op.length);
+  if (!why.empty()) return fail(Code::Unavailable, why);
+  return {};
+}
+
+MessageMemory LocalCommunicator::message_memory(std::size_t bytes) {
+  std::byte* const memory = self_->slab().take(bytes);
+  if (memory == nullptr) return heap_message_memory(bytes);
+  return {memory, [self = self_, bytes](std::byte* p) { self->slab().give_back(p, bytes); }};
 }
 
 void LocalCommunicator::set_fault(const Operation& op, Code code, std::string_view why) {

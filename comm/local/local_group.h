@@ -11,6 +11,7 @@
 #include "comm/local/patience.h"
 #include "comm/local/ring.h"
 #include "comm/local/shared_world.h"
+#include "comm/local/slab.h"
 #include "comm/operations.h"
 
 namespace weft::comm {
@@ -26,6 +27,7 @@ class LocalRank {
   LocalRank(std::shared_ptr<LocalWorld::Mapping> world, int world_rank)
       : world_(std::move(world)),
         bell_(&world_->header().bells[world_rank]),
+        slab_(world_->memory + world_->slab_offset(world_rank), world_->slab_bytes()),
         patience_(world_->header().world_size <= usable_cores()) {
     write_card(world_->header().cards[world_rank]);
   }
@@ -35,6 +37,7 @@ class LocalRank {
   LocalWorld::Mapping& world() const { return *world_; }
   Doorbell& bell() const { return *bell_; }
   Patience& patience() { return patience_; }
+  Slab& slab() { return slab_; }
 
   void add(LocalCommunicator* group) { groups_.push_back(group); }
   void remove(LocalCommunicator* group) { std::erase(groups_, group); }
@@ -49,6 +52,7 @@ class LocalRank {
   std::shared_ptr<LocalWorld::Mapping> world_;
   const std::uint64_t nonce_ = draw_nonce();
   Doorbell* bell_;
+  Slab slab_;
   Patience patience_;
   std::vector<LocalCommunicator*> groups_;
 };
@@ -70,6 +74,7 @@ class LocalCommunicator final : public Communicator {
   Request start_receive(int from, Tag tag, Bytes into) override;
   Expected<std::size_t> wait(Request request) override;
   bool test(Request request) override;
+  MessageMemory message_memory(std::size_t bytes) override;
 
  private:
   friend class LocalRank;
@@ -88,8 +93,12 @@ class LocalCommunicator final : public Communicator {
   /// Writes where a long message lies; the peer fetches it. False: no room.
   bool point_at(Operation& op, Peer& peer);
   bool goes_directly(const Operation& op, const Peer& peer) const;
-  /// Fetches the message that `op` receives out of its sender's memory. False: a fault.
-  bool fetch(Operation& op, Peer& peer);
+  /// Fetches the message that `op` receives from where its sender has it: in the slab, or anywhere
+  /// in its memory. False: a fault.
+  bool fetch(Operation& op, Peer& peer, bool in_slab);
+  Expected<void> read_slab(const Operation& op, std::uint64_t offset) const;
+  static Expected<void> read_process(const Operation& op, const RankCard& card,
+                                     std::uint64_t address);
   /// What peers may still want to fetch is about to change.
   void withdraw();
   /// Reads the header of the first receive's message. False: not there yet, or a fault.

@@ -46,7 +46,7 @@ class LocalTransport final : public Transport {
   /// against what the first rank to come here has written down.
   Expected<std::uint64_t> place(const GroupSpec& spec) {
     const GroupRegion region(spec.ranks.size());
-    if (num_groups_ == kGroupsMax || next_region_ + region.bytes() > kWorldBytes)
+    if (num_groups_ == kGroupsMax || next_region_ + region.bytes() > kRegionsBytes)
       return fail(Code::InvalidArgument,
                   "no room for group " + describe(spec) + " in the local world: too many groups");
     const std::uint64_t offset = next_region_;

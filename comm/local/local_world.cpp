@@ -17,7 +17,7 @@ namespace {
 tl::unexpected<Error> no_memory(const char* what, int error_number) {
   return fail(Code::Io, std::string("cannot ") + what + " the shared memory of the local world: " +
                             std::strerror(error_number) +
-                            " (64 GiB of address space, of which little is used, must be "
+                            " (128 GiB of address space, of which little is used, must be "
                             "allowed: see ulimit -v and ulimit -f)");
 }
 
@@ -25,7 +25,7 @@ Expected<std::byte*> map_world(int descriptor) {
   void* const memory = ::mmap(nullptr, kWorldBytes, PROT_READ | PROT_WRITE,
                               MAP_SHARED | MAP_NORESERVE, descriptor, 0);
   if (memory == MAP_FAILED) return no_memory("map", errno);
-  ::madvise(memory, kWorldBytes, MADV_DONTDUMP);  // a core file of 64 GiB helps nobody
+  ::madvise(memory, kWorldBytes, MADV_DONTDUMP);  // a core file of 128 GiB helps nobody
   return static_cast<std::byte*>(memory);
 }
 

@@ -27,8 +27,11 @@ inline constexpr std::uint64_t kMessageMagic = 0x6d7367'74666577;  // "weftmsg"
 /// The bytes are not in the ring: behind the header stands where they are in the writer's memory.
 inline constexpr std::uint64_t kDirectMagic = 0x726964'74666577;  // "weftdir"
 
+/// The same, and the place is in the shared memory, in the writer's slab.
+inline constexpr std::uint64_t kSlabMagic = 0x626c73'74666577;  // "weftslb"
+
 struct DirectPlace {
-  std::uint64_t address;
+  std::uint64_t address;  // in the writer's process, or an offset in the shared memory
   std::uint64_t unused[3];
 };
 static_assert(sizeof(DirectPlace) == kRingUnit);

@@ -18,7 +18,10 @@
 namespace weft::comm {
 
 inline constexpr std::uint64_t kWorldMagic = 0x31646c72'6f777477;  // "wtworld1"
-inline constexpr std::uint64_t kWorldBytes = std::uint64_t{64} << 30;
+/// Regions of groups, then a slab for each rank.
+inline constexpr std::uint64_t kRegionsBytes = std::uint64_t{64} << 30;
+inline constexpr std::uint64_t kSlabsBytes = std::uint64_t{64} << 30;
+inline constexpr std::uint64_t kWorldBytes = kRegionsBytes + kSlabsBytes;
 inline constexpr int kWorldSizeMax = 1024;
 inline constexpr int kGroupsMax = 4096;
 
@@ -84,6 +87,11 @@ struct LocalWorld::Mapping {
   ~Mapping();
 
   WorldHeader& header() const { return *reinterpret_cast<WorldHeader*>(memory); }
+  /// The part of the memory that `world_rank` alone writes: messages that peers read in place.
+  std::uint64_t slab_bytes() const { return kSlabsBytes / header().world_size / 4096 * 4096; }
+  std::uint64_t slab_offset(int world_rank) const {
+    return kRegionsBytes + slab_bytes() * static_cast<std::uint64_t>(world_rank);
+  }
   static std::uint64_t first_region() { return (sizeof(WorldHeader) + 4095) / 4096 * 4096; }
 
   void abort(std::string_view reason);

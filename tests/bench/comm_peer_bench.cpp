@@ -26,7 +26,10 @@ void must(const Expected<void>& result) {
 
 void all_to_all(Communicator& group, std::size_t bytes) {
   const auto n = static_cast<std::size_t>(group.size());
-  std::vector<std::byte> in(n * bytes, std::byte{1}), out(n * bytes);
+  const comm::MessageMemory memory = group.message_memory(n * bytes);
+  const comm::ConstBytes in{memory.get(), n * bytes};
+  std::memset(memory.get(), 1, in.size());
+  std::vector<std::byte> out(n * bytes);
   const std::vector<std::size_t> lengths(n, bytes);
   measure(
       "all_to_all", group.size(), bytes, repeats_for(n * n * bytes), group.rank() == 0,

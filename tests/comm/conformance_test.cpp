@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <mutex>
 #include <numeric>
 
 #include "base/rng.h"
@@ -294,8 +295,29 @@ TEST_P(Conformance, AllToAllMovesRandomTables) {
       std::vector<std::byte> out(expected.size());
       check(all_to_all_v(group, in, in_lengths, out, out_lengths));
       ASSERT_EQ(out, expected);
+
+      const MessageMemory memory = group.message_memory(in.size());
+      std::copy(in.begin(), in.end(), memory.get());
+      std::fill(out.begin(), out.end(), std::byte{});
+      check(all_to_all_v(group, {memory.get(), in.size()}, in_lengths, out, out_lengths));
+      ASSERT_EQ(out, expected);
     }
   });
+}
+
+TEST_P(Conformance, MessageMemoryIsAlignedApartAndMayOutliveItsGroup) {
+  std::mutex mutex;
+  std::vector<MessageMemory> kept;
+  run([&](Communicator& group) {
+    const MessageMemory a = group.message_memory(1), b = group.message_memory(100000);
+    for (const auto& memory : {a, b})
+      EXPECT_EQ(reinterpret_cast<std::uintptr_t>(memory.get()) % 64, 0u);
+    EXPECT_TRUE(b.get() + 100000 <= a.get() || a.get() + 1 <= b.get());
+    std::fill_n(b.get(), 100000, std::byte{3});
+    const std::lock_guard lock(mutex);
+    kept.push_back(b);
+  });
+  for (const auto& memory : kept) EXPECT_EQ(memory.get()[99999], std::byte{3});
 }
 
 TEST_P(Conformance, CallersMessagesAndCollectivesDoNotMix) {

@@ -427,5 +427,50 @@ TEST_F(DirectMessage, WithoutLeaveToReadTheRingCarriesIt) {
   EXPECT_EQ(got, sent);
 }
 
+/// A message written in the sender's slab: fetched by the receiver without the kernel.
+MessageMemory filled(Communicator& group, std::size_t bytes) {
+  MessageMemory memory = group.message_memory(bytes);
+  std::fill_n(memory.get(), bytes, std::byte{7});
+  return memory;
+}
+
+TEST(SlabMessage, TravelsWhileItsSenderDoesSomethingElse) {
+  TwoEnds ends;
+  const MessageMemory sent = filled(*ends.a, kLong);
+  std::vector<std::byte> got(kLong);
+  const Request send = ends.a->start_send(1, 1, {sent.get(), kLong});
+  EXPECT_EQ(value_of(ends.b->wait(ends.b->start_receive(0, 1, got))), kLong);
+  EXPECT_EQ(got, std::vector<std::byte>(kLong, std::byte{7}));
+  EXPECT_EQ(value_of(ends.a->wait(send)), kLong);
+}
+
+TEST(SlabMessage, WhatItsSenderHasGivenUpIsNeverDelivered) {
+  TwoEnds ends;
+  const MessageMemory sent = filled(*ends.a, kLong);
+  std::vector<std::byte> got(kLong);
+  ASSERT_FALSE(ends.a->wait(ends.a->start_send(1, 1, {sent.get(), kLong})));
+  const auto late = receive(*ends.b, 0, 1, got);
+  ASSERT_FALSE(late);
+  EXPECT_EQ(late.error().code, Code::Unavailable);
+  EXPECT_NE(late.error().message.find("given up"), std::string::npos) << late.error().message;
+}
+
+TEST(SlabMessage, SaidToLieOutsideItsSendersSlabIsCorruptAndTouchesNothing) {
+  const auto place_at = [](std::uint64_t address) {
+    return [address](RingControl& control, std::byte* data) {
+      const MessageHeader header{kSlabMagic, 7, 16, 0};
+      const DirectPlace place{address, {}};
+      std::memcpy(data, &header, sizeof header);
+      std::memcpy(data + sizeof header, &place, sizeof place);
+      control.written.store(64);
+    };
+  };
+  const std::uint64_t slab = kSlabsBytes / 2;  // of two ranks; rank 1 writes the second one
+  expect_corrupt(place_at(0));                 // the header of the world
+  expect_corrupt(place_at(kRegionsBytes));     // our own slab
+  expect_corrupt(place_at(kRegionsBytes + 2 * slab - 15));  // its last byte outside
+  expect_corrupt(place_at(~std::uint64_t{0} - 7));          // around the end of numbers
+}
+
 }  // namespace
 }  // namespace weft::comm
