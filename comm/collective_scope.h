@@ -22,13 +22,8 @@ enum class Collective : std::uint8_t {
 
 class CollectiveScope {
  public:
-  CollectiveScope(Communicator& group, Collective kind)
-      : group_(group),
-        tag_(kCollectiveBit | Tag{static_cast<std::uint8_t>(kind)} << 48 |
-             (group.collective_count_++ & 0xffff'ffff)) {
-    ++group_.collective_depth_;
-    group_.pending_.clear();
-  }
+  /// No two-hop exchange may be open in the group: its messages would meet the collective's.
+  CollectiveScope(Communicator& group, Collective kind);
   ~CollectiveScope() { --group_.collective_depth_; }
   CollectiveScope(const CollectiveScope&) = delete;
   CollectiveScope& operator=(const CollectiveScope&) = delete;

@@ -1,6 +1,7 @@
 #include "comm/collective_scope.h"
 #include "comm/communicator.h"
 #include "comm/copy_bytes.h"
+#include "comm/exchange/two_hop_line.h"
 
 namespace weft::comm {
 
@@ -55,6 +56,15 @@ std::string describe_tag(Tag tag) {
     tag >>= 4;
   } while (tag != 0);
   return "tag 0x" + digits;
+}
+
+CollectiveScope::CollectiveScope(Communicator& group, Collective kind)
+    : group_(group),
+      tag_(kCollectiveBit | Tag{static_cast<std::uint8_t>(kind)} << 48 |
+           (group.collective_count_++ & 0xffff'ffff)) {
+  WEFT_CHECK(TwoHopLine::idle(group), "a collective in a group with an open two-hop exchange");
+  ++group_.collective_depth_;
+  group_.pending_.clear();
 }
 
 void CollectiveScope::start_send(int to, ConstBytes data) {

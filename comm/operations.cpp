@@ -75,12 +75,16 @@ void Operations::free_slot(int index) {
   free_ = index;
 }
 
-Operation* Operations::match_own(int rank) {
-  for (;;) {
+Operations::OwnMatches Operations::match_own(int rank) {
+  for (OwnMatches result;; result.moved = true) {
     Operation* const send = first_send(rank);
     Operation* const receive = first_receive(rank);
-    if (send == nullptr || receive == nullptr) return nullptr;
-    if (receive->tag != send->tag || receive->length < send->length) return receive;
+    if (send == nullptr || receive == nullptr) return result;
+    result.why = mismatch(*receive, send->tag, send->length);
+    if (!result.why.empty()) {
+      result.wrong = receive;
+      return result;
+    }
     if (send->length > 0) std::memcpy(receive->data, send->data, send->length);
     receive->length = send->length;
     finish_first_send(rank);

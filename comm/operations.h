@@ -47,9 +47,13 @@ class Operations {
   /// Frees the slot; every request is released once.
   void release(Request request);
 
-  /// Moves messages from this rank to itself, oldest first. Returns the receive that does not fit
-  /// the message it meets (see `mismatch`), or null.
-  Operation* match_own(int rank);
+  /// Moves messages from this rank to itself, oldest first.
+  struct OwnMatches {
+    bool moved = false;
+    const Operation* wrong = nullptr;  // the receive that does not fit the message it meets
+    std::string why;                   // it does not
+  };
+  OwnMatches match_own(int rank);
   /// Lets a send to oneself that nobody receives yet end: its bytes are copied.
   void keep_own_send(Request request);
 

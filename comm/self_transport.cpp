@@ -51,11 +51,8 @@ class SelfCommunicator final : public Communicator {
  private:
   void progress() {
     if (fault_) return;
-    if (const Operation* wrong = operations_.match_own(0)) {
-      const Operation& send = *operations_.first_send(0);
-      fault_ =
-          operation_error(*this, *wrong, Code::Corrupt, mismatch(*wrong, send.tag, send.length));
-    }
+    const Operations::OwnMatches own = operations_.match_own(0);
+    if (own.wrong != nullptr) fault_ = operation_error(*this, *own.wrong, Code::Corrupt, own.why);
   }
 
   std::string name_;

@@ -28,7 +28,7 @@ class LocalRank {
       : world_(std::move(world)),
         bell_(&world_->header().bells[world_rank]),
         slab_(world_->memory + world_->slab_offset(world_rank), world_->slab_bytes()),
-        patience_(world_->header().world_size <= usable_cores()) {
+        patience_((world_->header().world_size + usable_cores() - 1) / usable_cores()) {
     write_card(world_->header().cards[world_rank]);
   }
   LocalRank(const LocalRank&) = delete;

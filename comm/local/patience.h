@@ -21,7 +21,10 @@ namespace weft::comm {
 
 class Patience {
  public:
-  explicit Patience(bool core_to_itself) : spin_for_(core_to_itself ? kSpinFor : Duration(0)) {}
+  /// `ranks_per_core` of the world, rounded up.
+  explicit Patience(unsigned ranks_per_core)
+      : spin_for_(ranks_per_core <= 1 ? kSpinFor : Duration(0)),
+        yield_for_(kYieldFor * ranks_per_core) {}
 
   /// Before a wait, and when something has moved.
   void renew() { tries_ = 0; }
@@ -38,7 +41,7 @@ class Patience {
       for (int i = 0; i < kPauses; ++i) pause();
       return true;
     }
-    if (now < yield_from_ || now - idle_since_ > spin_for_ + kYieldFor) return false;
+    if (now < yield_from_ || now - idle_since_ > spin_for_ + yield_for_) return false;
     ::sched_yield();
     const Instant back = std::chrono::steady_clock::now();
     if (const auto away = back - now; away > kLongYield) yield_from_ = back + kPenalty * away;
@@ -58,7 +61,7 @@ class Patience {
 #endif
   }
 
-  Duration spin_for_;
+  Duration spin_for_, yield_for_;
   int tries_ = 0;
   Instant idle_since_{}, yield_from_{};
 };

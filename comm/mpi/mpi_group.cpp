@@ -95,13 +95,9 @@ bool MpiCommunicator::progress() {
 }
 
 bool MpiCommunicator::match_own() {
-  const Operation* const before = operations_.first_receive(rank_);
-  if (before == nullptr) return false;
-  if (const Operation* wrong = operations_.match_own(rank_)) {
-    const Operation& send = *operations_.first_send(rank_);
-    set_fault(*wrong, Code::Corrupt, mismatch(*wrong, send.tag, send.length));
-  }
-  return operations_.first_receive(rank_) != before;
+  const Operations::OwnMatches own = operations_.match_own(rank_);
+  if (own.wrong != nullptr) set_fault(*own.wrong, Code::Corrupt, own.why);
+  return own.moved;
 }
 
 /// Gives MPI the whole message at once: it goes on by itself as far as MPI can.

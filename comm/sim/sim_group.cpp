@@ -115,10 +115,8 @@ void SimCommunicator::take_from(int from) {
 }
 
 void SimCommunicator::match_own() {
-  if (const Operation* wrong = operations_.match_own(rank_)) {
-    const Operation& send = *operations_.first_send(rank_);
-    set_fault(*wrong, Code::Corrupt, mismatch(*wrong, send.tag, send.length));
-  }
+  const Operations::OwnMatches own = operations_.match_own(rank_);
+  if (own.wrong != nullptr) set_fault(*own.wrong, Code::Corrupt, own.why);
 }
 
 void SimCommunicator::look_for_fault(const Operation& op) {
