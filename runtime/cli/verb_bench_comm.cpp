@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstring>
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -85,7 +86,7 @@ class Bench {
     if (group_.rank() > 1) return {};
     resize(bytes);
     const int peer = 1 - group_.rank();
-    const comm::Bytes data(in_.data(), bytes);
+    const comm::Bytes data(in_.get(), bytes);
     if (group_.rank() == 0) WEFT_TRY(comm::send(group_, peer, 1, data));
     WEFT_TRY(comm::receive(group_, peer, 1, data));
     if (group_.rank() == 1) WEFT_TRY(comm::send(group_, peer, 1, data));
@@ -96,20 +97,22 @@ class Bench {
     const auto n = static_cast<std::size_t>(group_.size());
     resize(bytes * n);
     lengths_.assign(n, bytes);
-    return comm::all_to_all_v(group_, {in_.data(), bytes * n}, lengths_, {out_.data(), bytes * n},
+    return comm::all_to_all_v(group_, {in_.get(), bytes * n}, lengths_, {out_.data(), bytes * n},
                               lengths_);
   }
 
   void resize(std::size_t size) {
-    if (in_.size() >= size) return;
-    in_.resize(size);
+    if (out_.size() >= size) return;
+    in_ = group_.message_memory(size);
+    std::memset(in_.get(), 0, size);
     out_.resize(size);
   }
 
   Communicator& group_;
   const Clock& clock_;
   const Sizes& sizes_;
-  std::vector<std::byte> in_, out_;
+  comm::MessageMemory in_;
+  std::vector<std::byte> out_;
   std::vector<std::size_t> lengths_;
   std::vector<Figure> figures_;
 };
