@@ -65,6 +65,7 @@ struct StageModel::Impl {
   void attend_cached(int slot, int layer);
   void route(int slot, int layer, bool again);
   void attention(int slot, int layer, bool again);
+  double balance_weight(const MicroBatch& batch) const;
   void gate_backward(int slot, int layer);
   void attention_backward_input(int slot, int layer);
   void attention_backward_weights(int slot, int layer);
@@ -133,6 +134,8 @@ struct StageModel::Impl {
   std::vector<std::vector<Real>> logits;                  // Decode, by slot
   std::vector<std::vector<kernels::LatentCache>> caches;  // by slot and layer; empty: not open
   std::vector<std::vector<double>> expert_load;           // by layer; empty for dense ones
+  int balance_sequences = 0;  // of the global batch; 0: no balance loss
+  double balance_sum = 0;     // of this pass, weighted
 };
 
 }  // namespace weft::trainer

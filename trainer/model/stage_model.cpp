@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/rng.h"
 #include "trainer/kernels/embedding.h"
+#include "trainer/model/rotary.h"
 #include "trainer/model/stage_impl.h"
 
 namespace weft::trainer {
@@ -30,7 +31,8 @@ StageModel::Impl::Impl(const ModelConfig& config_in, const StageSpec& spec_in,
       context(context_in),
       max_tokens(max_tokens_in),
       recompute(recompute_in),
-      rope(config_in.rope_theta, config_in.qk_rope_head_dim, config_in.max_position_embeddings) {
+      rope(rotary_frequencies(config_in), config_in.max_position_embeddings,
+           rotary_scale(config_in)) {
   int first_expert = 0, num_experts = 0;
   if (has_moe(config, spec)) {
     exchange.emplace(experts, config.n_routed_experts, config.num_experts_per_tok,
@@ -39,10 +41,8 @@ StageModel::Impl::Impl(const ModelConfig& config_in, const StageSpec& spec_in,
     num_experts = exchange->num_local_experts();
   }
   weights = add_parameters(config, spec, first_expert, num_experts, set);
-  const int qk = config.qk_nope_head_dim + config.qk_rope_head_dim;
   attention_shape = {config.num_attention_heads, config.qk_nope_head_dim, config.qk_rope_head_dim,
-                     config.v_head_dim,
-                     static_cast<Real>(1.0 / std::sqrt(static_cast<double>(qk)))};
+                     config.v_head_dim, static_cast<Real>(softmax_scale(config))};
   router_shape = {config.n_routed_experts, config.num_experts_per_tok,
                   config.n_group,          config.topk_group,
                   config.norm_topk_prob,   static_cast<Real>(config.routed_scaling_factor)};
@@ -241,6 +241,13 @@ std::span<double> StageModel::expert_load(int layer) {
 void StageModel::clear_expert_load() {
   for (auto& load : impl_->expert_load) std::fill(load.begin(), load.end(), 0.0);
 }
+
+void StageModel::begin_balance(int sequences) {
+  impl_->balance_sequences = sequences;
+  impl_->balance_sum = 0;
+}
+
+double StageModel::balance_loss() const { return impl_->balance_sum; }
 
 void StageModel::update_selection_bias(int layer, std::span<const double> load, double rate) {
   const Vector1& where = impl_->weights.layers.at(static_cast<std::size_t>(layer)).selection_bias;
