@@ -89,7 +89,7 @@ void StageModel::Impl::losses(int slot, HeadActivations& h) {
   }
   if (batch.mode == Mode::Train) {
     log_softmax_backward(context, h.logits.data(), h.targets.data(), rows, vocab, log_sum,
-                         d_logprob);
+                         d_logprob, h.logits.data());
   }
 }
 
