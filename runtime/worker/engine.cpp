@@ -202,7 +202,7 @@ Expected<TrainResult> Engine::finish_step() {
   for (HeldStage& held : stages_) {
     const trainer::StageSpec& spec = held.model->spec();
     for (int i = 0; i < spec.num_layers; ++i)
-      if (model.is_moe(spec.first_layer + i))
+      if (model.is_moe(spec.first_layer + i) && model.selection_bias)
         held.model->update_selection_bias(
             i,
             all.subspan(loads + std::size_t(spec.first_layer + i) * model.n_routed_experts,

@@ -171,7 +171,8 @@ class Rules {
       out_.push_back(fmt::format("yarn_factor is {}: it must be at least 1", y.factor));
     if (!y.active()) return;
     if (!(c_.rope_theta > 1))
-      out_.push_back(fmt::format("rope_theta is {}: with YaRN it must be more than 1", c_.rope_theta));
+      out_.push_back(
+          fmt::format("rope_theta is {}: with YaRN it must be more than 1", c_.rope_theta));
     positive("yarn_beta_slow", y.beta_slow);
     not_negative("yarn_mscale", y.mscale);
     not_negative("yarn_mscale_all_dim", y.mscale_all_dim);
@@ -193,15 +194,8 @@ std::vector<std::string> problems(const ModelConfig& config) { return Rules(conf
 
 std::vector<std::string> not_computed(const ModelConfig& c) {
   std::vector<std::string> out;
-  if (!c.latent_attention()) out.push_back("kv_lora_rank 0 (grouped-query attention)");
-  if (c.tie_word_embeddings) out.push_back("tie_word_embeddings true");
   if (c.num_nextn_predict_layers > 0)
     out.push_back(fmt::format("num_nextn_predict_layers {}", c.num_nextn_predict_layers));
-  if (c.n_routed_experts == 0) {
-    out.push_back("n_routed_experts 0 (a dense model)");
-    return out;
-  }
-  if (!c.selection_bias) out.push_back("selection_bias false");
   return out;
 }
 
