@@ -149,17 +149,18 @@ void StageImpl<Act>::after_attention_backward_weights(int slot, int layer) {
   drop(layer > 0 ? all.layers[static_cast<std::size_t>(layer) - 1].output : all.input);
 }
 
-#define WEFT_INSTANTIATE(Act)                                             \
-  template const Act* StageImpl<Act>::normed<Act>(Buffer<Act>&, Buffer<Real>&, const Act*, int, const Vector1&, int); \
-  template const Act* StageImpl<Act>::norm1(int, int);                    \
-  template const Act* StageImpl<Act>::norm2(int, int);                    \
-  template const Act* StageImpl<Act>::q_norm(int, int);                   \
-  template const Act* StageImpl<Act>::kv_norm(int, int);                  \
-  template const Act* StageImpl<Act>::head_norm(HeadActivations<Act>&);   \
-  template void StageImpl<Act>::drop_forward(LayerActivations<Act>&);     \
-  template void StageImpl<Act>::after_attention(int, int);                \
-  template void StageImpl<Act>::after_experts(int, int);                  \
-  template void StageImpl<Act>::after_attention_backward_input(int, int); \
+#define WEFT_INSTANTIATE(Act)                                                                   \
+  template const Act* StageImpl<Act>::normed<Act>(Buffer<Act>&, Buffer<Real>&, const Act*, int, \
+                                                  const Vector1&, int);                         \
+  template const Act* StageImpl<Act>::norm1(int, int);                                          \
+  template const Act* StageImpl<Act>::norm2(int, int);                                          \
+  template const Act* StageImpl<Act>::q_norm(int, int);                                         \
+  template const Act* StageImpl<Act>::kv_norm(int, int);                                        \
+  template const Act* StageImpl<Act>::head_norm(HeadActivations<Act>&);                         \
+  template void StageImpl<Act>::drop_forward(LayerActivations<Act>&);                           \
+  template void StageImpl<Act>::after_attention(int, int);                                      \
+  template void StageImpl<Act>::after_experts(int, int);                                        \
+  template void StageImpl<Act>::after_attention_backward_input(int, int);                       \
   template void StageImpl<Act>::after_attention_backward_weights(int, int);
 WEFT_FOR_EACH_ACTIVATION(WEFT_INSTANTIATE)
 
