@@ -46,6 +46,15 @@ void add_bool(std::vector<Field>& out, std::string path, Slot (*slot)(Job&), std
 }
 
 void add_type(std::vector<Field>& out) {
+  out.push_back({.path = "model.config",
+                 .type = FieldType::Text,
+                 .slot = WEFT_AT(model_config),
+                 .help = "A Hugging Face config.json (deepseek_v3, llama, qwen2, qwen3) that the "
+                         "model is taken from; relative to the job file. Other model fields of the "
+                         "job, wherever they stand, win over it. The resolved job says every value "
+                         "itself and does not need the file.",
+                 .interacts = "all of model; weft model show prints such a file",
+                 .example = "config.json"});
   out.push_back({.path = "model.model_type",
                  .type = FieldType::Choice,
                  .slot = WEFT_AT(model.model_type),

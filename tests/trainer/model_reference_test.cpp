@@ -142,25 +142,13 @@ TEST(SameAsTheReference, DenseWithLatentAttention) {
   expect_as_the_reference(config);
 }
 
-ModelConfig student(const std::string& type) {
-  ModelConfig config = small_config();
-  config.model_type = type;
-  config.kv_lora_rank = config.q_lora_rank = 0;
-  config.n_routed_experts = 0;
-  config.num_attention_heads = 4;
-  config.num_key_value_heads = 2;
-  config.head_dim = 6;
-  config.attention_bias = type == "qwen2";
-  config.qk_norm = type == "qwen3";
-  return config;
-}
-
 TEST(SameAsTheReference, DenseStudents) {
-  for (const char* type : {"llama", "qwen2", "qwen3"}) expect_as_the_reference(student(type));
+  for (const char* type : {"llama", "qwen2", "qwen3"})
+    expect_as_the_reference(student_config(type));
 }
 
 TEST(SameAsTheReference, AStudentWithEveryHeadsOwnKeysOrOneForAll) {
-  ModelConfig config = student("qwen3");
+  ModelConfig config = student_config("qwen3");
   config.num_key_value_heads = 4;
   expect_as_the_reference(config);
   config.num_key_value_heads = 1;
@@ -168,7 +156,7 @@ TEST(SameAsTheReference, AStudentWithEveryHeadsOwnKeysOrOneForAll) {
 }
 
 TEST(SameAsTheReference, AStudentWithYarnAndTiedEmbeddings) {
-  ModelConfig config = student("qwen2");
+  ModelConfig config = student_config("qwen2");
   config.rope_theta = 50;
   config.yarn = yarn_within(16);
   config.yarn.mscale_all_dim = 0;
