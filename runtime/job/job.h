@@ -122,6 +122,7 @@ struct Job {
   std::string device = "cpu";                      // cpu | virtual
   std::vector<std::string> recipe = {"pretrain"};  // of pretrain, cold_start, grpo; in this order
   trainer::ModelConfig model;
+  std::string model_config;  // only while loading: its values are in `model` afterwards
   double router_bias_update_rate = 1e-3;
   TokenizerJob tokenizer;
   DataJob data;

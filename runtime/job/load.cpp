@@ -6,6 +6,7 @@
 #include "base/files.h"
 #include "base/text.h"
 #include "runtime/job/fields.h"
+#include "runtime/job/model_file.h"
 #include "runtime/job/validate.h"
 #include "runtime/job/yaml.h"
 
@@ -95,10 +96,26 @@ class Loader {
 
   void check_rules(bool check_files) {
     add_problems(problems(result.job));
+    warn_of_idle_model_fields();
     if (check_files) add_problems(file_problems(result.job));
   }
 
  private:
+  /// A width of the other kind of attention, say: harmless, but not what the user meant.
+  void warn_of_idle_model_fields() {
+    const Job untouched;
+    for (const std::string& name : trainer::without_effect(result.job.model)) {
+      const std::string path = "model." + name;
+      const Field* const field = find_field(path);
+      if (field == nullptr || value_text(*field, result.job) == value_text(*field, untouched))
+        continue;
+      add_problems({{Severity::Warning,
+                     {path},
+                     path + " has no effect in this model",
+                     "delete it, or see weft explain " + path}});
+    }
+  }
+
   static void move_to(YamlNode& node, const Position& at) {
     node.at = at;
     for (YamlNode& item : node.items) move_to(item, at);
@@ -221,6 +238,8 @@ class Loader {
       report(node.at, "'" + field.path + "' is " + type_text(field) + ", not a " + kind_name(node),
              "such as " + std::string(leaf_of(field.path)) + ": " + std::string(field.example),
              field.path);
+    else if (field.path == "model.config")
+      apply_model_config(field, node);
     else
       check(field, node.at, set_scalar(field, node.text, result.job));
     const bool failed = result.diagnostics.size() > before;
@@ -239,6 +258,31 @@ class Loader {
     if (outcome) return;
     const auto [message, hint] = split_hint(outcome.error().message);
     report(at, message, hint, field.path);
+  }
+
+  /// Values from the file go where the user has written none, wherever in the job they stand. The
+  /// job then says all of them itself, so the path is not kept.
+  void apply_model_config(const Field& field, const YamlNode& node) {
+    std::filesystem::path path(node.text);
+    if (path.empty()) return;
+    if (path.is_relative() && from_.kind == Origin::Kind::File)
+      path = std::filesystem::path(main_file_).parent_path() / path;
+    const auto file = read_model_file(path);
+    if (!file) {
+      report(node.at, "'" + field.path + "': " + file.error().message,
+             "the path of a Hugging Face config.json, relative to the job file", field.path);
+      for (const Field& one : fields())
+        if (group_of(one.path) == "model") failed_.insert(one.path);
+      return;
+    }
+    for (const std::string& warning : file->warnings)
+      report(node.at, path.string() + ": " + warning, "", field.path, Severity::Warning);
+    for (const std::string& decided : file->decides) {
+      const auto found = result.origins.find(decided);
+      if (found != result.origins.end() && found->second.kind != Origin::Kind::Model) continue;
+      copy_model_field(decided, *file, result.job);
+      result.origins[decided] = {Origin::Kind::Model, path.string(), node.at, ""};
+    }
   }
 
   void apply_choices(const Field& field, const YamlNode& node) {
@@ -386,6 +430,8 @@ std::string to_string(const Origin& origin) {
       return "default";
     case Origin::Kind::File:
       return origin.file + ":" + std::to_string(origin.at.line);
+    case Origin::Kind::Model:
+      return origin.file;
     case Origin::Kind::Environment:
       return "env " + origin.file;
     case Origin::Kind::Set:

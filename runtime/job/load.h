@@ -1,5 +1,5 @@
 // job.yaml + environment + --set -> Job, with the origin of every value and everything that is
-// wrong, at once. Precedence: default < file < WEFT__GROUP__FIELD < --set.
+// wrong, at once. Precedence: default < model.config < file < WEFT__GROUP__FIELD < --set.
 #pragma once
 
 #include <filesystem>
@@ -24,9 +24,9 @@ struct Overrides {
 
 /// Where a value came from.
 struct Origin {
-  enum class Kind { Default, File, Environment, Set };
+  enum class Kind { Default, Model, File, Environment, Set };
   Kind kind = Kind::Default;
-  std::string file;    // the job file, the variable's name, or "--set"
+  std::string file;    // the job file, Model: the config.json, the variable's name, or "--set"
   Position at;         // of the value
   std::string source;  // the line that `at` points into
 };

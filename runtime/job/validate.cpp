@@ -142,6 +142,25 @@ class Rules {
       if (involved.empty()) involved.push_back("model.hidden_size");
       error(std::move(involved), message, "");
     }
+    for (const std::string& what : trainer::not_computed(job_.model))
+      error({"model." + what.substr(0, what.find(' '))},
+            "model." + what + " is described, shown and exported, but not trained yet", "");
+    const auto kind = dualpipe::parse_kind(job_.parallel.schedule);
+    const int stages = kind ? dualpipe::num_stages(*kind, job_.parallel.pipeline) : 1;
+    if (job_.model.tie_word_embeddings && stages > 1)
+      error({"model.tie_word_embeddings", "parallel.pipeline"},
+            "model.tie_word_embeddings needs the embedding and the output head on one stage, and "
+            "parallel.pipeline = " +
+                number(job_.parallel.pipeline) + " makes " + number(stages),
+            "parallel.pipeline: 1 with schedule 1f1b, or model.tie_word_embeddings: false");
+    const bool balances = job_.model.n_routed_experts > 0 && job_.model.selection_bias;
+    if (!balances && job_.router_bias_update_rate != Job{}.router_bias_update_rate)
+      warn({"router.bias_update_rate"}, "router.bias_update_rate moves nothing: no selection bias",
+           "delete it");
+    if (job_.model.n_routed_experts == 0 && job_.parallel.expert > 1)
+      warn({"parallel.expert", "model.n_routed_experts"},
+           "parallel.expert = " + number(job_.parallel.expert) + ", but the model has no experts",
+           "parallel.expert: 1");
   }
   static bool mentions(std::string_view text, std::string_view word) {
     const auto part = [](char c) {

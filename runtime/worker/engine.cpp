@@ -125,6 +125,7 @@ Expected<TrainResult> Engine::train(std::span<const MicroBatch> batch, double lr
   for (HeldStage& held : stages_) {
     held.model->parameters().zero_gradients();
     held.model->clear_expert_load();
+    held.model->begin_balance(step_.num_sequences);
   }
   const dualpipe::RecordedPass pass(recorder_, dualpipe::Program::Train);
   WEFT_TRY(executor_->run(train_program_));
@@ -132,13 +133,14 @@ Expected<TrainResult> Engine::train(std::span<const MicroBatch> batch, double lr
 }
 
 // One world-wide sum carries everything the ranks must agree on: each number has exactly one writer
-// (or is a count), so the sum is exact and the results do not depend on the layout.
+// (or is a count), so the sum is exact and the results do not depend on the layout; but the balance
+// loss, which is a metric only, adds stages and replicas and depends on it by rounding.
 Expected<TrainResult> Engine::finish_step() {
   const trainer::ModelConfig& model = options_.model;
   const std::size_t tensors = optimizer_->num_tensors();
   const std::size_t losses = tensors, loads = losses + step_.num_sequences,
                     totals = loads + std::size_t(model.num_hidden_layers) * model.n_routed_experts;
-  exchange_.assign(totals + 5, 0.0);
+  exchange_.assign(totals + 6, 0.0);
   const std::span<double> all = exchange_;
   optimizer_->squared_norms(all.first(tensors));
   if (gradient_watch_) {
@@ -155,6 +157,7 @@ Expected<TrainResult> Engine::finish_step() {
       std::ranges::copy(
           load, all.begin() + loads + std::size_t(spec.first_layer + i) * model.n_routed_experts);
     }
+    all[totals + 5] += held.model->balance_loss();
     if (!spec.head) continue;
     for (int slot = 0; slot < static_cast<int>(held.batches.size()); ++slot) {
       const MicroBatch& part = held.batches[slot];
@@ -188,6 +191,7 @@ Expected<TrainResult> Engine::finish_step() {
   result.kl = all[totals + 2] / count;
   result.clipped = all[totals + 3] / count;
   result.stop_requested = all[totals + 4] > 0;
+  result.balance_loss = all[totals + 5];
   result.applied = std::isfinite(result.loss) && std::isfinite(result.grad_norm);
   if (!result.applied) return result;
 
@@ -198,7 +202,7 @@ Expected<TrainResult> Engine::finish_step() {
   for (HeldStage& held : stages_) {
     const trainer::StageSpec& spec = held.model->spec();
     for (int i = 0; i < spec.num_layers; ++i)
-      if (model.is_moe(spec.first_layer + i))
+      if (model.is_moe(spec.first_layer + i) && model.selection_bias)
         held.model->update_selection_bias(
             i,
             all.subspan(loads + std::size_t(spec.first_layer + i) * model.n_routed_experts,

@@ -41,6 +41,7 @@ struct TrainResult {
   double entropy = 0;    // means over loss tokens
   double kl = 0;
   double clipped = 0;           // share of loss tokens
+  double balance_loss = 0;      // aux_loss_alpha included; comes on top of `loss`
   bool applied = true;          // false: loss or gradient not finite, the update was left out
   bool stop_requested = false;  // some rank was asked to stop
 };

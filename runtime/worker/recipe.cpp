@@ -263,6 +263,7 @@ Expected<Walker::StepOutcome> Walker::supervised_step(Stage stage) {
                     {"lr", lr},
                     {"grad_norm", result.grad_norm},
                     {"entropy", result.entropy}};
+  if (job_.model.aux_loss_alpha > 0) outcome.record["balance_loss"] = result.balance_loss;
   return outcome;
 }
 

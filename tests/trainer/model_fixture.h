@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "base/rng.h"
@@ -34,6 +35,20 @@ inline ModelConfig small_config() {
   c.v_head_dim = 5;
   c.max_position_embeddings = 64;
   c.initializer_range = 0.3;
+  return c;
+}
+
+/// A dense model with grouped-query attention; type: llama, qwen2 or qwen3.
+inline ModelConfig student_config(const std::string& type) {
+  ModelConfig c = small_config();
+  c.model_type = type;
+  c.kv_lora_rank = c.q_lora_rank = 0;
+  c.n_routed_experts = 0;
+  c.num_attention_heads = 4;
+  c.num_key_value_heads = 2;
+  c.head_dim = 6;
+  c.attention_bias = type == "qwen2";
+  c.qk_norm = type == "qwen3";
   return c;
 }
 

@@ -37,6 +37,7 @@ Result train(const ModelConfig& config, Recompute recompute, bool late) {
                                            random_batch(config, {31}, 2, LossKind::Grpo),
                                            random_batch(config, {1, 2}, 3)};
   model.set_micro_batches(batches);
+  model.begin_balance(6);
   const int slots = static_cast<int>(batches.size());
   for (int slot = 0; slot < slots; ++slot) forward(model, slot);
   for (int slot = 0; slot < slots; ++slot) {
@@ -76,6 +77,18 @@ TEST(Recompute, ChangesNoBitOfLossesGradientsOrLoads) { expect_same_numbers(reco
 TEST(Recompute, ChangesNoBitWithoutALowRankOfQueries) {
   ModelConfig config = recompute_config();
   config.q_lora_rank = 0;
+  expect_same_numbers(config);
+}
+
+TEST(Recompute, ChangesNoBitOfStudentsWithGroupedQueries) {
+  for (const char* type : {"llama", "qwen2", "qwen3"}) expect_same_numbers(student_config(type));
+}
+
+TEST(Recompute, ChangesNoBitWithABalanceLossAndYarn) {
+  ModelConfig config = recompute_config();
+  config.aux_loss_alpha = 0.1;
+  config.yarn.factor = 4;
+  config.yarn.original_max_position_embeddings = 16;
   expect_same_numbers(config);
 }
 
@@ -196,7 +209,7 @@ TEST(Recompute, AForwardAloneKeepsNoBlockInAnyMode) {
 
 TEST(Arena, HandsABlockOnAndCounts) {
   Arena arena;
-  Buffer a, b;
+  Buffer<Real> a, b;
   Real* first = a.get(arena, 100);
   EXPECT_EQ(arena.live_bytes(), a.bytes());
   EXPECT_EQ(a.bytes(), 100 * sizeof(Real));

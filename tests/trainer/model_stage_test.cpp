@@ -208,6 +208,23 @@ TEST(StageModel, DecodingEqualsTheFullForward) {
   expect_decode_equals_score(config, 4);
 }
 
+TEST(StageModel, DecodingEqualsTheFullForwardWithYarn) {
+  ModelConfig config = medium_config();
+  config.yarn.factor = 4;
+  config.yarn.original_max_position_embeddings = 8;
+  config.yarn.mscale_all_dim = 1;
+  expect_decode_equals_score(config, 5);
+}
+
+TEST(StageModel, DecodingEqualsTheFullForwardOfStudents) {
+  for (const char* type : {"llama", "qwen2", "qwen3"}) {
+    ModelConfig config = student_config(type);
+    expect_decode_equals_score(config, 1);
+    config.tie_word_embeddings = true;
+    expect_decode_equals_score(config, 5);
+  }
+}
+
 TEST(StageModel, LoadIsCountedInTrainingAndMovesTheBias) {
   const ModelConfig config = medium_config();
   Alone alone;

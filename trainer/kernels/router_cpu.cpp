@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "base/small_floats.h"
 #include "trainer/kernels/router.h"
 #include "trainer/kernels/vector_math.h"
 
@@ -11,6 +12,8 @@ namespace {
 constexpr Real kTaken = -std::numeric_limits<Real>::infinity();
 constexpr Real kTiny =
     Real(1e-20);  // a sum of scores is never zero in practice; as in the original
+
+Real best(const Real* values, int n) { return *std::max_element(values, values + n); }
 
 Real best_two_sum(const Real* values, int n) {
   Real first = kTaken, second = kTaken;
@@ -31,10 +34,12 @@ int argmax(const Real* values, int n) {
 }
 
 /// Puts kTaken over the experts of every group but the best ones.
-void close_groups(const RouterShape& shape, Real* biased, Real* group_score) {
+void close_groups(const RouterShape& shape, bool has_bias, Real* biased, Real* group_score) {
   if (shape.groups <= 1 || shape.top_groups >= shape.groups) return;
   const int size = shape.experts / shape.groups;
-  for (int g = 0; g < shape.groups; ++g) group_score[g] = best_two_sum(biased + g * size, size);
+  for (int g = 0; g < shape.groups; ++g)
+    group_score[g] =
+        has_bias ? best_two_sum(biased + g * size, size) : best(biased + g * size, size);
   for (int n = 0; n < shape.top_groups; ++n) {
     group_score[argmax(group_score, shape.groups)] = kTaken;
   }
@@ -49,7 +54,7 @@ void close_groups(const RouterShape& shape, Real* biased, Real* group_score) {
 #pragma omp simd
   for (int e = 0; e < shape.experts; ++e) {
     scores[e] = sigmoid(logits[e]);
-    biased[e] = scores[e] + bias[e];
+    biased[e] = scores[e] + (bias != nullptr ? bias[e] : Real(0));
   }
 }
 
@@ -69,7 +74,7 @@ void router_forward(Context& context, const RouterShape& shape, const Real* logi
   Real* group_score = context.scratch(1, static_cast<std::size_t>(shape.groups)).data();
   for (int r = 0; r < rows; ++r) {
     score_row(shape, logits, bias, scores, biased);
-    close_groups(shape, biased, group_score);
+    close_groups(shape, bias != nullptr, biased, group_score);
     for (int k = 0; k < shape.top_k; ++k) {
       chosen[k] = argmax(biased, shape.experts);
       biased[chosen[k]] = kTaken;
@@ -96,10 +101,11 @@ void router_again(Context& context, const RouterShape& shape, const Real* logits
   }
 }
 
+template <class Act>
 void router_backward(Context&, const RouterShape& shape, const Real* d_weights, const Real* scores,
-                     const std::int32_t* chosen, int rows, Real* d_logits) {
+                     const std::int32_t* chosen, int rows, Act* d_logits) {
   for (int r = 0; r < rows; ++r) {
-    std::fill_n(d_logits, shape.experts, Real(0));
+    std::fill_n(d_logits, shape.experts, Act(Real(0)));
     Real sum = kTiny, pull = 0;
     for (int k = 0; k < shape.top_k; ++k) sum += scores[chosen[k]];
     for (int k = 0; k < shape.top_k; ++k) pull += d_weights[k] * scores[chosen[k]] / sum;
@@ -107,7 +113,7 @@ void router_backward(Context&, const RouterShape& shape, const Real* d_weights, 
       const Real s = scores[chosen[k]];
       const Real d_score = shape.normalize ? shape.scaling * (d_weights[k] - pull) / sum
                                            : shape.scaling * d_weights[k];
-      d_logits[chosen[k]] = d_score * s * (Real(1) - s);
+      d_logits[chosen[k]] = Act(d_score * s * (Real(1) - s));
     }
     d_weights += shape.top_k;
     scores += shape.experts;
@@ -115,5 +121,10 @@ void router_backward(Context&, const RouterShape& shape, const Real* d_weights, 
     d_logits += shape.experts;
   }
 }
+
+#define WEFT_INSTANTIATE(Act)                                                                \
+  template void router_backward<Act>(Context&, const RouterShape&, const Real*, const Real*, \
+                                     const std::int32_t*, int, Act*);
+WEFT_FOR_EACH_ACTIVATION(WEFT_INSTANTIATE)
 
 }  // namespace weft::trainer::kernels

@@ -6,7 +6,8 @@
 #include "base/check.h"
 #include "base/rng.h"
 #include "trainer/kernels/embedding.h"
-#include "trainer/model/stage_impl.h"
+#include "trainer/model/rotary.h"
+#include "trainer/model/stage_base.h"
 
 namespace weft::trainer {
 
@@ -16,21 +17,20 @@ bool has_moe(const ModelConfig& config, const StageSpec& spec) {
   return spec.num_layers > 0 && config.is_moe(spec.first_layer + spec.num_layers - 1);
 }
 
-std::size_t elements(int rows, int columns) {
-  return static_cast<std::size_t>(rows) * static_cast<std::size_t>(columns);
-}
-
 }  // namespace
 
-StageModel::Impl::Impl(const ModelConfig& config_in, const StageSpec& spec_in,
-                       comm::Communicator& experts, kernels::Context& context_in, int max_tokens_in,
-                       Recompute recompute_in, const comm::ExchangeOptions& exchange_options)
+StageBase::StageBase(const ModelConfig& config_in, const StageSpec& spec_in,
+                     comm::Communicator& experts, kernels::Context& context_in, int max_tokens_in,
+                     Recompute recompute_in, const comm::ExchangeOptions& exchange_options,
+                     Precision precision)
     : config(config_in),
       spec(spec_in),
       context(context_in),
       max_tokens(max_tokens_in),
       recompute(recompute_in),
-      rope(config_in.rope_theta, config_in.qk_rope_head_dim, config_in.max_position_embeddings) {
+      linear(set, precision),
+      rope(rotary_frequencies(config_in), config_in.max_position_embeddings,
+           rotary_scale(config_in)) {
   int first_expert = 0, num_experts = 0;
   if (has_moe(config, spec)) {
     exchange.emplace(experts, config.n_routed_experts, config.num_experts_per_tok,
@@ -39,10 +39,13 @@ StageModel::Impl::Impl(const ModelConfig& config_in, const StageSpec& spec_in,
     num_experts = exchange->num_local_experts();
   }
   weights = add_parameters(config, spec, first_expert, num_experts, set);
-  const int qk = config.qk_nope_head_dim + config.qk_rope_head_dim;
-  attention_shape = {config.num_attention_heads, config.qk_nope_head_dim, config.qk_rope_head_dim,
-                     config.v_head_dim,
-                     static_cast<Real>(1.0 / std::sqrt(static_cast<double>(qk)))};
+  attention_shape = {config.num_attention_heads, config.head_dim, 0, config.head_dim,
+                     static_cast<Real>(softmax_scale(config))};
+  if (config.latent_attention()) {
+    attention_shape.nope = config.qk_nope_head_dim;
+    attention_shape.rope = config.qk_rope_head_dim;
+    attention_shape.value = config.v_head_dim;
+  }
   router_shape = {config.n_routed_experts, config.num_experts_per_tok,
                   config.n_group,          config.topk_group,
                   config.norm_topk_prob,   static_cast<Real>(config.routed_scaling_factor)};
@@ -55,57 +58,28 @@ StageModel::Impl::Impl(const ModelConfig& config_in, const StageSpec& spec_in,
   }
 }
 
-Activations& StageModel::Impl::live(int slot) {
-  auto& held = slots.at(static_cast<std::size_t>(slot));
-  if (held) return *held;
-  if (pool.empty()) {
-    pool.push_back(std::make_unique<Activations>());
-    pool.back()->layers.resize(static_cast<std::size_t>(spec.num_layers));
-  }
-  held = std::move(pool.back());
-  pool.pop_back();
-  return *held;
-}
-
-const Real* StageModel::Impl::layer_input(int slot, int layer) {
-  Activations& a = live(slot);
-  return layer == 0 ? a.input.data() : a.layers[static_cast<std::size_t>(layer) - 1].output.data();
-}
-
-const Real* StageModel::Impl::layer_output_gradient(int slot, int layer) {
-  Activations& a = live(slot);
-  if (layer + 1 < spec.num_layers) {
-    return a.layers[static_cast<std::size_t>(layer) + 1].d_input.data();
-  }
-  return spec.head ? a.head.d_input.data() : a.output_gradient.data();
-}
-
-comm::Tag StageModel::Impl::tag(int slot, int layer, int exchange_index) const {
+comm::Tag StageBase::tag(int slot, int layer, int exchange_index) const {
   return static_cast<comm::Tag>(spec.first_layer + layer) << 32 |
          static_cast<comm::Tag>(slot) << 4 | static_cast<comm::Tag>(exchange_index);
 }
 
-void StageModel::Impl::add_weight_gradient(const Matrix& matrix, const Real* dy, const Real* x,
-                                           int rows) {
-  kernels::linear_backward_weight(context, dy, x, rows, matrix.out, matrix.in,
-                                  gradient(matrix.offset));
-}
-
-void StageModel::Impl::add_vector_gradient(const Vector1& vector, const Real* d) {
+void StageBase::add_vector_gradient(const Vector1& vector, const Real* d) {
   Real* sum = gradient(vector.offset);
   for (int i = 0; i < vector.size; ++i) sum[i] += d[i];
 }
 
 StageModel::StageModel(const ModelConfig& config, const StageSpec& spec,
                        comm::Communicator& experts, kernels::Context& context, int max_tokens,
-                       Recompute recompute, const comm::ExchangeOptions& exchange)
-    : impl_(std::make_unique<Impl>(config, spec, experts, context, max_tokens, recompute,
-                                   exchange)) {}
+                       Recompute recompute, const comm::ExchangeOptions& exchange,
+                       Precision precision)
+    : impl_(
+          make_stage(config, spec, experts, context, max_tokens, recompute, exchange, precision)) {}
 StageModel::~StageModel() = default;
 
 const ModelConfig& StageModel::config() const { return impl_->config; }
 const StageSpec& StageModel::spec() const { return impl_->spec; }
 Recompute StageModel::recompute() const { return impl_->recompute; }
+Precision StageModel::precision() const { return impl_->linear.precision(); }
 ParameterSet& StageModel::parameters() { return impl_->set; }
 const ParameterSet& StageModel::parameters() const { return impl_->set; }
 
@@ -115,7 +89,8 @@ void StageModel::initialize(std::uint64_t seed) {
   for (std::size_t i = 0; i < items.size(); ++i) {
     const std::span<Real> value = set.value(static_cast<int>(i));
     if (items[i].shape.size() == 1) {
-      std::fill(value.begin(), value.end(), items[i].trainable ? Real(1) : Real(0));
+      const bool gain = items[i].trainable && !items[i].name.ends_with(".bias");
+      std::fill(value.begin(), value.end(), gain ? Real(1) : Real(0));
       continue;
     }
     Rng rng(seed, "init " + items[i].name);
@@ -125,7 +100,7 @@ void StageModel::initialize(std::uint64_t seed) {
 }
 
 void StageModel::set_micro_batches(std::span<const MicroBatch> batches) {
-  for (std::size_t slot = 0; slot < impl_->slots.size(); ++slot) release(static_cast<int>(slot));
+  impl_->resize_slots(batches.size());
   impl_->batches = batches;
   for (const MicroBatch& batch : batches) {
     WEFT_CHECK(batch.num_tokens() <= impl_->max_tokens,
@@ -134,8 +109,7 @@ void StageModel::set_micro_batches(std::span<const MicroBatch> batches) {
     WEFT_CHECK(batch.sequence_begin.size() >= 1 &&
                batch.sequence_begin.back() == batch.num_tokens());
   }
-  const std::size_t n = std::max(batches.size(), impl_->slots.size());
-  impl_->slots.resize(n);
+  const std::size_t n = std::max(batches.size(), impl_->head_outputs.size());
   impl_->head_outputs.resize(n);
   impl_->loss_sums.resize(n);
   impl_->logits.resize(n);
@@ -147,7 +121,7 @@ const MicroBatch& StageModel::micro_batch(int slot) const {
 
 std::span<Real> StageModel::input(int slot) {
   const std::size_t n = elements(micro_batch(slot).num_tokens(), impl_->config.hidden_size);
-  return {impl_->take(impl_->live(slot).input, n), n};
+  return {impl_->input(slot), n};
 }
 
 std::span<const Real> StageModel::output(int slot) {
@@ -157,7 +131,7 @@ std::span<const Real> StageModel::output(int slot) {
 
 std::span<Real> StageModel::output_gradient(int slot) {
   const std::size_t n = elements(micro_batch(slot).num_tokens(), impl_->config.hidden_size);
-  return {impl_->take(impl_->live(slot).output_gradient, n), n};
+  return {impl_->output_gradient(slot), n};
 }
 
 std::span<const Real> StageModel::input_gradient(int slot) {
@@ -199,13 +173,49 @@ void StageModel::attention_backward_weights(int slot, int layer) {
   impl_->attention_backward_weights(slot, layer);
 }
 
-void StageModel::release(int slot) {
-  auto& held = impl_->slots.at(static_cast<std::size_t>(slot));
-  if (held == nullptr) return;
-  held->each([this](Buffer& buffer) { impl_->drop(buffer); });
-  for (LayerActivations& layer : held->layers) impl_->give_layout(layer);
-  impl_->pool.push_back(std::move(held));
+Expected<void> StageModel::begin_dispatch(int slot, int layer) {
+  return impl_->begin_dispatch(slot, layer, false);
 }
+Expected<void> StageModel::begin_dispatch_again(int slot, int layer) {
+  return impl_->begin_dispatch(slot, layer, true);
+}
+Expected<void> StageModel::end_dispatch(int slot, int layer) {
+  return impl_->end_dispatch(slot, layer);
+}
+Expected<void> StageModel::end_dispatch_again(int slot, int layer) {
+  return impl_->end_dispatch(slot, layer);
+}
+Expected<void> StageModel::begin_combine(int slot, int layer) {
+  return impl_->begin_combine(slot, layer);
+}
+Expected<void> StageModel::end_combine(int slot, int layer) {
+  return impl_->end_combine(slot, layer);
+}
+Expected<void> StageModel::begin_combine_backward(int slot, int layer) {
+  return impl_->begin_combine_backward(slot, layer);
+}
+Expected<void> StageModel::end_combine_backward(int slot, int layer) {
+  return impl_->end_combine_backward(slot, layer);
+}
+Expected<void> StageModel::begin_dispatch_backward(int slot, int layer) {
+  return impl_->begin_dispatch_backward(slot, layer);
+}
+Expected<void> StageModel::end_dispatch_backward(int slot, int layer) {
+  return impl_->end_dispatch_backward(slot, layer);
+}
+
+std::size_t StageModel::exchanged_bytes(int slot, int layer) const {
+  return impl_->exchanged_bytes(slot, layer);
+}
+
+void StageModel::release(int slot) { impl_->release(slot); }
+
+ActivationBytes StageModel::activation_bytes() const {
+  const Arena& arena = impl_->arena;
+  return {arena.live_bytes(), arena.peak_bytes(), arena.reserved_bytes()};
+}
+std::size_t StageModel::activation_bytes(int slot) const { return impl_->activation_bytes(slot); }
+void StageModel::clear_activation_peak() { impl_->arena.reset_peak(); }
 
 const HeadOutput& StageModel::head_output(int slot) const {
   return impl_->head_outputs.at(static_cast<std::size_t>(slot));
@@ -225,6 +235,16 @@ void StageModel::open_cache(int slot, int rows, int max_length) {
   if (caches.size() <= static_cast<std::size_t>(slot)) {
     caches.resize(static_cast<std::size_t>(slot) + 1);
   }
+  if (!impl_->config.latent_attention()) {
+    auto& held = impl_->head_caches;
+    if (held.size() <= static_cast<std::size_t>(slot)) held.resize(caches.size());
+    auto& layers = held[static_cast<std::size_t>(slot)];
+    layers.resize(static_cast<std::size_t>(impl_->spec.num_layers));
+    for (auto& layer : layers) {
+      layer.open(rows, max_length, impl_->config.num_key_value_heads, impl_->config.head_dim);
+    }
+    return;
+  }
   auto& layers = caches[static_cast<std::size_t>(slot)];
   layers.resize(static_cast<std::size_t>(impl_->spec.num_layers));
   for (auto& layer : layers) {
@@ -232,7 +252,10 @@ void StageModel::open_cache(int slot, int rows, int max_length) {
   }
 }
 
-void StageModel::close_caches() { impl_->caches.clear(); }
+void StageModel::close_caches() {
+  impl_->caches.clear();
+  impl_->head_caches.clear();
+}
 
 std::span<double> StageModel::expert_load(int layer) {
   return impl_->expert_load.at(static_cast<std::size_t>(layer));
@@ -241,6 +264,13 @@ std::span<double> StageModel::expert_load(int layer) {
 void StageModel::clear_expert_load() {
   for (auto& load : impl_->expert_load) std::fill(load.begin(), load.end(), 0.0);
 }
+
+void StageModel::begin_balance(int sequences) {
+  impl_->balance_sequences = sequences;
+  impl_->balance_sum = 0;
+}
+
+double StageModel::balance_loss() const { return impl_->balance_sum; }
 
 void StageModel::update_selection_bias(int layer, std::span<const double> load, double rate) {
   const Vector1& where = impl_->weights.layers.at(static_cast<std::size_t>(layer)).selection_bias;

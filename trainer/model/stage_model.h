@@ -16,6 +16,7 @@
 #include "trainer/kernels/context.h"
 #include "trainer/model/config.h"
 #include "trainer/model/parameters.h"
+#include "trainer/model/precision.h"
 
 namespace weft::trainer {
 
@@ -44,17 +45,21 @@ struct StageSpec {
   bool head = false;       // last stage: final norm, output head, loss
 };
 
+class StageBase;
+
 /// Threads: one at a time. References passed in must outlive the model.
 class StageModel {
  public:
   /// `experts`: the group that together holds all experts (its size divides n_routed_experts;
   /// a group of one for an unsharded model). max_tokens bounds any micro-batch.
   /// `exchange`: how rows travel to the experts; equal on every rank of the group.
+  /// `precision`: one that check_precision allows; equal on every rank of a run.
   StageModel(const ModelConfig& config, const StageSpec& spec, comm::Communicator& experts,
              kernels::Context& context, int max_tokens, Recompute recompute = Recompute::None,
-             const comm::ExchangeOptions& exchange = {});
+             const comm::ExchangeOptions& exchange = {}, Precision precision = Precision::F32);
   ~StageModel();
   Recompute recompute() const;
+  Precision precision() const;
 
   const ModelConfig& config() const;
   const StageSpec& spec() const;
@@ -62,7 +67,8 @@ class StageModel {
   const ParameterSet& parameters() const;
 
   /// Initial values, each element a function of (seed, parameter name, index): the same whatever
-  /// the layout. Normal with initializer_range; norms one; selection bias zero.
+  /// the layout. Normal with initializer_range (every matrix alike, the
+  /// output head and output projections included: DeepSeek-V3 report 4.2); norms one; biases zero.
   void initialize(std::uint64_t seed);
 
   /// The micro-batches of the coming pass; slot i is batches[i]. They must outlive the pass.
@@ -139,13 +145,20 @@ class StageModel {
   /// batch. Train mode only.
   std::span<double> expert_load(int layer);
   void clear_expert_load();
+
+  /// Before the forwards of a step: how many sequences the global batch has. The loss then includes
+  /// aux_loss_alpha times the mean over them of the sequence-wise balance loss, summed over MoE
+  /// layers; micro-batches with a Grpo loss are left out. 0 (the start): no balance loss.
+  /// Source: DeepSeek-V3 report, section 2.1.2; kernels/balance_loss.h.
+  void begin_balance(int sequences);
+  /// This rank's part of it since then: sum over ranks for the whole batch's.
+  double balance_loss() const;
   /// bias_e += rate where expert e had less than the mean load, -= rate where more.
   /// load: the whole batch's. Source: DeepSeek-V3 report, section 2.1.2.
   void update_selection_bias(int layer, std::span<const double> load, double rate);
 
  private:
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
+  std::unique_ptr<StageBase> impl_;
 };
 
 }  // namespace weft::trainer

@@ -3,21 +3,12 @@
 
 #include <vector>
 
-#include "trainer/kernels/matmul.h"
 #include "trainer/model/config.h"
+#include "trainer/model/linear.h"
 #include "trainer/model/parameters.h"
 #include "trainer/model/stage_model.h"
 
 namespace weft::trainer {
-
-/// A matrix of the parameter set with the library's copy of it. Gate and up projections lie one
-/// behind the other, so that they are also one matrix [2 * width, hidden].
-struct Matrix {
-  int out = 0;
-  int in = 0;
-  std::int64_t offset = -1;
-  kernels::PackedCopy packed;
-};
 
 struct Vector1 {
   int size = 0;
@@ -33,6 +24,13 @@ struct LayerWeights {
   bool moe = false;
   Vector1 norm1, norm2, q_norm, kv_norm, selection_bias;
   Matrix q_down, q_up, kv_down, kv_up, out;  // q_up: q_proj where there is no low rank
+  // Grouped-query: q_up is q_proj; q_norm and kv_norm are over each head's query and key.
+  Matrix k, v;
+  Vector1 q_bias, k_bias, v_bias;
+  /// Elements of the attention's own norms and biases.
+  int attention_gains() const {
+    return q_norm.size + kv_norm.size + q_bias.size + k_bias.size + v_bias.size;
+  }
   Matrix gate;
   MlpWeights mlp;                   // dense layers' or shared experts'
   std::vector<MlpWeights> experts;  // this rank's
