@@ -30,6 +30,7 @@ struct ModelConfig {
   int v_head_dim = 16;
   double rms_norm_eps = 1e-6;
   double rope_theta = 10000.0;
+  int num_nextn_predict_layers = 0;  // multi-token prediction modules
   int max_position_embeddings = 256;
   double initializer_range = 0.02;
 

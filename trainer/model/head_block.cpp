@@ -116,11 +116,11 @@ void StageModel::Impl::head(int slot) {
   if (batch.mode == Mode::Decode) {
     auto& kept = logits[static_cast<std::size_t>(slot)];
     if (kept.size() < n) kept.resize(n);
-    linear_forward(context, norm, rows, weight(weights.head), kept.data());
+    linear_forward(context, norm, rows, weight(head_matrix()), kept.data());
     drop(h.picked, h.norm, h.rstd);
     return;
   }
-  linear_forward(context, norm, rows, weight(weights.head), take(h.logits, n));
+  linear_forward(context, norm, rows, weight(head_matrix()), take(h.logits, n));
   losses(slot, h);
   if (recompute != Recompute::None) drop(h.norm);
   if (!trains(slot)) drop(h.picked, h.norm, h.rstd, h.logits);
@@ -133,7 +133,7 @@ void StageModel::Impl::head_backward_input(int slot) {
   const int rows = static_cast<int>(h.rows.size());
   const std::size_t n = elements(rows, hidden);
   Real* d_norm = context.scratch(kDNorm, n).data();
-  linear_backward_input(context, h.logits.data(), rows, weight(weights.head), d_norm);
+  linear_backward_input(context, h.logits.data(), rows, weight(head_matrix()), d_norm);
   Real* d_norm_weight = take(h.d_norm_weight, elements(1, hidden));
   std::fill_n(d_norm_weight, hidden, Real(0));
   Real* d_picked = context.scratch(kDAttended, n).data();
@@ -150,7 +150,8 @@ void StageModel::Impl::head_backward_input(int slot) {
 
 void StageModel::Impl::head_backward_weights(int slot) {
   HeadActivations& h = live(slot).head;
-  add_weight_gradient(weights.head, h.logits.data(), head_norm(h), static_cast<int>(h.rows.size()));
+  add_weight_gradient(head_matrix(), h.logits.data(), head_norm(h),
+                      static_cast<int>(h.rows.size()));
   add_vector_gradient(weights.norm, h.d_norm_weight.data());
   drop(h.picked, h.norm, h.rstd, h.logits, h.d_norm_weight);
 }

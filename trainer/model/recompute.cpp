@@ -11,6 +11,7 @@
 //
 // Source: DeepSeek-V3 report, section 3.2.3 (mla_up).
 #include "trainer/kernels/rmsnorm.h"
+#include "trainer/model/next_token_block.h"
 #include "trainer/model/stage_impl.h"
 
 namespace weft::trainer {
@@ -148,7 +149,7 @@ ActivationBytes StageModel::activation_bytes() const {
 std::size_t StageModel::activation_bytes(int slot) const {
   const auto& held = impl_->slots.at(static_cast<std::size_t>(slot));
   if (held == nullptr) return 0;
-  std::size_t sum = 0;
+  std::size_t sum = impl_->next != nullptr ? impl_->next->bytes(slot) : 0;
   held->each([&](const Buffer& buffer) { sum += buffer.bytes(); });
   for (const LayerActivations& layer : held->layers) sum += layer.layout_bytes;
   return sum;

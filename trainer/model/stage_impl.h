@@ -24,13 +24,16 @@ enum Scratch {
   kDAct = 10,
   kDAttended = 11,
   kDKRope = 12,
-  kDLatent = 13
+  kDLatent = 13,
+  kTokenRows = 14,  // 14..20: next_token_block.cpp
 };
 
 struct StageModel::Impl {
+  /// `previous`: the depth that a multi-token prediction module continues; null for a stage.
   Impl(const ModelConfig& config, const StageSpec& spec, comm::Communicator& experts,
        kernels::Context& context, int max_tokens, Recompute recompute,
-       const comm::ExchangeOptions& exchange_options);
+       const comm::ExchangeOptions& exchange_options, Impl* first_stage, Impl* previous);
+  ~Impl();
 
   // stage_model.cpp
   Activations& live(int slot);
@@ -110,19 +113,34 @@ struct StageModel::Impl {
   void head_backward_input(int slot);
   void head_backward_weights(int slot);
 
+  // next_token_block.cpp
+  struct NextToken;
+  struct Table {
+    ParameterSet& set;
+    std::int64_t offset;
+  };
+  Table embedding_table();
+  Matrix& head_matrix() { return previous != nullptr ? previous->head_matrix() : weights.head; }
+
   ModelConfig config;
   StageSpec spec;
   kernels::Context& context;
   int max_tokens;
   Recompute recompute;
-  ParameterSet set;
+  Impl* first_stage;
+  Impl* previous;
+  NextToken* module = nullptr;      // that this is the block of
+  std::unique_ptr<NextToken> next;  // the next depth
+  ParameterSet own_set;             // empty for a module: its parameters are the stage's
+  ParameterSet& set;
   StageWeights weights;
   kernels::RopeTable rope;
   kernels::AttentionShape attention_shape;
   kernels::RouterShape router_shape;
   std::optional<comm::ExpertExchange<Real>> exchange;  // only where a MoE layer is
 
-  Arena arena;
+  Arena own_arena;  // as own_set
+  Arena& arena;
   std::vector<std::unique_ptr<comm::ExpertLayout>> layouts;  // of no layer at present
   std::size_t num_layouts = 0;                               // in all
   std::span<const MicroBatch> batches;

@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/rng.h"
 #include "trainer/kernels/embedding.h"
+#include "trainer/model/next_token_block.h"
 #include "trainer/model/stage_impl.h"
 
 namespace weft::trainer {
@@ -24,13 +25,18 @@ std::size_t elements(int rows, int columns) {
 
 StageModel::Impl::Impl(const ModelConfig& config_in, const StageSpec& spec_in,
                        comm::Communicator& experts, kernels::Context& context_in, int max_tokens_in,
-                       Recompute recompute_in, const comm::ExchangeOptions& exchange_options)
+                       Recompute recompute_in, const comm::ExchangeOptions& exchange_options,
+                       Impl* first_stage_in, Impl* previous_in)
     : config(config_in),
       spec(spec_in),
       context(context_in),
       max_tokens(max_tokens_in),
       recompute(recompute_in),
-      rope(config_in.rope_theta, config_in.qk_rope_head_dim, config_in.max_position_embeddings) {
+      first_stage(first_stage_in),
+      previous(previous_in),
+      set(previous_in != nullptr ? previous_in->set : own_set),
+      rope(config_in.rope_theta, config_in.qk_rope_head_dim, config_in.max_position_embeddings),
+      arena(previous_in != nullptr ? previous_in->arena : own_arena) {
   int first_expert = 0, num_experts = 0;
   if (has_moe(config, spec)) {
     exchange.emplace(experts, config.n_routed_experts, config.num_experts_per_tok,
@@ -38,7 +44,12 @@ StageModel::Impl::Impl(const ModelConfig& config_in, const StageSpec& spec_in,
     first_expert = exchange->first_local_expert();
     num_experts = exchange->num_local_experts();
   }
-  weights = add_parameters(config, spec, first_expert, num_experts, set);
+  if (previous != nullptr) {
+    weights = add_module_parameters(config, spec, first_expert, num_experts, set);
+  } else {
+    const bool copy = spec.next_token > 0 && first_stage == nullptr;
+    weights = add_parameters(config, spec, spec.embedding || copy, first_expert, num_experts, set);
+  }
   const int qk = config.qk_nope_head_dim + config.qk_rope_head_dim;
   attention_shape = {config.num_attention_heads, config.qk_nope_head_dim, config.qk_rope_head_dim,
                      config.v_head_dim,
@@ -53,7 +64,13 @@ StageModel::Impl::Impl(const ModelConfig& config_in, const StageSpec& spec_in,
           static_cast<std::size_t>(config.n_routed_experts), 0.0);
     }
   }
+  if (spec.next_token > 0) {
+    next = std::make_unique<NextToken>(*this, experts, exchange_options);
+  }
+  if (previous == nullptr) set.allocate();
 }
+
+StageModel::Impl::~Impl() = default;
 
 Activations& StageModel::Impl::live(int slot) {
   auto& held = slots.at(static_cast<std::size_t>(slot));
@@ -98,9 +115,12 @@ void StageModel::Impl::add_vector_gradient(const Vector1& vector, const Real* d)
 
 StageModel::StageModel(const ModelConfig& config, const StageSpec& spec,
                        comm::Communicator& experts, kernels::Context& context, int max_tokens,
-                       Recompute recompute, const comm::ExchangeOptions& exchange)
-    : impl_(std::make_unique<Impl>(config, spec, experts, context, max_tokens, recompute,
-                                   exchange)) {}
+                       Recompute recompute, const comm::ExchangeOptions& exchange,
+                       StageModel* first_stage)
+    : impl_(std::make_unique<Impl>(config, spec, experts, context, max_tokens, recompute, exchange,
+                                   first_stage != nullptr ? first_stage->impl_.get() : nullptr,
+                                   nullptr)) {}
+StageModel::StageModel(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 StageModel::~StageModel() = default;
 
 const ModelConfig& StageModel::config() const { return impl_->config; }
@@ -139,6 +159,7 @@ void StageModel::set_micro_batches(std::span<const MicroBatch> batches) {
   impl_->head_outputs.resize(n);
   impl_->loss_sums.resize(n);
   impl_->logits.resize(n);
+  if (impl_->next != nullptr) impl_->next->set_micro_batches(batches);
 }
 
 const MicroBatch& StageModel::micro_batch(int slot) const {
@@ -166,13 +187,17 @@ std::span<const Real> StageModel::input_gradient(int slot) {
 }
 
 void StageModel::embed(int slot) {
+  if (impl_->module != nullptr) return impl_->module->forward(slot);
   const MicroBatch& batch = micro_batch(slot);
   kernels::embedding_forward(
       impl_->context, impl_->set.values().data() + impl_->weights.embedding.offset,
       batch.tokens.data(), batch.num_tokens(), impl_->config.hidden_size, input(slot).data());
 }
 
+void StageModel::embed_backward_input(int slot) { impl_->module->backward_input(slot); }
+
 void StageModel::embed_backward(int slot) {
+  if (impl_->module != nullptr) return impl_->module->backward_weights(slot);
   const MicroBatch& batch = micro_batch(slot);
   kernels::embedding_backward(impl_->context, input_gradient(slot).data(), batch.tokens.data(),
                               batch.num_tokens(), impl_->config.hidden_size,
@@ -184,7 +209,10 @@ void StageModel::attention_again(int slot, int layer) { impl_->attention(slot, l
 void StageModel::experts(int slot, int layer) { impl_->run_experts(slot, layer); }
 void StageModel::experts_again(int slot, int layer) { impl_->run_experts_again(slot, layer); }
 void StageModel::head(int slot) { impl_->head(slot); }
-void StageModel::head_backward_input(int slot) { impl_->head_backward_input(slot); }
+void StageModel::head_backward_input(int slot) {
+  impl_->head_backward_input(slot);
+  if (impl_->next != nullptr) impl_->next->add_gradient(slot, impl_->live(slot).head.d_input);
+}
 void StageModel::head_backward_weights(int slot) { impl_->head_backward_weights(slot); }
 void StageModel::experts_backward_input(int slot, int layer) {
   impl_->experts_backward_input(slot, layer);
@@ -200,6 +228,7 @@ void StageModel::attention_backward_weights(int slot, int layer) {
 }
 
 void StageModel::release(int slot) {
+  if (impl_->next != nullptr) impl_->next->release(slot);
   auto& held = impl_->slots.at(static_cast<std::size_t>(slot));
   if (held == nullptr) return;
   held->each([this](Buffer& buffer) { impl_->drop(buffer); });
@@ -240,6 +269,7 @@ std::span<double> StageModel::expert_load(int layer) {
 
 void StageModel::clear_expert_load() {
   for (auto& load : impl_->expert_load) std::fill(load.begin(), load.end(), 0.0);
+  if (impl_->next != nullptr) impl_->next->block.clear_expert_load();
 }
 
 void StageModel::update_selection_bias(int layer, std::span<const double> load, double rate) {
