@@ -4,6 +4,7 @@
 
 #include "trainer/kernels/embedding.h"
 #include "trainer/kernels/rmsnorm.h"
+#include "trainer/model/stage_impl.h"
 
 namespace weft::trainer {
 
@@ -20,10 +21,6 @@ enum JoinScratch {
   kJoined,  // their gradient, both sides
   kDHidden
 };
-
-std::size_t elements(int rows, int columns) {
-  return static_cast<std::size_t>(rows) * static_cast<std::size_t>(columns);
-}
 
 /// One side (0 or 1) of rows of two, and back.
 void put_side(const Real* half, int rows, int hidden, int side, Real* both) {
@@ -70,10 +67,10 @@ void move_up(const MicroBatch& previous, float scale, MicroBatch& batch,
 
 }  // namespace
 
-StageModel::Impl::Table StageModel::Impl::embedding_table() {
-  if (previous != nullptr) return previous->embedding_table();
+StageBase::Table StageBase::embedding_table() {
+  if (place.previous != nullptr) return place.previous->embedding_table();
   if (weights.embedding.offset >= 0) return {set, weights.embedding.offset};
-  return first_stage->embedding_table();
+  return place.first_stage->embedding_table();
 }
 
 StageModel* StageModel::next_token() {
@@ -83,18 +80,19 @@ const StageModel* StageModel::next_token() const {
   return impl_->next != nullptr ? &impl_->next->block : nullptr;
 }
 
-StageModel::Impl::NextToken::NextToken(Impl& previous_in, comm::Communicator& experts,
-                                       const comm::ExchangeOptions& exchange)
+NextToken::NextToken(StageBase& previous_in, comm::Communicator& experts,
+                     const comm::ExchangeOptions& exchange)
     : previous(previous_in),
-      block(std::make_unique<Impl>(previous.config,
-                                   StageSpec{previous.spec.first_layer + previous.spec.num_layers,
-                                             1, false, true, previous.spec.next_token - 1},
-                                   experts, previous.context, previous.max_tokens,
-                                   previous.recompute, exchange, nullptr, &previous)) {
+      block(make_stage(
+          previous.config,
+          StageSpec{previous.spec.first_layer + previous.spec.num_layers, 1, false, true,
+                    previous.spec.next_token - 1},
+          experts, previous.context, previous.max_tokens, previous.recompute, exchange,
+          previous.linear.precision(), {nullptr, &previous})) {
   block.impl_->module = this;
 }
 
-void StageModel::Impl::NextToken::set_micro_batches(std::span<const MicroBatch> batches) {
+void NextToken::set_micro_batches(std::span<const MicroBatch> batches) {
   const std::size_t n =
       batches.empty() || !batches.front().trains_next_tokens() ? 0 : batches.size();
   if (batches_.size() < n) batches_.resize(n);
@@ -112,19 +110,19 @@ void StageModel::Impl::NextToken::set_micro_batches(std::span<const MicroBatch> 
 
 /// Norms of embeddings and of hidden states side by side, into `joined`. Made in the forward and
 /// once more in the backward: two gathers and three norms cost less than keeping their operands.
-StageModel::Impl::NextToken::Operands StageModel::Impl::NextToken::join(int slot) {
-  Impl& own = *block.impl_;
+NextToken::Operands NextToken::join(int slot) {
+  StageBase& own = *block.impl_;
   Context& context = own.context;
   const int n = num_rows(slot), hidden = own.config.hidden_size;
   const std::size_t all = elements(n, hidden);
   const auto epsilon = static_cast<Real>(own.config.rms_norm_eps);
-  const Table table = own.embedding_table();
+  const StageBase::Table table = own.embedding_table();
   Real* embedding = context.scratch(kEmbedding, all).data();
   Real* output = context.scratch(kOutput, all).data();
   Real* normed = context.scratch(kHidden, all).data();
   Real* half = context.scratch(kHalf, all).data();
   Real* rstds = context.scratch(kRstds, elements(3, n)).data();
-  Real* joined = own.take(rows(slot).joined, 2 * all);
+  Real* joined = take(rows(slot).joined, 2 * all);
 
   embedding_forward(context, table.set.values_data() + table.offset,
                     block.micro_batch(slot).tokens.data(), n, hidden, embedding);
@@ -145,77 +143,78 @@ StageModel::Impl::NextToken::Operands StageModel::Impl::NextToken::join(int slot
   return {embedding, output, normed, rstds, rstds + n, rstds + 2 * n};
 }
 
-void StageModel::Impl::NextToken::forward(int slot) {
-  Impl& own = *block.impl_;
+void NextToken::forward(int slot) {
+  StageBase& own = *block.impl_;
   join(slot);
-  linear_forward(own.context, rows(slot).joined.data(), num_rows(slot),
-                 own.weight(own.weights.eh_proj), block.input(slot).data());
-  own.drop(rows(slot).joined);
+  own.linear.forward(own.context, own.weights.eh_proj, rows(slot).joined.data(), num_rows(slot),
+                     block.input(slot).data());
+  rows(slot).joined.drop(own.arena);
 }
 
-void StageModel::Impl::NextToken::backward_input(int slot) {
-  Impl& own = *block.impl_;
+void NextToken::backward_input(int slot) {
+  StageBase& own = *block.impl_;
   Context& context = own.context;
   Rows& at = rows(slot);
   const int n = num_rows(slot), hidden = own.config.hidden_size;
   const std::size_t all = elements(n, hidden);
   const Operands x = join(slot);
   Real* d_joined = context.scratch(kJoined, 2 * all).data();
-  linear_backward_input(context, block.input_gradient(slot).data(), n,
-                        own.weight(own.weights.eh_proj), d_joined);
-  Real* d_norms = own.take(at.d_norms, elements(3, hidden));
+  own.linear.backward_input(context, own.weights.eh_proj, block.input_gradient(slot).data(), n,
+                            d_joined);
+  Real* d_norms = take(at.d_norms, elements(3, hidden));
   std::fill_n(d_norms, elements(3, hidden), Real(0));
 
   Real* half = context.scratch(kHalf, all).data();
   take_side(d_joined, n, hidden, 0, half);
   rmsnorm_backward(context, half, x.embedding, hidden, own.value(own.weights.enorm),
-                   x.rstd_embedding, n, hidden, own.take(at.d_embedding, all), hidden, false,
-                   d_norms);
+                   x.rstd_embedding, n, hidden, take(at.d_embedding, all), hidden, false, d_norms);
   take_side(d_joined, n, hidden, 1, half);
   Real* d_hidden = context.scratch(kDHidden, all).data();
   rmsnorm_backward(context, half, x.hidden, hidden, own.value(own.weights.hnorm), x.rstd_hidden, n,
                    hidden, d_hidden, hidden, false, d_norms + hidden);
   rmsnorm_backward(context, d_hidden, x.output, hidden, own.value(previous.weights.norm),
-                   x.rstd_output, n, hidden, own.take(at.d_previous, all), hidden, false,
+                   x.rstd_output, n, hidden, take(at.d_previous, all), hidden, false,
                    d_norms + 2 * hidden);
 }
 
-void StageModel::Impl::NextToken::backward_weights(int slot) {
-  Impl& own = *block.impl_;
+void NextToken::backward_weights(int slot) {
+  StageBase& own = *block.impl_;
   Rows& at = rows(slot);
   const int n = num_rows(slot), hidden = own.config.hidden_size;
-  own.add_weight_gradient(own.weights.eh_proj, block.input_gradient(slot).data(), at.joined.data(),
-                          n);
+  own.linear.backward_weight(own.context, own.weights.eh_proj, block.input_gradient(slot).data(),
+                             at.joined.data(), n);
   own.add_vector_gradient(own.weights.enorm, at.d_norms.data());
   own.add_vector_gradient(own.weights.hnorm, at.d_norms.data() + hidden);
   own.add_vector_gradient(previous.weights.norm, at.d_norms.data() + 2 * hidden);
-  const Table table = own.embedding_table();
+  const StageBase::Table table = own.embedding_table();
   embedding_backward(own.context, at.d_embedding.data(), block.micro_batch(slot).tokens.data(), n,
                      hidden, table.set.gradients().data() + table.offset);
-  own.drop(at.joined, at.d_embedding, at.d_norms, own.live(slot).layers.front().d_input);
+  for (auto* buffer : {&at.joined, &at.d_embedding, &at.d_norms}) buffer->drop(own.arena);
 }
 
-void StageModel::Impl::NextToken::add_gradient(int slot, Buffer& d_output) {
+void NextToken::add_gradient(int slot, Real* d_output) {
   if (static_cast<std::size_t>(slot) >= slots_.size() || !rows(slot).d_previous.held()) return;
   Rows& at = rows(slot);
   const int hidden = previous.config.hidden_size;
   const Real* d = at.d_previous.data();
   for (const std::int32_t from : at.from) {
-    Real* to = d_output.data() + elements(from, hidden);
+    Real* to = d_output + elements(from, hidden);
     for (int i = 0; i < hidden; ++i) to[i] += d[i];
     d += hidden;
   }
-  previous.drop(at.d_previous);
+  at.d_previous.drop(previous.arena);
 }
 
-void StageModel::Impl::NextToken::release(int slot) {
+void NextToken::release(int slot) {
   if (static_cast<std::size_t>(slot) >= slots_.size()) return;
   Rows& at = rows(slot);
-  previous.drop(at.joined, at.d_embedding, at.d_previous, at.d_norms);
+  for (auto* buffer : {&at.joined, &at.d_embedding, &at.d_previous, &at.d_norms}) {
+    buffer->drop(previous.arena);
+  }
   block.release(slot);
 }
 
-std::size_t StageModel::Impl::NextToken::bytes(int slot) const {
+std::size_t NextToken::bytes(int slot) const {
   if (static_cast<std::size_t>(slot) >= slots_.size()) return 0;
   const Rows& at = slots_[static_cast<std::size_t>(slot)];
   return at.joined.bytes() + at.d_embedding.bytes() + at.d_previous.bytes() + at.d_norms.bytes() +

@@ -17,14 +17,18 @@
 // the hidden state taken after the final norm; we keep to both, so that weights can be exchanged.
 #pragma once
 
-#include "trainer/model/stage_impl.h"
+#include <vector>
+
+#include "trainer/model/stage_base.h"
 
 namespace weft::trainer {
 
 /// Threads: the stage's.
-struct StageModel::Impl::NextToken {
+class NextToken {
+ public:
   /// Its parameters are added to previous.set.
-  NextToken(Impl& previous, comm::Communicator& experts, const comm::ExchangeOptions& exchange);
+  NextToken(StageBase& previous, comm::Communicator& experts,
+            const comm::ExchangeOptions& exchange);
 
   /// The stage's own, of which the module's are made.
   void set_micro_batches(std::span<const MicroBatch> batches);
@@ -33,19 +37,19 @@ struct StageModel::Impl::NextToken {
   void backward_input(int slot);
   void backward_weights(int slot);
   /// Adds the gradient that backward_input has left to that of the previous depth's output.
-  void add_gradient(int slot, Buffer& d_output);
+  void add_gradient(int slot, Real* d_output);
   void release(int slot);
   std::size_t bytes(int slot) const;
 
-  Impl& previous;
+  StageBase& previous;
   StageModel block;
 
  private:
   struct Rows {
-    std::vector<std::int32_t> from;  // which row of the depth before each row continues
-    Buffer joined;                   // [rows, 2 * hidden]: the two norms side by side
-    Buffer d_embedding, d_previous;  // [rows, hidden]
-    Buffer d_norms;                  // [3 * hidden]: enorm, hnorm, the previous depth's norm
+    std::vector<std::int32_t> from;        // which row of the depth before each row continues
+    Buffer<Real> joined;                   // [rows, 2 * hidden]: the two norms side by side
+    Buffer<Real> d_embedding, d_previous;  // [rows, hidden]
+    Buffer<Real> d_norms;                  // [3 * hidden]: enorm, hnorm, the previous depth's norm
   };
   /// What the norms read, in scratch memory: [rows, hidden] each, and a number per row for each.
   struct Operands {
@@ -53,6 +57,10 @@ struct StageModel::Impl::NextToken {
     const Real *rstd_embedding, *rstd_output, *rstd_hidden;
   };
   Operands join(int slot);
+  template <class T>
+  T* take(Buffer<T>& buffer, std::size_t n) {
+    return buffer.get(previous.arena, n);
+  }
   Rows& rows(int slot) { return slots_[static_cast<std::size_t>(slot)]; }
   int num_rows(int slot) { return static_cast<int>(rows(slot).from.size()); }
 

@@ -7,7 +7,7 @@
 #include "base/rng.h"
 #include "trainer/kernels/embedding.h"
 #include "trainer/model/next_token_block.h"
-#include "trainer/model/stage_impl.h"
+#include "trainer/model/stage_base.h"
 
 namespace weft::trainer {
 
@@ -17,26 +17,22 @@ bool has_moe(const ModelConfig& config, const StageSpec& spec) {
   return spec.num_layers > 0 && config.is_moe(spec.first_layer + spec.num_layers - 1);
 }
 
-std::size_t elements(int rows, int columns) {
-  return static_cast<std::size_t>(rows) * static_cast<std::size_t>(columns);
-}
-
 }  // namespace
 
-StageModel::Impl::Impl(const ModelConfig& config_in, const StageSpec& spec_in,
-                       comm::Communicator& experts, kernels::Context& context_in, int max_tokens_in,
-                       Recompute recompute_in, const comm::ExchangeOptions& exchange_options,
-                       Impl* first_stage_in, Impl* previous_in)
+StageBase::StageBase(const ModelConfig& config_in, const StageSpec& spec_in,
+                     comm::Communicator& experts, kernels::Context& context_in, int max_tokens_in,
+                     Recompute recompute_in, const comm::ExchangeOptions& exchange_options,
+                     Precision precision, const NextTokenPlace& place_in)
     : config(config_in),
       spec(spec_in),
       context(context_in),
       max_tokens(max_tokens_in),
       recompute(recompute_in),
-      first_stage(first_stage_in),
-      previous(previous_in),
-      set(previous_in != nullptr ? previous_in->set : own_set),
+      place(place_in),
+      set(place_in.previous != nullptr ? place_in.previous->set : own_set),
+      linear(set, precision),
       rope(config_in.rope_theta, config_in.qk_rope_head_dim, config_in.max_position_embeddings),
-      arena(previous_in != nullptr ? previous_in->arena : own_arena) {
+      arena(place_in.previous != nullptr ? place_in.previous->arena : own_arena) {
   int first_expert = 0, num_experts = 0;
   if (has_moe(config, spec)) {
     exchange.emplace(experts, config.n_routed_experts, config.num_experts_per_tok,
@@ -44,10 +40,10 @@ StageModel::Impl::Impl(const ModelConfig& config_in, const StageSpec& spec_in,
     first_expert = exchange->first_local_expert();
     num_experts = exchange->num_local_experts();
   }
-  if (previous != nullptr) {
+  if (place.previous != nullptr) {
     weights = add_module_parameters(config, spec, first_expert, num_experts, set);
   } else {
-    const bool copy = spec.next_token > 0 && first_stage == nullptr;
+    const bool copy = spec.next_token > 0 && place.first_stage == nullptr;
     weights = add_parameters(config, spec, spec.embedding || copy, first_expert, num_experts, set);
   }
   const int qk = config.qk_nope_head_dim + config.qk_rope_head_dim;
@@ -67,48 +63,17 @@ StageModel::Impl::Impl(const ModelConfig& config_in, const StageSpec& spec_in,
   if (spec.next_token > 0) {
     next = std::make_unique<NextToken>(*this, experts, exchange_options);
   }
-  if (previous == nullptr) set.allocate();
+  if (place.previous == nullptr) set.allocate();
 }
 
-StageModel::Impl::~Impl() = default;
+StageBase::~StageBase() = default;
 
-Activations& StageModel::Impl::live(int slot) {
-  auto& held = slots.at(static_cast<std::size_t>(slot));
-  if (held) return *held;
-  if (pool.empty()) {
-    pool.push_back(std::make_unique<Activations>());
-    pool.back()->layers.resize(static_cast<std::size_t>(spec.num_layers));
-  }
-  held = std::move(pool.back());
-  pool.pop_back();
-  return *held;
-}
-
-const Real* StageModel::Impl::layer_input(int slot, int layer) {
-  Activations& a = live(slot);
-  return layer == 0 ? a.input.data() : a.layers[static_cast<std::size_t>(layer) - 1].output.data();
-}
-
-const Real* StageModel::Impl::layer_output_gradient(int slot, int layer) {
-  Activations& a = live(slot);
-  if (layer + 1 < spec.num_layers) {
-    return a.layers[static_cast<std::size_t>(layer) + 1].d_input.data();
-  }
-  return spec.head ? a.head.d_input.data() : a.output_gradient.data();
-}
-
-comm::Tag StageModel::Impl::tag(int slot, int layer, int exchange_index) const {
+comm::Tag StageBase::tag(int slot, int layer, int exchange_index) const {
   return static_cast<comm::Tag>(spec.first_layer + layer) << 32 |
          static_cast<comm::Tag>(slot) << 4 | static_cast<comm::Tag>(exchange_index);
 }
 
-void StageModel::Impl::add_weight_gradient(const Matrix& matrix, const Real* dy, const Real* x,
-                                           int rows) {
-  kernels::linear_backward_weight(context, dy, x, rows, matrix.out, matrix.in,
-                                  gradient(matrix.offset));
-}
-
-void StageModel::Impl::add_vector_gradient(const Vector1& vector, const Real* d) {
+void StageBase::add_vector_gradient(const Vector1& vector, const Real* d) {
   Real* sum = gradient(vector.offset);
   for (int i = 0; i < vector.size; ++i) sum[i] += d[i];
 }
@@ -116,16 +81,16 @@ void StageModel::Impl::add_vector_gradient(const Vector1& vector, const Real* d)
 StageModel::StageModel(const ModelConfig& config, const StageSpec& spec,
                        comm::Communicator& experts, kernels::Context& context, int max_tokens,
                        Recompute recompute, const comm::ExchangeOptions& exchange,
-                       StageModel* first_stage)
-    : impl_(std::make_unique<Impl>(config, spec, experts, context, max_tokens, recompute, exchange,
-                                   first_stage != nullptr ? first_stage->impl_.get() : nullptr,
-                                   nullptr)) {}
-StageModel::StageModel(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+                       Precision precision, StageModel* first_stage)
+    : impl_(make_stage(config, spec, experts, context, max_tokens, recompute, exchange, precision,
+                       {first_stage != nullptr ? first_stage->impl_.get() : nullptr, nullptr})) {}
+StageModel::StageModel(std::unique_ptr<StageBase> impl) : impl_(std::move(impl)) {}
 StageModel::~StageModel() = default;
 
 const ModelConfig& StageModel::config() const { return impl_->config; }
 const StageSpec& StageModel::spec() const { return impl_->spec; }
 Recompute StageModel::recompute() const { return impl_->recompute; }
+Precision StageModel::precision() const { return impl_->linear.precision(); }
 ParameterSet& StageModel::parameters() { return impl_->set; }
 const ParameterSet& StageModel::parameters() const { return impl_->set; }
 
@@ -145,7 +110,7 @@ void StageModel::initialize(std::uint64_t seed) {
 }
 
 void StageModel::set_micro_batches(std::span<const MicroBatch> batches) {
-  for (std::size_t slot = 0; slot < impl_->slots.size(); ++slot) release(static_cast<int>(slot));
+  impl_->resize_slots(batches.size());
   impl_->batches = batches;
   for (const MicroBatch& batch : batches) {
     WEFT_CHECK(batch.num_tokens() <= impl_->max_tokens,
@@ -154,8 +119,7 @@ void StageModel::set_micro_batches(std::span<const MicroBatch> batches) {
     WEFT_CHECK(batch.sequence_begin.size() >= 1 &&
                batch.sequence_begin.back() == batch.num_tokens());
   }
-  const std::size_t n = std::max(batches.size(), impl_->slots.size());
-  impl_->slots.resize(n);
+  const std::size_t n = std::max(batches.size(), impl_->head_outputs.size());
   impl_->head_outputs.resize(n);
   impl_->loss_sums.resize(n);
   impl_->logits.resize(n);
@@ -168,7 +132,7 @@ const MicroBatch& StageModel::micro_batch(int slot) const {
 
 std::span<Real> StageModel::input(int slot) {
   const std::size_t n = elements(micro_batch(slot).num_tokens(), impl_->config.hidden_size);
-  return {impl_->take(impl_->live(slot).input, n), n};
+  return {impl_->input(slot), n};
 }
 
 std::span<const Real> StageModel::output(int slot) {
@@ -178,7 +142,7 @@ std::span<const Real> StageModel::output(int slot) {
 
 std::span<Real> StageModel::output_gradient(int slot) {
   const std::size_t n = elements(micro_batch(slot).num_tokens(), impl_->config.hidden_size);
-  return {impl_->take(impl_->live(slot).output_gradient, n), n};
+  return {impl_->output_gradient(slot), n};
 }
 
 std::span<const Real> StageModel::input_gradient(int slot) {
@@ -211,7 +175,7 @@ void StageModel::experts_again(int slot, int layer) { impl_->run_experts_again(s
 void StageModel::head(int slot) { impl_->head(slot); }
 void StageModel::head_backward_input(int slot) {
   impl_->head_backward_input(slot);
-  if (impl_->next != nullptr) impl_->next->add_gradient(slot, impl_->live(slot).head.d_input);
+  if (impl_->next != nullptr) impl_->next->add_gradient(slot, impl_->head_gradient(slot));
 }
 void StageModel::head_backward_weights(int slot) { impl_->head_backward_weights(slot); }
 void StageModel::experts_backward_input(int slot, int layer) {
@@ -227,14 +191,55 @@ void StageModel::attention_backward_weights(int slot, int layer) {
   impl_->attention_backward_weights(slot, layer);
 }
 
+Expected<void> StageModel::begin_dispatch(int slot, int layer) {
+  return impl_->begin_dispatch(slot, layer, false);
+}
+Expected<void> StageModel::begin_dispatch_again(int slot, int layer) {
+  return impl_->begin_dispatch(slot, layer, true);
+}
+Expected<void> StageModel::end_dispatch(int slot, int layer) {
+  return impl_->end_dispatch(slot, layer);
+}
+Expected<void> StageModel::end_dispatch_again(int slot, int layer) {
+  return impl_->end_dispatch(slot, layer);
+}
+Expected<void> StageModel::begin_combine(int slot, int layer) {
+  return impl_->begin_combine(slot, layer);
+}
+Expected<void> StageModel::end_combine(int slot, int layer) {
+  return impl_->end_combine(slot, layer);
+}
+Expected<void> StageModel::begin_combine_backward(int slot, int layer) {
+  return impl_->begin_combine_backward(slot, layer);
+}
+Expected<void> StageModel::end_combine_backward(int slot, int layer) {
+  return impl_->end_combine_backward(slot, layer);
+}
+Expected<void> StageModel::begin_dispatch_backward(int slot, int layer) {
+  return impl_->begin_dispatch_backward(slot, layer);
+}
+Expected<void> StageModel::end_dispatch_backward(int slot, int layer) {
+  return impl_->end_dispatch_backward(slot, layer);
+}
+
+std::size_t StageModel::exchanged_bytes(int slot, int layer) const {
+  return impl_->exchanged_bytes(slot, layer);
+}
+
 void StageModel::release(int slot) {
   if (impl_->next != nullptr) impl_->next->release(slot);
-  auto& held = impl_->slots.at(static_cast<std::size_t>(slot));
-  if (held == nullptr) return;
-  held->each([this](Buffer& buffer) { impl_->drop(buffer); });
-  for (LayerActivations& layer : held->layers) impl_->give_layout(layer);
-  impl_->pool.push_back(std::move(held));
+  impl_->release(slot);
 }
+
+ActivationBytes StageModel::activation_bytes() const {
+  const Arena& arena = impl_->arena;
+  return {arena.live_bytes(), arena.peak_bytes(), arena.reserved_bytes()};
+}
+std::size_t StageModel::activation_bytes(int slot) const {
+  const std::size_t further = impl_->next != nullptr ? impl_->next->bytes(slot) : 0;
+  return impl_->activation_bytes(slot) + further;
+}
+void StageModel::clear_activation_peak() { impl_->arena.reset_peak(); }
 
 const HeadOutput& StageModel::head_output(int slot) const {
   return impl_->head_outputs.at(static_cast<std::size_t>(slot));

@@ -16,6 +16,7 @@
 #include "trainer/kernels/context.h"
 #include "trainer/model/config.h"
 #include "trainer/model/parameters.h"
+#include "trainer/model/precision.h"
 
 namespace weft::trainer {
 
@@ -45,19 +46,24 @@ struct StageSpec {
   int next_token = 0;      // with the head: multi-token prediction modules behind it
 };
 
+class StageBase;
+
 /// Threads: one at a time. References passed in must outlive the model.
 class StageModel {
  public:
   /// `experts`: the group that together holds all experts (its size divides n_routed_experts;
   /// a group of one for an unsharded model). max_tokens bounds any micro-batch.
   /// `exchange`: how rows travel to the experts; equal on every rank of the group.
+  /// `precision`: one that check_precision allows; equal on every rank of a run.
   /// `first_stage`: where this rank also holds the stage with the embedding; multi-token prediction
   /// then reads it there and adds to its gradient. Else such a stage holds a copy of its own.
   StageModel(const ModelConfig& config, const StageSpec& spec, comm::Communicator& experts,
              kernels::Context& context, int max_tokens, Recompute recompute = Recompute::None,
-             const comm::ExchangeOptions& exchange = {}, StageModel* first_stage = nullptr);
+             const comm::ExchangeOptions& exchange = {}, Precision precision = Precision::F32,
+             StageModel* first_stage = nullptr);
   ~StageModel();
   Recompute recompute() const;
+  Precision precision() const;
 
   const ModelConfig& config() const;
   const StageSpec& spec() const;
@@ -155,9 +161,9 @@ class StageModel {
   void update_selection_bias(int layer, std::span<const double> load, double rate);
 
  private:
-  struct Impl;
-  explicit StageModel(std::unique_ptr<Impl> impl);
-  std::unique_ptr<Impl> impl_;
+  friend class NextToken;
+  explicit StageModel(std::unique_ptr<StageBase> impl);
+  std::unique_ptr<StageBase> impl_;
 };
 
 }  // namespace weft::trainer
