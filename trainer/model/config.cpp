@@ -194,8 +194,6 @@ std::vector<std::string> not_computed(const ModelConfig& c) {
   if (!c.latent_attention()) out.push_back("kv_lora_rank 0 (grouped-query attention)");
   if (c.yarn.active()) out.push_back(fmt::format("yarn_factor {}", c.yarn.factor));
   if (c.tie_word_embeddings) out.push_back("tie_word_embeddings true");
-  if (c.num_nextn_predict_layers > 0)
-    out.push_back(fmt::format("num_nextn_predict_layers {}", c.num_nextn_predict_layers));
   if (c.n_routed_experts == 0) {
     out.push_back("n_routed_experts 0 (a dense model)");
     return out;
