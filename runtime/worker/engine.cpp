@@ -136,6 +136,7 @@ Expected<TrainResult> Engine::train(std::span<const MicroBatch> batch, double lr
   for (HeldStage& held : stages_) {
     held.model->parameters().zero_gradients();
     held.model->clear_expert_load();
+    held.model->begin_balance(step_.num_sequences);
   }
   const dualpipe::RecordedPass pass(recorder_, dualpipe::Program::Train);
   WEFT_TRY(executor_->run(train_program_));
@@ -143,7 +144,8 @@ Expected<TrainResult> Engine::train(std::span<const MicroBatch> batch, double lr
 }
 
 // One world-wide sum carries everything the ranks must agree on: each number has exactly one writer
-// (or is a count), so the sum is exact and the results do not depend on the layout.
+// (or is a count), so the sum is exact and the results do not depend on the layout; but the balance
+// loss, which is a metric only, adds stages and replicas and depends on it by rounding.
 Expected<TrainResult> Engine::finish_step() {
   WEFT_TRY(optimizer_->reduce_shared());
   const trainer::ModelConfig& model = options_.model;
@@ -151,7 +153,7 @@ Expected<TrainResult> Engine::finish_step() {
   const std::size_t tensors = optimizer_->num_tensors();
   const std::size_t losses = tensors, loads = losses + step_.num_sequences,
                     totals = loads + std::size_t(num_blocks) * model.n_routed_experts,
-                    depths = totals + 5, end = depths + step_.depths * (step_.num_sequences + 1);
+                    depths = totals + 6, end = depths + step_.depths * (step_.num_sequences + 1);
   exchange_.assign(end, 0.0);
   const std::span<double> all = exchange_;
   optimizer_->squared_norms(all.first(tensors));
@@ -171,6 +173,7 @@ Expected<TrainResult> Engine::finish_step() {
             load, all.begin() + loads + std::size_t(spec.first_layer + i) * model.n_routed_experts);
       }
     }
+    all[totals + 5] += held.model->balance_loss();
     if (!held.model->spec().head) continue;
     add_next_token_losses(held, all.subspan(depths));
     for (int slot = 0; slot < static_cast<int>(held.batches.size()); ++slot) {
@@ -205,6 +208,7 @@ Expected<TrainResult> Engine::finish_step() {
   result.kl = all[totals + 2] / count;
   result.clipped = all[totals + 3] / count;
   result.stop_requested = all[totals + 4] > 0;
+  result.balance_loss = all[totals + 5];
   for (int k = 0; k < step_.depths; ++k) {
     const auto of_depth = all.subspan(depths + k * (step_.num_sequences + 1));
     double sum = 0;

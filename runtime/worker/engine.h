@@ -40,7 +40,8 @@ struct TrainResult {
   double grad_norm = 0;  // before clipping
   double entropy = 0;    // means over loss tokens
   double kl = 0;
-  double clipped = 0;  // share of loss tokens
+  double clipped = 0;       // share of loss tokens
+  double balance_loss = 0;  // aux_loss_alpha included; comes on top of `loss`
   // Of each depth of multi-token prediction: mean over its loss tokens; empty where it did not run.
   std::vector<double> next_token_loss;
   bool applied = true;          // false: loss or gradient not finite, the update was left out

@@ -2,14 +2,17 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "trainer/kernels/context.h"
 
 namespace weft::trainer::kernels {
 
-/// cos and sin of position * theta^(-2i / dim) for every position below `max_position`.
+/// scale times cos and sin of position * frequency[i] for every position below `max_position`.
 struct RopeTable {
+  RopeTable(std::span<const double> frequency, int max_position, double scale = 1);
+  /// frequency[i] = theta^(-2i / dim), unscaled.
   RopeTable(double theta, int dim, int max_position);
   int dim;
   int max_position;

@@ -7,16 +7,25 @@
 
 namespace weft::trainer::kernels {
 
+namespace {
+std::vector<double> powers(double theta, int dim) {
+  std::vector<double> out;
+  for (int i = 0; i < dim / 2; ++i) out.push_back(std::pow(theta, -2.0 * i / dim));
+  return out;
+}
+}  // namespace
+
 RopeTable::RopeTable(double theta, int dim_in, int max_position_in)
-    : dim(dim_in), max_position(max_position_in) {
-  const int half = dim / 2;
-  cos.resize(static_cast<std::size_t>(max_position) * half);
-  sin.resize(cos.size());
+    : RopeTable(powers(theta, dim_in), max_position_in) {}
+
+RopeTable::RopeTable(std::span<const double> frequency, int max_position_in, double scale)
+    : dim(2 * static_cast<int>(frequency.size())), max_position(max_position_in) {
+  cos.reserve(static_cast<std::size_t>(max_position) * frequency.size());
+  sin.reserve(cos.capacity());
   for (int p = 0; p < max_position; ++p) {
-    for (int i = 0; i < half; ++i) {
-      const double angle = p * std::pow(theta, -2.0 * i / dim);
-      cos[static_cast<std::size_t>(p) * half + i] = static_cast<Real>(std::cos(angle));
-      sin[static_cast<std::size_t>(p) * half + i] = static_cast<Real>(std::sin(angle));
+    for (const double turn : frequency) {
+      cos.push_back(static_cast<Real>(scale * std::cos(p * turn)));
+      sin.push_back(static_cast<Real>(scale * std::sin(p * turn)));
     }
   }
 }

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "trainer/kernels/balance_loss.h"
 #include "trainer/kernels/convert.h"
 #include "trainer/kernels/rmsnorm.h"
 #include "trainer/model/stage_impl.h"
@@ -99,6 +100,10 @@ void StageImpl<Act>::route(int slot, int layer, bool again) {
   for (std::size_t i = 0; i < elements(n, top_k); ++i) {
     load[static_cast<std::size_t>(a.chosen[i])] += 1;
   }
+  if (const double weight = balance_weight(batch); weight > 0) {
+    balance_sum +=
+        weight * kernels::balance_loss(context, router_shape, batch.sequence_begin, scores);
+  }
 }
 
 template <class Act>
@@ -124,15 +129,20 @@ void StageImpl<Act>::attention(int slot, int layer, bool again) {
   if (!again) after_attention(slot, layer);
 }
 
-/// d_norm2 += what the gate weights ask for.
+/// d_norm2 += what the gate weights and the balance loss ask for.
 template <class Act>
 void StageImpl<Act>::gate_backward(int slot, int layer) {
-  const int n = batches[static_cast<std::size_t>(slot)].num_tokens();
+  const MicroBatch& batch = batches[static_cast<std::size_t>(slot)];
+  const int n = batch.num_tokens();
   LayerActivations<Act>& a = live(slot).layers[static_cast<std::size_t>(layer)];
   LayerWeights& w = weights.layers[static_cast<std::size_t>(layer)];
   Real* d_router = take(a.d_router, elements(n, config.n_routed_experts));
   router_backward(context, router_shape, a.d_gate_weight.data(), a.scores.data(), a.chosen.data(),
                   n, d_router);
+  if (const double weight = balance_weight(batch); weight > 0) {
+    kernels::balance_loss_backward(context, router_shape, batch.sequence_begin, a.scores.data(),
+                                   weight, d_router);
+  }
   linear.backward_input(context, w.gate, d_router, n, a.d_norm2.data(), true);
 }
 

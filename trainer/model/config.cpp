@@ -170,6 +170,9 @@ class Rules {
     if (!(y.factor >= 1) || !std::isfinite(y.factor))
       out_.push_back(fmt::format("yarn_factor is {}: it must be at least 1", y.factor));
     if (!y.active()) return;
+    if (!(c_.rope_theta > 1))
+      out_.push_back(
+          fmt::format("rope_theta is {}: with YaRN it must be more than 1", c_.rope_theta));
     positive("yarn_beta_slow", y.beta_slow);
     not_negative("yarn_mscale", y.mscale);
     not_negative("yarn_mscale_all_dim", y.mscale_all_dim);
@@ -192,14 +195,12 @@ std::vector<std::string> problems(const ModelConfig& config) { return Rules(conf
 std::vector<std::string> not_computed(const ModelConfig& c) {
   std::vector<std::string> out;
   if (!c.latent_attention()) out.push_back("kv_lora_rank 0 (grouped-query attention)");
-  if (c.yarn.active()) out.push_back(fmt::format("yarn_factor {}", c.yarn.factor));
   if (c.tie_word_embeddings) out.push_back("tie_word_embeddings true");
   if (c.n_routed_experts == 0) {
     out.push_back("n_routed_experts 0 (a dense model)");
     return out;
   }
   if (!c.selection_bias) out.push_back("selection_bias false");
-  if (c.aux_loss_alpha > 0) out.push_back(fmt::format("aux_loss_alpha {}", c.aux_loss_alpha));
   return out;
 }
 

@@ -83,12 +83,11 @@ const StageModel* StageModel::next_token() const {
 NextToken::NextToken(StageBase& previous_in, comm::Communicator& experts,
                      const comm::ExchangeOptions& exchange)
     : previous(previous_in),
-      block(make_stage(
-          previous.config,
-          StageSpec{previous.spec.first_layer + previous.spec.num_layers, 1, false, true,
-                    previous.spec.next_token - 1},
-          experts, previous.context, previous.max_tokens, previous.recompute, exchange,
-          previous.linear.precision(), {nullptr, &previous})) {
+      block(make_stage(previous.config,
+                       StageSpec{previous.spec.first_layer + previous.spec.num_layers, 1, false,
+                                 true, previous.spec.next_token - 1},
+                       experts, previous.context, previous.max_tokens, previous.recompute, exchange,
+                       previous.linear.precision(), {nullptr, &previous})) {
   block.impl_->module = this;
 }
 

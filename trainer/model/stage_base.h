@@ -88,6 +88,11 @@ class StageBase {
   bool trains(int slot) const {
     return batches[static_cast<std::size_t>(slot)].mode == Mode::Train;
   }
+  /// Of one sequence's balance loss; 0: there is none.
+  double balance_weight(const MicroBatch& batch) const {
+    if (balance_sequences == 0 || batch.loss != LossKind::CrossEntropy) return 0;
+    return config.aux_loss_alpha / balance_sequences;
+  }
   /// Does the block's backward find what its forward computed?
   bool keeps_block(int slot) const { return trains(slot) && recompute != Recompute::Full; }
 
@@ -118,6 +123,8 @@ class StageBase {
   std::vector<std::vector<Real>> logits;                  // Decode, by slot
   std::vector<std::vector<kernels::LatentCache>> caches;  // by slot and layer; empty: not open
   std::vector<std::vector<double>> expert_load;           // by layer; empty for dense ones
+  int balance_sequences = 0;                              // of the global batch; 0: no balance loss
+  double balance_sum = 0;                                 // of this pass, weighted
 };
 
 /// The stage for a precision, which check_precision has allowed.

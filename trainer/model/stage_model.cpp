@@ -7,6 +7,7 @@
 #include "base/rng.h"
 #include "trainer/kernels/embedding.h"
 #include "trainer/model/next_token_block.h"
+#include "trainer/model/rotary.h"
 #include "trainer/model/stage_base.h"
 
 namespace weft::trainer {
@@ -31,7 +32,8 @@ StageBase::StageBase(const ModelConfig& config_in, const StageSpec& spec_in,
       place(place_in),
       set(place_in.previous != nullptr ? place_in.previous->set : own_set),
       linear(set, precision),
-      rope(config_in.rope_theta, config_in.qk_rope_head_dim, config_in.max_position_embeddings),
+      rope(rotary_frequencies(config_in), config_in.max_position_embeddings,
+           rotary_scale(config_in)),
       arena(place_in.previous != nullptr ? place_in.previous->arena : own_arena) {
   int first_expert = 0, num_experts = 0;
   if (has_moe(config, spec)) {
@@ -46,10 +48,8 @@ StageBase::StageBase(const ModelConfig& config_in, const StageSpec& spec_in,
     const bool copy = spec.next_token > 0 && place.first_stage == nullptr;
     weights = add_parameters(config, spec, spec.embedding || copy, first_expert, num_experts, set);
   }
-  const int qk = config.qk_nope_head_dim + config.qk_rope_head_dim;
   attention_shape = {config.num_attention_heads, config.qk_nope_head_dim, config.qk_rope_head_dim,
-                     config.v_head_dim,
-                     static_cast<Real>(1.0 / std::sqrt(static_cast<double>(qk)))};
+                     config.v_head_dim, static_cast<Real>(softmax_scale(config))};
   router_shape = {config.n_routed_experts, config.num_experts_per_tok,
                   config.n_group,          config.topk_group,
                   config.norm_topk_prob,   static_cast<Real>(config.routed_scaling_factor)};
@@ -275,6 +275,16 @@ std::span<double> StageModel::expert_load(int layer) {
 void StageModel::clear_expert_load() {
   for (auto& load : impl_->expert_load) std::fill(load.begin(), load.end(), 0.0);
   if (impl_->next != nullptr) impl_->next->block.clear_expert_load();
+}
+
+void StageModel::begin_balance(int sequences) {
+  impl_->balance_sequences = sequences;
+  impl_->balance_sum = 0;
+  if (impl_->next != nullptr) impl_->next->block.begin_balance(sequences);
+}
+
+double StageModel::balance_loss() const {
+  return impl_->balance_sum + (impl_->next != nullptr ? impl_->next->block.balance_loss() : 0.0);
 }
 
 void StageModel::update_selection_bias(int layer, std::span<const double> load, double rate) {

@@ -156,6 +156,14 @@ class StageModel {
   /// batch. Train mode only.
   std::span<double> expert_load(int layer);
   void clear_expert_load();
+
+  /// Before the forwards of a step: how many sequences the global batch has. The loss then includes
+  /// aux_loss_alpha times the mean over them of the sequence-wise balance loss, summed over MoE
+  /// layers; micro-batches with a Grpo loss are left out. 0 (the start): no balance loss.
+  /// Source: DeepSeek-V3 report, section 2.1.2; kernels/balance_loss.h.
+  void begin_balance(int sequences);
+  /// This rank's part of it since then: sum over ranks for the whole batch's.
+  double balance_loss() const;
   /// bias_e += rate where expert e had less than the mean load, -= rate where more.
   /// load: the whole batch's. Source: DeepSeek-V3 report, section 2.1.2.
   void update_selection_bias(int layer, std::span<const double> load, double rate);
