@@ -44,6 +44,7 @@ Expected<std::unique_ptr<Engine>> Engine::create(comm::Transport& transport,
 
 Expected<void> Engine::build(comm::Transport& transport, const EngineOptions& options) {
   options_ = options;
+  WEFT_TRY(trainer::check_precision(options.precision));
   const scheduler::Layout& layout = options.layout;
   WEFT_TRY_ASSIGN(placement_, scheduler::place(layout, options.model.num_hidden_layers,
                                                options.model.num_nextn_predict_layers));
@@ -84,7 +85,7 @@ Expected<void> Engine::build(comm::Transport& transport, const EngineOptions& op
                                   stage == placement_.num_stages() - 1, layers.next_token};
     held.model = std::make_unique<trainer::StageModel>(options.model, spec, experts, *context_,
                                                        options.max_tokens, options.recompute,
-                                                       exchange, first_stage);
+                                                       exchange, options.precision, first_stage);
     if (stage == 0) first_stage = held.model.get();
     held.model->initialize(options.seed);
     held.adapter = std::make_unique<StageAdapter>(*held.model);
