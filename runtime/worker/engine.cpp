@@ -227,7 +227,7 @@ Expected<TrainResult> Engine::finish_step() {
     for (auto* part = held.model.get(); part != nullptr; part = part->next_token()) {
       const trainer::StageSpec& spec = part->spec();
       for (int i = 0; i < spec.num_layers; ++i)
-        if (model.is_moe(spec.first_layer + i))
+        if (model.is_moe(spec.first_layer + i) && model.selection_bias)
           part->update_selection_bias(
               i,
               all.subspan(loads + std::size_t(spec.first_layer + i) * model.n_routed_experts,

@@ -21,7 +21,8 @@ struct RouterShape {
 /// logits: [rows, experts]. Leaves sigmoid scores [rows, experts], the chosen experts [rows, top_k]
 /// in ascending order, and their gate weights [rows, top_k].
 /// A group's score is the sum of its two best biased scores; the best groups, then the best biased
-/// scores inside them are chosen, ties to the lower index. Weights are the unbiased scores,
+/// scores inside them are chosen, ties to the lower index. No bias: null; a group's score is then
+/// its best score. Weights are the unbiased scores,
 /// divided by their sum if `normalize`, times `scaling`.
 void router_forward(Context& context, const RouterShape& shape, const Real* logits,
                     const Real* bias, int rows, Real* scores, std::int32_t* chosen, Real* weights);

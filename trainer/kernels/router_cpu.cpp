@@ -13,6 +13,8 @@ constexpr Real kTaken = -std::numeric_limits<Real>::infinity();
 constexpr Real kTiny =
     Real(1e-20);  // a sum of scores is never zero in practice; as in the original
 
+Real best(const Real* values, int n) { return *std::max_element(values, values + n); }
+
 Real best_two_sum(const Real* values, int n) {
   Real first = kTaken, second = kTaken;
   for (int i = 0; i < n; ++i) {
@@ -32,10 +34,12 @@ int argmax(const Real* values, int n) {
 }
 
 /// Puts kTaken over the experts of every group but the best ones.
-void close_groups(const RouterShape& shape, Real* biased, Real* group_score) {
+void close_groups(const RouterShape& shape, bool has_bias, Real* biased, Real* group_score) {
   if (shape.groups <= 1 || shape.top_groups >= shape.groups) return;
   const int size = shape.experts / shape.groups;
-  for (int g = 0; g < shape.groups; ++g) group_score[g] = best_two_sum(biased + g * size, size);
+  for (int g = 0; g < shape.groups; ++g)
+    group_score[g] =
+        has_bias ? best_two_sum(biased + g * size, size) : best(biased + g * size, size);
   for (int n = 0; n < shape.top_groups; ++n) {
     group_score[argmax(group_score, shape.groups)] = kTaken;
   }
@@ -50,7 +54,7 @@ void close_groups(const RouterShape& shape, Real* biased, Real* group_score) {
 #pragma omp simd
   for (int e = 0; e < shape.experts; ++e) {
     scores[e] = sigmoid(logits[e]);
-    biased[e] = scores[e] + bias[e];
+    biased[e] = scores[e] + (bias != nullptr ? bias[e] : Real(0));
   }
 }
 
@@ -70,7 +74,7 @@ void router_forward(Context& context, const RouterShape& shape, const Real* logi
   Real* group_score = context.scratch(1, static_cast<std::size_t>(shape.groups)).data();
   for (int r = 0; r < rows; ++r) {
     score_row(shape, logits, bias, scores, biased);
-    close_groups(shape, biased, group_score);
+    close_groups(shape, bias != nullptr, biased, group_score);
     for (int k = 0; k < shape.top_k; ++k) {
       chosen[k] = argmax(biased, shape.experts);
       biased[chosen[k]] = kTaken;

@@ -31,12 +31,15 @@ struct LayerActivations {
   Buffer<Real> output;               // [T, hidden]
   std::vector<std::int32_t> chosen;  // [T, top_k]
   // Forward.
-  Buffer<Act> norm1;                           // [T, hidden]
-  Buffer<Act> q_latent, q_norm;                // [T, q_lora]
-  Buffer<Act> q;                               // [T, heads * (nope + rope)], rotated
-  Buffer<Act> kv_latent, kv_norm;              // [T, kv_lora + rope], [T, kv_lora]
-  Buffer<Act> k_rope;                          // [T, rope], rotated
-  Buffer<Act> kv;                              // [T, heads * (nope + value)]
+  Buffer<Act> norm1;               // [T, hidden]
+  Buffer<Act> q_latent, q_norm;    // [T, q_lora]
+  Buffer<Act> q;                   // [T, heads * (nope + rope)], rotated
+  Buffer<Act> kv_latent, kv_norm;  // [T, kv_lora + rope], [T, kv_lora]
+  Buffer<Act> k_rope;              // [T, rope], rotated
+  Buffer<Act> kv;                  // [T, heads * (nope + value)]
+  // Grouped-query: q_latent, kv_latent are queries and keys [T, heads or kv_heads * dim] before
+  // their norm where there is one, k_rope keys after it, kv both for every query head.
+  Buffer<Act> values;                          // [T, kv_heads * dim]
   Buffer<Act> attended;                        // [T, heads * value]
   Buffer<Real> middle;                         // [T, hidden]: input + attention
   Buffer<Act> norm2;                           // [T, hidden]
@@ -61,17 +64,19 @@ struct LayerActivations {
   Buffer<Act> d_middle;                       // [T, hidden]
   Buffer<Act> dq, d_kv;                       // as q, kv
   Buffer<Act> d_q_latent, d_kv_latent;        // as q_latent, kv_latent
-  Buffer<Real> d_norm_weights;                // [2 * hidden + q_lora + kv_lora]
+  Buffer<Act> d_values;                       // as values
+  Buffer<Real> d_norm_weights;                // [2 * hidden + attention_gains]
   Buffer<Real> d_input;                       // [T, hidden]
 
   /// What a block's backward needs and a recomputing forward can make again.
   template <class Run>
   void each_forward(const Run& run) {
     for (AnyBuffer* b : std::initializer_list<AnyBuffer*>{
-             &norm1,     &rstd1,    &q_latent,   &q_rstd,         &q_norm,     &q,
-             &kv_latent, &kv_rstd,  &kv_norm,    &k_rope,         &kv,         &attended,
-             &middle,    &norm2,    &rstd2,      &scores,         &slot_in,    &mlp.gate_up,
-             &mlp.act,   &slot_out, &routed.act, &routed.gate_up, &gate_weight}) {
+             &norm1,    &rstd1,      &q_latent,       &q_rstd,      &q_norm,
+             &q,        &kv_latent,  &kv_rstd,        &kv_norm,     &k_rope,
+             &kv,       &attended,   &values,         &middle,      &norm2,
+             &rstd2,    &scores,     &slot_in,        &mlp.gate_up, &mlp.act,
+             &slot_out, &routed.act, &routed.gate_up, &gate_weight}) {
       run(*b);
     }
   }
@@ -80,7 +85,7 @@ struct LayerActivations {
   void each_gradient(const Run& run) {
     for (AnyBuffer* b : std::initializer_list<AnyBuffer*>{
              &d_slot_out, &d_slot_in, &d_rows_in, &d_slot_weight, &d_gate_weight, &d_router,
-             &d_norm2, &d_middle, &dq, &d_kv, &d_q_latent, &d_kv_latent, &d_norm_weights,
+             &d_norm2, &d_middle, &dq, &d_kv, &d_q_latent, &d_kv_latent, &d_values, &d_norm_weights,
              &mlp.d_gate_up, &routed.d_gate_up}) {
       run(*b);
     }

@@ -1,4 +1,5 @@
-// Attention phase of a layer: norm, multi-head latent attention, residual, second norm, gate.
+// Attention phase of a layer: norm, attention, residual, second norm, gate. Multi-head latent
+// attention is here, grouped-query attention in gqa_block.cpp.
 #include <algorithm>
 
 #include "base/check.h"
@@ -49,23 +50,29 @@ void StageImpl<Act>::up_project(int slot, int layer) {
   linear.forward(context, w.kv_up, normed, n, take(a.kv, elements(n, w.kv_up.out)));
 }
 
+/// Decode: the cache row of each token.
 template <class Act>
-void StageImpl<Act>::attend_cached(int slot, int layer) {
+const std::vector<std::int32_t>& StageImpl<Act>::cache_rows(int slot) {
   const MicroBatch& batch = batches[static_cast<std::size_t>(slot)];
-  Activations<Act>& activations = live(slot);
-  LayerActivations<Act>& a = activations.layers[static_cast<std::size_t>(layer)];
-  LayerWeights& w = weights.layers[static_cast<std::size_t>(layer)];
-  WEFT_CHECK(static_cast<std::size_t>(slot) < caches.size() &&
-                 !caches[static_cast<std::size_t>(slot)].empty(),
-             "no cache was opened for slot " + std::to_string(slot));
-  LatentCache& cache = caches[static_cast<std::size_t>(slot)][static_cast<std::size_t>(layer)];
-  const int n = batch.num_tokens();
-  std::vector<std::int32_t>& rows = activations.cache_rows;
+  std::vector<std::int32_t>& rows = live(slot).cache_rows;
   rows.clear();
   for (int s = 0; s < batch.num_sequences(); ++s) {
     const auto index = static_cast<std::size_t>(s);
     rows.resize(static_cast<std::size_t>(batch.sequence_begin[index + 1]), batch.cache_row[index]);
   }
+  return rows;
+}
+
+template <class Act>
+void StageImpl<Act>::attend_cached(int slot, int layer) {
+  const MicroBatch& batch = batches[static_cast<std::size_t>(slot)];
+  const auto [a, w] = at(slot, layer);
+  WEFT_CHECK(static_cast<std::size_t>(slot) < caches.size() &&
+                 !caches[static_cast<std::size_t>(slot)].empty(),
+             "no cache was opened for slot " + std::to_string(slot));
+  LatentCache& cache = caches[static_cast<std::size_t>(slot)][static_cast<std::size_t>(layer)];
+  const int n = batch.num_tokens();
+  const std::vector<std::int32_t>& rows = cache_rows(slot);
   for (int t = 0; t < n; ++t) {
     const auto token = static_cast<std::size_t>(t);
     cache.store(rows[token], batch.positions[token],
@@ -88,12 +95,12 @@ void StageImpl<Act>::route(int slot, int layer, bool again) {
   Real* scores = take(a.scores, all);
   Real* gate_weight = take(a.gate_weight, elements(n, top_k));
   if (again) {
-    router_again(context, router_shape, logits_of_gate, value(w.selection_bias), n, scores,
+    router_again(context, router_shape, logits_of_gate, selection_bias(w), n, scores,
                  a.chosen.data(), gate_weight);
     return;
   }
   if (a.chosen.size() < elements(n, top_k)) a.chosen.resize(elements(n, top_k));
-  router_forward(context, router_shape, logits_of_gate, value(w.selection_bias), n, scores,
+  router_forward(context, router_shape, logits_of_gate, selection_bias(w), n, scores,
                  a.chosen.data(), gate_weight);
   if (batch.mode != Mode::Train) return;
   auto& load = expert_load[static_cast<std::size_t>(layer)];
@@ -112,14 +119,15 @@ void StageImpl<Act>::attention(int slot, int layer, bool again) {
   const auto [a, w] = at(slot, layer);
   const int n = batch.num_tokens(), hidden = config.hidden_size;
   drop_forward(a);  // nothing of an earlier pass may be taken for this one's
-  down_project(slot, layer);
-  up_project(slot, layer);
+  const bool latent = config.latent_attention();
+  latent ? down_project(slot, layer) : project_heads(slot, layer);
+  latent ? up_project(slot, layer) : spread_heads(slot, layer);
   Act* attended = take(a.attended, elements(n, w.out.in));
   if (batch.mode == Mode::Decode) {
-    attend_cached(slot, layer);
+    latent ? attend_cached(slot, layer) : attend_heads_cached(slot, layer);
   } else {
     causal_attention_forward(context, attention_shape, batch.sequence_begin, a.q.data(),
-                             a.kv.data(), a.k_rope.data(), config.qk_rope_head_dim, attended);
+                             a.kv.data(), a.k_rope.data(), attention_shape.rope, attended);
   }
   Real* middle = take(a.middle, elements(n, hidden));
   std::copy_n(layer_input(slot, layer), elements(n, hidden), middle);
@@ -152,18 +160,15 @@ void StageImpl<Act>::attention_backward_input(int slot, int layer) {
   LayerActivations<Act>& a = live(slot).layers[static_cast<std::size_t>(layer)];
   LayerWeights& w = weights.layers[static_cast<std::size_t>(layer)];
   const int n = batch.num_tokens(), hidden = config.hidden_size;
-  const int lora = config.kv_lora_rank, rope_dim = config.qk_rope_head_dim;
-  const int rank = config.q_lora_rank, heads = config.num_attention_heads;
-  const int qk = config.qk_nope_head_dim + rope_dim;
-  if (!a.kv.held()) up_project(slot, layer);
+  const bool latent = config.latent_attention();
+  if (!a.kv.held()) latent ? up_project(slot, layer) : spread_heads(slot, layer);
   if (w.moe) gate_backward(slot, layer);
 
-  const std::size_t norm_sizes = elements(1, 2 * hidden + rank + lora);
+  const std::size_t norm_sizes = elements(1, 2 * hidden + w.attention_gains());
   Real* d_norm1_weight = take(a.d_norm_weights, norm_sizes);
   std::fill_n(d_norm1_weight, norm_sizes, Real(0));
   Real* d_norm2_weight = d_norm1_weight + hidden;
-  Real* d_q_norm_weight = d_norm2_weight + hidden;
-  Real* d_kv_norm_weight = d_q_norm_weight + rank;
+  Real* d_gains = d_norm2_weight + hidden;
 
   Real* d_input = take(a.d_input, elements(n, hidden));
   std::copy_n(layer_output_gradient(slot, layer), elements(n, hidden), d_input);
@@ -174,6 +179,30 @@ void StageImpl<Act>::attention_backward_input(int slot, int layer) {
 
   Act* d_attended = context.scratch<Act>(kDAttended, elements(n, w.out.in)).data();
   linear.backward_input(context, w.out, d_middle, n, d_attended);
+  Real* d_norm1 = context.scratch(kDNorm, elements(n, hidden)).data();
+  if (latent) {
+    latent_backward_input(slot, layer, d_attended, d_gains, d_norm1);
+  } else {
+    heads_backward_input(slot, layer, d_attended, d_gains, d_norm1);
+  }
+  rmsnorm_backward(context, d_norm1, layer_input(slot, layer), hidden, value(w.norm1),
+                   a.rstd1.data(), n, hidden, d_input, hidden, true, d_norm1_weight);
+  after_attention_backward_input(slot, layer);
+}
+
+/// From the attention's result to the first norm's: d_norm1 is overwritten. d_gains: gradients of
+/// the latents' norms, zero before.
+template <class Act>
+void StageImpl<Act>::latent_backward_input(int slot, int layer, const Act* d_attended,
+                                           Real* d_gains, Real* d_norm1) {
+  const MicroBatch& batch = batches[static_cast<std::size_t>(slot)];
+  const auto [a, w] = at(slot, layer);
+  const int n = batch.num_tokens();
+  const int lora = config.kv_lora_rank, rope_dim = config.qk_rope_head_dim;
+  const int rank = config.q_lora_rank, heads = config.num_attention_heads;
+  const int qk = config.qk_nope_head_dim + rope_dim;
+  Real* d_q_norm_weight = d_gains;
+  Real* d_kv_norm_weight = d_q_norm_weight + rank;
   Act* dq = take(a.dq, elements(n, w.q_up.out));
   Act* d_kv = take(a.d_kv, elements(n, w.kv_up.out));
   Real* d_k_rope = context.scratch(kDKRope, elements(n, rope_dim)).data();
@@ -193,7 +222,6 @@ void StageImpl<Act>::attention_backward_input(int slot, int layer) {
     convert(d_k_rope + t * rope_dim, static_cast<std::size_t>(rope_dim),
             d_kv_latent + t * latent_width + lora);
   }
-  Real* d_norm1 = context.scratch(kDNorm, elements(n, hidden)).data();
   linear.backward_input(context, w.kv_down, d_kv_latent, n, d_norm1);
   if (rank > 0) {
     Act* d_q_latent = take(a.d_q_latent, elements(n, rank));
@@ -204,9 +232,6 @@ void StageImpl<Act>::attention_backward_input(int slot, int layer) {
   } else {
     linear.backward_input(context, w.q_up, dq, n, d_norm1, true);
   }
-  rmsnorm_backward(context, d_norm1, layer_input(slot, layer), hidden, value(w.norm1),
-                   a.rstd1.data(), n, hidden, d_input, hidden, true, d_norm1_weight);
-  after_attention_backward_input(slot, layer);
 }
 
 template <class Act>
@@ -214,9 +239,25 @@ void StageImpl<Act>::attention_backward_weights(int slot, int layer) {
   const int n = batches[static_cast<std::size_t>(slot)].num_tokens();
   LayerActivations<Act>& a = live(slot).layers[static_cast<std::size_t>(layer)];
   LayerWeights& w = weights.layers[static_cast<std::size_t>(layer)];
-  const int hidden = config.hidden_size, rank = config.q_lora_rank;
+  const int hidden = config.hidden_size;
   if (w.moe) linear.backward_weight(context, w.gate, a.d_router.data(), norm2(slot, layer), n);
   linear.backward_weight(context, w.out, a.d_middle.data(), a.attended.data(), n);
+  const Real* d_norms = a.d_norm_weights.data();
+  add_vector_gradient(w.norm1, d_norms);
+  add_vector_gradient(w.norm2, d_norms + hidden);
+  if (config.latent_attention()) {
+    latent_backward_weights(slot, layer, d_norms + 2 * hidden);
+  } else {
+    heads_backward_weights(slot, layer, d_norms + 2 * hidden);
+  }
+  after_attention_backward_weights(slot, layer);
+}
+
+template <class Act>
+void StageImpl<Act>::latent_backward_weights(int slot, int layer, const Real* d_gains) {
+  const int n = batches[static_cast<std::size_t>(slot)].num_tokens();
+  const auto [a, w] = at(slot, layer);
+  const int rank = config.q_lora_rank;
   linear.backward_weight(context, w.kv_up, a.d_kv.data(), kv_norm(slot, layer), n);
   linear.backward_weight(context, w.kv_down, a.d_kv_latent.data(), norm1(slot, layer), n);
   if (rank > 0) {
@@ -225,17 +266,14 @@ void StageImpl<Act>::attention_backward_weights(int slot, int layer) {
   } else {
     linear.backward_weight(context, w.q_up, a.dq.data(), norm1(slot, layer), n);
   }
-  const Real* d_norms = a.d_norm_weights.data();
-  add_vector_gradient(w.norm1, d_norms);
-  add_vector_gradient(w.norm2, d_norms + hidden);
-  if (rank > 0) add_vector_gradient(w.q_norm, d_norms + 2 * hidden);
-  add_vector_gradient(w.kv_norm, d_norms + 2 * hidden + rank);
-  after_attention_backward_weights(slot, layer);
+  if (rank > 0) add_vector_gradient(w.q_norm, d_gains);
+  add_vector_gradient(w.kv_norm, d_gains + rank);
 }
 
-#define WEFT_INSTANTIATE(Act)                                       \
-  template void StageImpl<Act>::attention(int, int, bool);          \
-  template void StageImpl<Act>::attention_backward_input(int, int); \
+#define WEFT_INSTANTIATE(Act)                                                \
+  template void StageImpl<Act>::attention(int, int, bool);                   \
+  template const std::vector<std::int32_t>& StageImpl<Act>::cache_rows(int); \
+  template void StageImpl<Act>::attention_backward_input(int, int);          \
   template void StageImpl<Act>::attention_backward_weights(int, int);
 WEFT_FOR_EACH_ACTIVATION(WEFT_INSTANTIATE)
 

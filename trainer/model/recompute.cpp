@@ -90,6 +90,11 @@ void StageImpl<Act>::drop_forward(LayerActivations<Act>& a) {
 /// Results of norms and up-projections. Without a low rank the queries come from no latent.
 template <class Act>
 void StageImpl<Act>::drop_up(LayerActivations<Act>& a) {
+  if (!config.latent_attention()) {
+    drop(a.norm1, a.kv);
+    if (config.qk_norm) drop(a.q, a.k_rope);
+    return;
+  }
   drop(a.norm1, a.q_norm, a.kv_norm, a.k_rope, a.kv);
   if (config.q_lora_rank > 0) drop(a.q);
 }
@@ -97,12 +102,13 @@ void StageImpl<Act>::drop_up(LayerActivations<Act>& a) {
 template <class Act>
 void StageImpl<Act>::after_attention(int slot, int layer) {
   const auto [a, w] = at(slot, layer);
+  if (!config.latent_attention()) drop(a.kv);  // copies
   if (keeps_block(slot)) {
     if (recompute == Recompute::MlaUp) drop_up(a);
     return;
   }
   drop(a.norm1, a.rstd1, a.q_latent, a.q_rstd, a.q_norm, a.q, a.kv_latent, a.kv_rstd, a.kv_norm,
-       a.k_rope, a.kv, a.attended, a.rstd2, a.scores);
+       a.k_rope, a.kv, a.values, a.attended, a.rstd2, a.scores);
 }
 
 template <class Act>
@@ -118,7 +124,7 @@ void StageImpl<Act>::after_experts(int slot, int layer) {
 template <class Act>
 void StageImpl<Act>::after_attention_backward_input(int slot, int layer) {
   const auto [a, w] = at(slot, layer);
-  drop(a.q, a.kv, a.k_rope, a.scores, a.d_norm2, a.d_gate_weight);
+  drop(a.q, a.kv, a.k_rope, a.values, a.scores, a.d_norm2, a.d_gate_weight);
   if (recompute == Recompute::MlaUp) {
     drop_up(a);
   } else {
@@ -143,16 +149,18 @@ void StageImpl<Act>::after_attention_backward_weights(int slot, int layer) {
   drop(layer > 0 ? all.layers[static_cast<std::size_t>(layer) - 1].output : all.input);
 }
 
-#define WEFT_INSTANTIATE(Act)                                             \
-  template const Act* StageImpl<Act>::norm1(int, int);                    \
-  template const Act* StageImpl<Act>::norm2(int, int);                    \
-  template const Act* StageImpl<Act>::q_norm(int, int);                   \
-  template const Act* StageImpl<Act>::kv_norm(int, int);                  \
-  template const Act* StageImpl<Act>::head_norm(HeadActivations<Act>&);   \
-  template void StageImpl<Act>::drop_forward(LayerActivations<Act>&);     \
-  template void StageImpl<Act>::after_attention(int, int);                \
-  template void StageImpl<Act>::after_experts(int, int);                  \
-  template void StageImpl<Act>::after_attention_backward_input(int, int); \
+#define WEFT_INSTANTIATE(Act)                                                                   \
+  template const Act* StageImpl<Act>::normed<Act>(Buffer<Act>&, Buffer<Real>&, const Act*, int, \
+                                                  const Vector1&, int);                         \
+  template const Act* StageImpl<Act>::norm1(int, int);                                          \
+  template const Act* StageImpl<Act>::norm2(int, int);                                          \
+  template const Act* StageImpl<Act>::q_norm(int, int);                                         \
+  template const Act* StageImpl<Act>::kv_norm(int, int);                                        \
+  template const Act* StageImpl<Act>::head_norm(HeadActivations<Act>&);                         \
+  template void StageImpl<Act>::drop_forward(LayerActivations<Act>&);                           \
+  template void StageImpl<Act>::after_attention(int, int);                                      \
+  template void StageImpl<Act>::after_experts(int, int);                                        \
+  template void StageImpl<Act>::after_attention_backward_input(int, int);                       \
   template void StageImpl<Act>::after_attention_backward_weights(int, int);
 WEFT_FOR_EACH_ACTIVATION(WEFT_INSTANTIATE)
 

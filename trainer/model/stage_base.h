@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "trainer/kernels/attention.h"
+#include "trainer/kernels/gqa_decode.h"
 #include "trainer/kernels/mla_decode.h"
 #include "trainer/kernels/rope.h"
 #include "trainer/kernels/router.h"
@@ -83,6 +84,9 @@ class StageBase {
 
   comm::Tag tag(int slot, int layer, int exchange) const;
   const Real* value(const Vector1& vector) const { return set.values_data() + vector.offset; }
+  const Real* selection_bias(const LayerWeights& w) const {
+    return config.selection_bias ? value(w.selection_bias) : nullptr;
+  }
   Real* gradient(std::int64_t offset) { return set.gradients().data() + offset; }
   void add_vector_gradient(const Vector1& vector, const Real* d);
   bool trains(int slot) const {
@@ -120,11 +124,12 @@ class StageBase {
   std::span<const MicroBatch> batches;
   std::vector<HeadOutput> head_outputs;
   std::vector<double> loss_sums;
-  std::vector<std::vector<Real>> logits;                  // Decode, by slot
-  std::vector<std::vector<kernels::LatentCache>> caches;  // by slot and layer; empty: not open
-  std::vector<std::vector<double>> expert_load;           // by layer; empty for dense ones
-  int balance_sequences = 0;                              // of the global batch; 0: no balance loss
-  double balance_sum = 0;                                 // of this pass, weighted
+  std::vector<std::vector<Real>> logits;                     // Decode, by slot
+  std::vector<std::vector<kernels::LatentCache>> caches;     // by slot and layer; empty: not open
+  std::vector<std::vector<kernels::HeadCache>> head_caches;  // the same, grouped-query
+  std::vector<std::vector<double>> expert_load;              // by layer; empty for dense ones
+  int balance_sequences = 0;  // of the global batch; 0: no balance loss
+  double balance_sum = 0;     // of this pass, weighted
 };
 
 /// The stage for a precision, which check_precision has allowed.

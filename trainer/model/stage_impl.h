@@ -1,10 +1,11 @@
 // The inside of a stage for one type of activations, shared by the files that implement its phases:
-// stage_slots.cpp (slots and edges), attention_block.cpp, expert_block.cpp, exchange_block.cpp,
-// head_block.cpp, and recompute.cpp (what is kept how long). Each file instantiates at its end what
-// others call.
+// stage_slots.cpp (slots and edges), attention_block.cpp, gqa_block.cpp, expert_block.cpp,
+// exchange_block.cpp, head_block.cpp, and recompute.cpp (what is kept how long). Each file
+// instantiates at its end what others call.
 #pragma once
 
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "trainer/kernels/vector_math.h"
@@ -61,12 +62,25 @@ class StageImpl final : public StageBase {
   // attention_block.cpp
   void down_project(int slot, int layer);
   void up_project(int slot, int layer);
+  const std::vector<std::int32_t>& cache_rows(int slot);
   void attend_cached(int slot, int layer);
   void route(int slot, int layer, bool again);
   void attention(int slot, int layer, bool again) override;
   void gate_backward(int slot, int layer);
   void attention_backward_input(int slot, int layer) override;
+  void latent_backward_input(int slot, int layer, const Act* d_attended, Real* d_gains,
+                             Real* d_norm1);
   void attention_backward_weights(int slot, int layer) override;
+  void latent_backward_weights(int slot, int layer, const Real* d_gains);
+
+  // gqa_block.cpp
+  void project_heads(int slot, int layer);
+  void spread_heads(int slot, int layer);
+  void attend_heads_cached(int slot, int layer);
+  std::pair<Real*, Real*> gather_heads(const Act* d_kv, int rows);
+  void heads_backward_input(int slot, int layer, const Act* d_attended, Real* d_gains,
+                            Real* d_norm1);
+  void heads_backward_weights(int slot, int layer, const Real* d_gains);
 
   // expert_block.cpp
   void gather_slots(LayerActivations<Act>& a);

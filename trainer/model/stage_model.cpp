@@ -48,8 +48,13 @@ StageBase::StageBase(const ModelConfig& config_in, const StageSpec& spec_in,
     const bool copy = spec.next_token > 0 && place.first_stage == nullptr;
     weights = add_parameters(config, spec, spec.embedding || copy, first_expert, num_experts, set);
   }
-  attention_shape = {config.num_attention_heads, config.qk_nope_head_dim, config.qk_rope_head_dim,
-                     config.v_head_dim, static_cast<Real>(softmax_scale(config))};
+  attention_shape = {config.num_attention_heads, config.head_dim, 0, config.head_dim,
+                     static_cast<Real>(softmax_scale(config))};
+  if (config.latent_attention()) {
+    attention_shape.nope = config.qk_nope_head_dim;
+    attention_shape.rope = config.qk_rope_head_dim;
+    attention_shape.value = config.v_head_dim;
+  }
   router_shape = {config.n_routed_experts, config.num_experts_per_tok,
                   config.n_group,          config.topk_group,
                   config.norm_topk_prob,   static_cast<Real>(config.routed_scaling_factor)};
@@ -100,7 +105,8 @@ void StageModel::initialize(std::uint64_t seed) {
   for (std::size_t i = 0; i < items.size(); ++i) {
     const std::span<Real> value = set.value(static_cast<int>(i));
     if (items[i].shape.size() == 1) {
-      std::fill(value.begin(), value.end(), items[i].trainable ? Real(1) : Real(0));
+      const bool gain = items[i].trainable && !items[i].name.ends_with(".bias");
+      std::fill(value.begin(), value.end(), gain ? Real(1) : Real(0));
       continue;
     }
     Rng rng(seed, "init " + items[i].name);
@@ -259,6 +265,16 @@ void StageModel::open_cache(int slot, int rows, int max_length) {
   if (caches.size() <= static_cast<std::size_t>(slot)) {
     caches.resize(static_cast<std::size_t>(slot) + 1);
   }
+  if (!impl_->config.latent_attention()) {
+    auto& held = impl_->head_caches;
+    if (held.size() <= static_cast<std::size_t>(slot)) held.resize(caches.size());
+    auto& layers = held[static_cast<std::size_t>(slot)];
+    layers.resize(static_cast<std::size_t>(impl_->spec.num_layers));
+    for (auto& layer : layers) {
+      layer.open(rows, max_length, impl_->config.num_key_value_heads, impl_->config.head_dim);
+    }
+    return;
+  }
   auto& layers = caches[static_cast<std::size_t>(slot)];
   layers.resize(static_cast<std::size_t>(impl_->spec.num_layers));
   for (auto& layer : layers) {
@@ -266,7 +282,10 @@ void StageModel::open_cache(int slot, int rows, int max_length) {
   }
 }
 
-void StageModel::close_caches() { impl_->caches.clear(); }
+void StageModel::close_caches() {
+  impl_->caches.clear();
+  impl_->head_caches.clear();
+}
 
 std::span<double> StageModel::expert_load(int layer) {
   return impl_->expert_load.at(static_cast<std::size_t>(layer));

@@ -71,7 +71,8 @@ class StageModel {
   const ParameterSet& parameters() const;
 
   /// Initial values, each element a function of (seed, parameter name, index): the same whatever
-  /// the layout. Normal with initializer_range; norms one; selection bias zero.
+  /// the layout. Normal with initializer_range (every matrix alike, the
+  /// output head and output projections included: DeepSeek-V3 report 4.2); norms one; biases zero.
   void initialize(std::uint64_t seed);
 
   /// The micro-batches of the coming pass; slot i is batches[i]. They must outlive the pass.

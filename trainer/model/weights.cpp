@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "base/check.h"
+
 namespace weft::trainer {
 
 namespace {
@@ -53,12 +55,33 @@ struct Adder {
                        heads * c.v_head_dim);
   }
 
+  void grouped_attention(const std::string& prefix, LayerWeights& layer) {
+    const ModelConfig& c = config;
+    const int q_dim = c.num_attention_heads * c.head_dim,
+              kv_dim = c.num_key_value_heads * c.head_dim;
+    const auto projection = [&](LinearKind kind, const char* name, int out, Vector1& bias) {
+      const Matrix result = matrix(kind, prefix + name + "_proj.weight", out, c.hidden_size);
+      if (c.attention_bias) bias = vector(prefix + name + "_proj.bias", out);
+      return result;
+    };
+    layer.q_up = projection(LinearKind::QUp, "q", q_dim, layer.q_bias);
+    layer.k = projection(LinearKind::KvUp, "k", kv_dim, layer.k_bias);
+    layer.v = projection(LinearKind::KvUp, "v", kv_dim, layer.v_bias);
+    layer.out = matrix(LinearKind::AttentionOut, prefix + "o_proj.weight", c.hidden_size, q_dim);
+    if (!c.qk_norm) return;
+    layer.q_norm = vector(prefix + "q_norm.weight", c.head_dim);
+    layer.kv_norm = vector(prefix + "k_norm.weight", c.head_dim);
+  }
+
   LayerWeights layer(int index, int first_expert, int num_experts) {
     const std::string prefix = fmt::format("model.layers.{}.", index);
     LayerWeights layer;
     layer.moe = config.is_moe(index);
     layer.norm1 = vector(prefix + "input_layernorm.weight", config.hidden_size);
-    attention(prefix + "self_attn.", layer);
+    if (config.latent_attention())
+      attention(prefix + "self_attn.", layer);
+    else
+      grouped_attention(prefix + "self_attn.", layer);
     layer.norm2 = vector(prefix + "post_attention_layernorm.weight", config.hidden_size);
     if (!layer.moe) {
       layer.mlp = mlp(prefix + "mlp.", config.intermediate_size, false);
@@ -66,8 +89,10 @@ struct Adder {
     }
     layer.gate = matrix(LinearKind::Gate, prefix + "mlp.gate.weight", config.n_routed_experts,
                         config.hidden_size);
-    layer.selection_bias =
-        vector(prefix + "mlp.gate.e_score_correction_bias", config.n_routed_experts, false);
+    if (config.selection_bias) {
+      layer.selection_bias =
+          vector(prefix + "mlp.gate.e_score_correction_bias", config.n_routed_experts, false);
+    }
     if (config.n_shared_experts > 0) {
       layer.mlp = mlp(prefix + "mlp.shared_experts.",
                       config.n_shared_experts * config.moe_intermediate_size, false);
@@ -98,8 +123,14 @@ StageWeights add_parameters(const ModelConfig& config, const StageSpec& spec, bo
   }
   if (spec.head) {
     weights.norm = add.vector("model.norm.weight", config.hidden_size);
-    weights.head =
-        add.matrix(LinearKind::Head, "lm_head.weight", config.vocab_size, config.hidden_size);
+    if (config.tie_word_embeddings) {
+      WEFT_CHECK(spec.embedding, "tied embeddings need both ends of the model on one stage");
+      weights.head = weights.embedding;
+      weights.head.kind = LinearKind::Head;
+    } else {
+      weights.head =
+          add.matrix(LinearKind::Head, "lm_head.weight", config.vocab_size, config.hidden_size);
+    }
   }
   return weights;
 }

@@ -24,6 +24,13 @@ struct LayerWeights {
   bool moe = false;
   Vector1 norm1, norm2, q_norm, kv_norm, selection_bias;
   Matrix q_down, q_up, kv_down, kv_up, out;  // q_up: q_proj where there is no low rank
+  // Grouped-query: q_up is q_proj; q_norm and kv_norm are over each head's query and key.
+  Matrix k, v;
+  Vector1 q_bias, k_bias, v_bias;
+  /// Elements of the attention's own norms and biases.
+  int attention_gains() const {
+    return q_norm.size + kv_norm.size + q_bias.size + k_bias.size + v_bias.size;
+  }
   Matrix gate;
   MlpWeights mlp;                   // dense layers' or shared experts'
   std::vector<MlpWeights> experts;  // this rank's
