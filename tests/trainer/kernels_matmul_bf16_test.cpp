@@ -64,8 +64,8 @@ struct Case {
   }
 };
 
-constexpr double kSum = 2e-5;               // of an F32 sum
-constexpr double kRounding = 0x1p-9 * 1.1;  // of one rounding to BF16 on top
+constexpr double kSum = 2e-5;         // of an F32 sum
+constexpr double kRounding = 0x1p-8;  // of one rounding to BF16 on top
 
 TEST(MatmulBf16, SumsInF32OverRoundedOperands) {
   Context context;

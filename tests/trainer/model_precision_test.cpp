@@ -47,8 +47,9 @@ double norm(std::span<const Real> x) {
   return std::sqrt(sum);
 }
 
-// One rounding to BF16 is off by at most 2^-9 of a number; a gradient passes some ten of them a
-// block, which add up as a random walk: 2^-9 * sqrt(30) is about 1 %. Twice that is allowed.
+// One rounding to BF16 is off by at most 2^-8 of a number, 0.16 % in the mean square; a gradient
+// passes some ten of them a block, which add up as a random walk: 0.16 % * sqrt(30) is about 1 %.
+// Twice that is allowed.
 TEST(Bf16, LossAndEveryGradientAreNearThoseOfF32) {
   Stage f32(mid_config(), Precision::F32), bf16(mid_config(), Precision::BF16);
   f32.pass();
@@ -84,7 +85,7 @@ TEST(Bf16, RecomputationChangesNoBit) {
     Stage stage(mid_config(), Precision::BF16, mode);
     forward(stage.model, 0);
     const std::size_t bytes = stage.model.activation_bytes(0);
-    if (mode != Recompute::None) EXPECT_LT(bytes, kept);
+    EXPECT_TRUE(mode == Recompute::None || bytes < kept);
     kept = bytes;
     backward_input(stage.model, 0);
     backward_weights(stage.model, 0);
@@ -116,7 +117,8 @@ TEST(Bf16, LogProbabilitiesDoNotDependOnHowSequencesArePacked) {
   }
 }
 
-// The absorbed form multiplies other numbers in another order: some roundings differ, each by 2^-9.
+// The absorbed form multiplies other numbers in another order: some roundings differ, each by up to
+// 2^-8.
 TEST(Bf16, DecodingIsNearTheFullForward) {
   const ModelConfig c = mid_config();
   Stage full(c, Precision::BF16, Recompute::None, {12}), cached(c, Precision::BF16);
