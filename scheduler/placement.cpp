@@ -5,21 +5,32 @@
 namespace weft::scheduler {
 namespace {
 
-std::vector<StageLayers> spread(int num_layers, int num_stages) {
-  std::vector<int> count(num_stages, num_layers / num_stages);
+std::vector<int> even(int num_layers, int num_stages) {
+  std::vector<int> count(num_stages, num_stages == 0 ? 0 : num_layers / num_stages);
   // The rest goes to the stages nearest the middle, the earlier of two equals first.
   std::vector<int> order(num_stages);
   for (int s = 0; s < num_stages; ++s) order[s] = s;
   std::stable_sort(order.begin(), order.end(), [&](int a, int b) {
     return std::abs(2 * a - (num_stages - 1)) < std::abs(2 * b - (num_stages - 1));
   });
-  for (int i = 0; i < num_layers % num_stages; ++i) ++count[order[i]];
+  for (int i = 0; num_stages > 0 && i < num_layers % num_stages; ++i) ++count[order[i]];
+  return count;
+}
+
+std::vector<StageLayers> spread(int num_layers, int num_stages, int next_token) {
+  std::vector<int> count = even(num_layers, num_stages);
+  if (next_token > 0) {
+    const int last = std::max(1, even(num_layers + next_token, num_stages).back() - next_token);
+    count = even(num_layers - last, num_stages - 1);
+    count.push_back(last);
+  }
   std::vector<StageLayers> stages;
   int first = 0;
   for (const int n : count) {
     stages.push_back({first, n});
     first += n;
   }
+  stages.back().next_token = next_token;
   return stages;
 }
 
@@ -42,11 +53,12 @@ Expected<void> check(const Layout& layout, int num_layers) {
 
 }  // namespace
 
-Expected<Placement> place(const Layout& layout, int num_layers) {
+Expected<Placement> place(const Layout& layout, int num_layers, int next_token) {
   WEFT_TRY(check(layout, num_layers));
   Placement placement;
   placement.layout = layout;
-  placement.stages = spread(num_layers, dualpipe::num_stages(layout.kind, layout.pipeline));
+  placement.stages =
+      spread(num_layers, dualpipe::num_stages(layout.kind, layout.pipeline), next_token);
   for (int position = 0; position < layout.pipeline; ++position)
     for (int lane = 0; lane < layout.data; ++lane)
       placement.ranks.push_back({position * layout.data + lane, position, lane,
@@ -72,6 +84,8 @@ std::string replica_group(int stage, int shard) {
   return "experts.stage" + std::to_string(stage) + ".shard" + std::to_string(shard);
 }
 
+std::string embedding_group() { return "embedding"; }
+
 std::vector<Group> groups(const Placement& placement) {
   const Layout& layout = placement.layout;
   std::vector<Group> result{{world_group(), {}}};
@@ -94,6 +108,12 @@ std::vector<Group> groups(const Placement& placement) {
       for (const int rank : holders)
         if (placement.ranks[rank].expert_shard == shard) group.ranks.push_back(rank);
     }
+  }
+  if (placement.stages.back().next_token > 0) {
+    Group& group = result.emplace_back(Group{embedding_group(), placement.holders(0)});
+    for (const int rank : placement.holders(placement.num_stages() - 1))
+      if (std::ranges::find(group.ranks, rank) == group.ranks.end()) group.ranks.push_back(rank);
+    std::ranges::sort(group.ranks);
   }
   return result;
 }

@@ -24,6 +24,7 @@ struct Layout {
 struct StageLayers {
   int first = 0;
   int count = 0;
+  int next_token = 0;  // last stage: multi-token prediction modules behind its layers
   friend bool operator==(const StageLayers&, const StageLayers&) = default;
 };
 
@@ -52,9 +53,10 @@ struct Placement {
 };
 
 /// Layers are spread as evenly as they go; where they do not divide, the middle stages take more,
-/// because the first also holds the embedding and the last the head.
+/// because the first also holds the embedding and the last the head. Multi-token prediction modules
+/// (`next_token`) are blocks of the last stage and count as such, so that it gets fewer layers.
 /// Errors: InvalidArgument naming what does not fit and what would.
-Expected<Placement> place(const Layout& layout, int num_layers);
+Expected<Placement> place(const Layout& layout, int num_layers, int next_token = 0);
 
 // Every group of a placement, in the order in which all ranks create them.
 std::string world_group();
@@ -62,6 +64,8 @@ std::string pipeline_group(int lane);               // rank in it = position
 std::string expert_group(int position, int index);  // together hold all experts; index = lane / E
 std::string dense_group(int stage);                 // replicas of the stage's dense weights
 std::string replica_group(int stage, int shard);    // replicas of one expert shard of the stage
+std::string embedding_group();                      // holders of the first or the last stage; only
+                                                    // where multi-token prediction needs it
 std::vector<Group> groups(const Placement& placement);
 
 /// Which of the global batch's micro-batches (lane-major, then direction, then index) is chunk

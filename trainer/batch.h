@@ -36,7 +36,13 @@ struct MicroBatch {
   std::vector<float> old_logprob;  // NaN: on policy, use the current value (ratio 1)
   std::vector<float> ref_logprob;  // read only if grpo.beta > 0
   rl::GrpoOptions grpo;
+  /// Multi-token prediction: factor of the mean over depths of the modules' losses, equal in all
+  /// micro-batches of a pass. 0: the modules do not run. Train with CrossEntropy only.
+  float next_token_weight = 0;
 
+  bool trains_next_tokens() const {
+    return mode == Mode::Train && loss == LossKind::CrossEntropy && next_token_weight > 0;
+  }
   int num_tokens() const { return static_cast<int>(tokens.size()); }
   int num_sequences() const { return static_cast<int>(sequence_begin.size()) - 1; }
 };

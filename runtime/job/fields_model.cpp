@@ -100,8 +100,12 @@ void add_widths(std::vector<Field>& out) {
            "The output head is the embedding's matrix.",
            "parallel.pipeline: both ends must be on one stage", "false");
   add_int(out, "model.num_nextn_predict_layers", WEFT_AT(model.num_nextn_predict_layers), {0, 16},
-          "modules", "Depth of multi-token prediction: so many more tokens are predicted.",
-          "model.n_routed_experts", "1", {{"paper", "D, DeepSeek-V3 2.2"}});
+          "modules",
+          "Depth of multi-token prediction: so many further tokens are predicted in supervised "
+          "stages, each by a block of its own behind the last layer. Sampling and reinforcement "
+          "learning do not use them.",
+          "pretrain.mtp_weight, cold_start.mtp_weight; they are blocks of the last pipeline stage",
+          "1", {{"paper", "D, DeepSeek-V3 2.2"}});
 }
 
 void add_attention(std::vector<Field>& out) {

@@ -105,6 +105,14 @@ void add_supervised(std::vector<Field>& out, const std::string& stage) {
       "The stage ends when an evaluation reaches this accuracy: train to the skill, not to a step "
       "count. 0: never.",
       "eval_every must be set; steps still bounds it", "0.9", {}, kMay);
+  add("mtp_weight", Text, WEFT_IN(Stage, mtp_weight), {}, "",
+      "Factor of the multi-token prediction modules' loss (the mean over depths) in what is "
+      "learned from; the reported loss is without it. A value, or values by step of the stage: "
+      "\"0.3 700:0.1\" is 0.3, and 0.1 from step 700 on. 0: the modules do not run. DeepSeek-V3: "
+      "0.3 "
+      "for the first two thirds, then 0.1.",
+      "model.num_nextn_predict_layers", "0.3 700:0.1",
+      {{"Megatron", "mtp_loss_scaling_factor"}, {"paper", "λ, DeepSeek-V3 2.2"}});
 }
 
 void add_cold_start(std::vector<Field>& out) {

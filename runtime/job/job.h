@@ -57,6 +57,8 @@ struct SupervisedJob {
   int eval_problems = 128;       // tasks: sampled at temperature 1
   int eval_difficulty = 0;       // 0: all
   double target_accuracy = 0.0;  // stop early when reached (0: never)
+  // Factor of the multi-token prediction modules' mean loss; parse_step_values.
+  std::string mtp_weight = "0.3";
 };
 
 struct ColdStartJob : SupervisedJob {
@@ -139,6 +141,19 @@ struct Job {
   ControlJob control;
   VirtualJob virtual_device;
 };
+
+/// A number that changes from step to step of a stage: its first value, then each later one with
+/// the step from which on it holds. "0.3 700:0.1": 0.3 for 700 steps, then 0.1.
+struct StepValues {
+  struct From {
+    long long step = 0;
+    double value = 0;
+  };
+  std::vector<From> values;  // ascending steps, the first from 0 on
+  double at(long long step) const;
+};
+/// Values from 0 to 1000. Errors: InvalidArgument naming the word and what is wrong with it.
+Expected<StepValues> parse_step_values(const std::string& text);
 
 /// "1 1 1.5 1" as numbers, one a stage. Errors: InvalidArgument naming the word.
 Expected<std::vector<double>> parse_stage_factors(const std::string& text);

@@ -302,6 +302,9 @@ class Rules {
                ".steps = " + number(job.steps),
            "the rate never reaches lr");
     check_target(stage, job.target_accuracy, job.eval_every);
+    if (const auto weight = parse_step_values(job.mtp_weight); !weight)
+      error({stage + ".mtp_weight"}, stage + ".mtp_weight: " + weight.error().message,
+            "such as 0.3, or \"0.3 700:0.1\": 0.1 from step 700 on");
     if (job_.data.task != "text" && job.eval_difficulty != 0 &&
         (job.eval_difficulty < job_.data.min_difficulty ||
          job.eval_difficulty > job_.data.max_difficulty))

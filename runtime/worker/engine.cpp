@@ -46,7 +46,8 @@ Expected<void> Engine::build(comm::Transport& transport, const EngineOptions& op
   options_ = options;
   WEFT_TRY(trainer::check_precision(options.precision));
   const scheduler::Layout& layout = options.layout;
-  WEFT_TRY_ASSIGN(placement_, scheduler::place(layout, options.model.num_hidden_layers));
+  WEFT_TRY_ASSIGN(placement_, scheduler::place(layout, options.model.num_hidden_layers,
+                                               options.model.num_nextn_predict_layers));
   if (transport.world_size() != layout.world())
     return fail(Code::InvalidArgument, "the layout needs " + std::to_string(layout.world()) +
                                            " ranks, the transport has " +
@@ -68,28 +69,36 @@ Expected<void> Engine::build(comm::Transport& transport, const EngineOptions& op
       *groups_.at(scheduler::expert_group(place_.position, place_.lane / layout.expert));
   const comm::ExchangeOptions exchange{.nodes = {}, .dispatch_payload = options.dispatch_payload};
   const bool bidirectional = dualpipe::num_directions(layout.kind) == 2;
-  for (int i = 0; i < static_cast<int>(place_.stages.size()); ++i) {
+  // In ascending order: what the last stage predicts further tokens with is the first one's
+  // embedding, where both are here.
+  std::vector<int> order(place_.stages.size());
+  for (std::size_t i = 0; i < order.size(); ++i) order[i] = static_cast<int>(i);
+  std::ranges::sort(order, {}, [&](int i) { return place_.stages[i]; });
+  trainer::StageModel* first_stage = nullptr;
+  for (const int i : order) {
     const int stage = place_.stages[i];
     const scheduler::StageLayers layers = placement_.stages[stage];
     HeldStage& held = stages_.emplace_back();
     held.stage = stage;
     held.direction = bidirectional ? i : 0;
     const trainer::StageSpec spec{layers.first, layers.count, stage == 0,
-                                  stage == placement_.num_stages() - 1};
+                                  stage == placement_.num_stages() - 1, layers.next_token};
     held.model = std::make_unique<trainer::StageModel>(options.model, spec, experts, *context_,
                                                        options.max_tokens, options.recompute,
-                                                       exchange, options.precision);
+                                                       exchange, options.precision, first_stage);
+    if (stage == 0) first_stage = held.model.get();
     held.model->initialize(options.seed);
     held.adapter = std::make_unique<StageAdapter>(*held.model);
   }
-  std::ranges::sort(stages_, {}, &HeldStage::stage);
 
+  const auto shared = groups_.find(scheduler::embedding_group());
   std::vector<Replica> replicas;
   std::vector<dualpipe::Stage*> adapters(placement_.num_stages(), nullptr);
   for (HeldStage& held : stages_) {
-    replicas.push_back(
-        {held.stage, held.model.get(), groups_.at(scheduler::dense_group(held.stage)).get(),
-         groups_.at(scheduler::replica_group(held.stage, place_.expert_shard)).get()});
+    replicas.push_back({held.stage, held.model.get(),
+                        groups_.at(scheduler::dense_group(held.stage)).get(),
+                        groups_.at(scheduler::replica_group(held.stage, place_.expert_shard)).get(),
+                        shared == groups_.end() ? nullptr : shared->second.get()});
     adapters[held.stage] = held.adapter.get();
   }
   WEFT_TRY_ASSIGN(optimizer_, ShardedOptimizer::create(std::move(replicas), *world_, options.adam));
@@ -120,7 +129,8 @@ void Engine::start_pass(std::span<const MicroBatch> batch, Mode mode) {
 Expected<TrainResult> Engine::train(std::span<const MicroBatch> batch, double lr,
                                     long long adam_step, bool stop) {
   WEFT_CHECK(static_cast<int>(batch.size()) == num_micro_batches());
-  step_ = {lr, adam_step, stop, 0, {}};
+  step_ = {lr, adam_step, stop, 0, 0, {}};
+  if (batch.front().trains_next_tokens()) step_.depths = options_.model.num_nextn_predict_layers;
   snapshot_.taken = false;
   for (const MicroBatch& part : batch) step_.num_sequences += part.num_sequences();
   start_pass(batch, Mode::Train);
@@ -138,11 +148,14 @@ Expected<TrainResult> Engine::train(std::span<const MicroBatch> batch, double lr
 // (or is a count), so the sum is exact and the results do not depend on the layout; but the balance
 // loss, which is a metric only, adds stages and replicas and depends on it by rounding.
 Expected<TrainResult> Engine::finish_step() {
+  WEFT_TRY(optimizer_->reduce_shared());
   const trainer::ModelConfig& model = options_.model;
+  const int num_blocks = model.num_hidden_layers + model.num_nextn_predict_layers;
   const std::size_t tensors = optimizer_->num_tensors();
   const std::size_t losses = tensors, loads = losses + step_.num_sequences,
-                    totals = loads + std::size_t(model.num_hidden_layers) * model.n_routed_experts;
-  exchange_.assign(totals + 6, 0.0);
+                    totals = loads + std::size_t(num_blocks) * model.n_routed_experts,
+                    depths = totals + 6, end = depths + step_.depths * (step_.num_sequences + 1);
+  exchange_.assign(end, 0.0);
   const std::span<double> all = exchange_;
   optimizer_->squared_norms(all.first(tensors));
   if (gradient_watch_) {
@@ -152,15 +165,18 @@ Expected<TrainResult> Engine::finish_step() {
     }
   }
   for (HeldStage& held : stages_) {
-    const trainer::StageSpec& spec = held.model->spec();
-    for (int i = 0; i < spec.num_layers; ++i) {
-      if (!model.is_moe(spec.first_layer + i)) continue;
-      const std::span<double> load = held.model->expert_load(i);
-      std::ranges::copy(
-          load, all.begin() + loads + std::size_t(spec.first_layer + i) * model.n_routed_experts);
+    for (auto* part = held.model.get(); part != nullptr; part = part->next_token()) {
+      const trainer::StageSpec& spec = part->spec();
+      for (int i = 0; i < spec.num_layers; ++i) {
+        if (!model.is_moe(spec.first_layer + i)) continue;
+        const std::span<double> load = part->expert_load(i);
+        std::ranges::copy(
+            load, all.begin() + loads + std::size_t(spec.first_layer + i) * model.n_routed_experts);
+      }
     }
     all[totals + 5] += held.model->balance_loss();
-    if (!spec.head) continue;
+    if (!held.model->spec().head) continue;
+    add_next_token_losses(held, all.subspan(depths));
     for (int slot = 0; slot < static_cast<int>(held.batches.size()); ++slot) {
       const MicroBatch& part = held.batches[slot];
       const trainer::HeadOutput& output = held.model->head_output(slot);
@@ -194,6 +210,12 @@ Expected<TrainResult> Engine::finish_step() {
   result.clipped = all[totals + 3] / count;
   result.stop_requested = all[totals + 4] > 0;
   result.balance_loss = all[totals + 5];
+  for (int k = 0; k < step_.depths; ++k) {
+    const auto of_depth = all.subspan(depths + k * (step_.num_sequences + 1));
+    double sum = 0;
+    for (int s = 0; s < step_.num_sequences; ++s) sum += of_depth[s];
+    result.next_token_loss.push_back(sum / std::max(1.0, of_depth[step_.num_sequences]));
+  }
   result.applied = std::isfinite(result.loss) && std::isfinite(result.grad_norm);
   if (!result.applied) return result;
 
@@ -201,17 +223,38 @@ Expected<TrainResult> Engine::finish_step() {
   const double clip = options_.clip_norm;
   const double scale = clip > 0 && result.grad_norm > clip ? clip / result.grad_norm : 1.0;
   WEFT_TRY(optimizer_->update(step_.lr, scale, step_.adam_step));
-  for (HeldStage& held : stages_) {
-    const trainer::StageSpec& spec = held.model->spec();
-    for (int i = 0; i < spec.num_layers; ++i)
-      if (model.is_moe(spec.first_layer + i) && model.selection_bias)
-        held.model->update_selection_bias(
-            i,
-            all.subspan(loads + std::size_t(spec.first_layer + i) * model.n_routed_experts,
-                        model.n_routed_experts),
-            options_.router_bias_update_rate);
-  }
+  for (HeldStage& held : stages_)
+    for (auto* part = held.model.get(); part != nullptr; part = part->next_token()) {
+      const trainer::StageSpec& spec = part->spec();
+      for (int i = 0; i < spec.num_layers; ++i)
+        if (model.is_moe(spec.first_layer + i) && model.selection_bias)
+          part->update_selection_bias(
+              i,
+              all.subspan(loads + std::size_t(spec.first_layer + i) * model.n_routed_experts,
+                          model.n_routed_experts),
+              options_.router_bias_update_rate);
+    }
   return result;
+}
+
+/// Of each depth that ran: each sequence's sum of negative log-probabilities, then the number of
+/// tokens. Without their weight, so that they stand beside the main loss.
+void Engine::add_next_token_losses(HeldStage& held, std::span<double> sums) {
+  std::size_t at = 0;
+  const trainer::StageModel* part = held.model->next_token();
+  for (int k = 0; k < step_.depths; ++k, part = part->next_token()) {
+    for (int slot = 0; slot < static_cast<int>(held.batches.size()); ++slot) {
+      const MicroBatch& batch = part->micro_batch(slot);
+      const trainer::HeadOutput& output = part->head_output(slot);
+      for (int s = 0; s < batch.num_sequences(); ++s)
+        for (int t = batch.sequence_begin[s]; t < batch.sequence_begin[s + 1]; ++t) {
+          if (batch.targets[t] < 0) continue;
+          sums[at + batch.sequence_id[s]] -= output.logprob[t];
+          sums[at + step_.num_sequences] += 1;
+        }
+    }
+    at += step_.num_sequences + 1;
+  }
 }
 
 Expected<std::span<const dualpipe::Action>> Engine::forward_program(int micro_batches) {

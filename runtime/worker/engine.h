@@ -41,8 +41,10 @@ struct TrainResult {
   double grad_norm = 0;  // before clipping
   double entropy = 0;    // means over loss tokens
   double kl = 0;
-  double clipped = 0;           // share of loss tokens
-  double balance_loss = 0;      // aux_loss_alpha included; comes on top of `loss`
+  double clipped = 0;       // share of loss tokens
+  double balance_loss = 0;  // aux_loss_alpha included; comes on top of `loss`
+  // Of each depth of multi-token prediction: mean over its loss tokens; empty where it did not run.
+  std::vector<double> next_token_loss;
   bool applied = true;          // false: loss or gradient not finite, the update was left out
   bool stop_requested = false;  // some rank was asked to stop
 };
@@ -172,6 +174,7 @@ class Engine {
   Expected<void> run_forward(int micro_batches, dualpipe::Program program);
   Expected<std::span<const dualpipe::Action>> forward_program(int micro_batches);
   Expected<TrainResult> finish_step();
+  void add_next_token_losses(HeldStage& held, std::span<double> sums);
   void swap_reference();
   void take_snapshot();
   Expected<void> read_checkpoint(const std::filesystem::path& path, Loaded& loaded);
@@ -205,6 +208,7 @@ class Engine {
     long long adam_step = 0;
     bool stop = false;
     int num_sequences = 0;
+    int depths = 0;  // of multi-token prediction that run
     TrainResult result;
   } step_;
 };

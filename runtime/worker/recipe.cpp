@@ -247,11 +247,15 @@ Expected<Walker::StageEnd> Walker::run_stage(Stage stage) {
 Expected<Walker::StepOutcome> Walker::supervised_step(Stage stage) {
   const SupervisedJob& stage_job = supervised(stage);
   WEFT_TRY_ASSIGN(
-      const std::vector<MicroBatch> batch,
+      std::vector<MicroBatch> batch,
       stage == Stage::Pretrain
           ? workload_->pretrain_batch(state_.stage_step, engine_->num_micro_batches())
           : workload_->cold_start_batch(state_.stage_step, engine_->num_micro_batches()));
   const double lr = learning_rate(stage_job, state_.stage_step);
+  const double mtp_weight = job_.model.num_nextn_predict_layers == 0
+                                ? 0.0
+                                : parse_step_values(stage_job.mtp_weight)->at(state_.stage_step);
+  for (MicroBatch& part : batch) part.next_token_weight = static_cast<float>(mtp_weight);
   WEFT_TRY_ASSIGN(const TrainResult result,
                   engine_->train(batch, lr, state_.adam_step + 1, options_.stop_requested()));
   StepOutcome outcome;
@@ -264,6 +268,9 @@ Expected<Walker::StepOutcome> Walker::supervised_step(Stage stage) {
                     {"grad_norm", result.grad_norm},
                     {"entropy", result.entropy}};
   if (job_.model.aux_loss_alpha > 0) outcome.record["balance_loss"] = result.balance_loss;
+  for (std::size_t k = 0; k < result.next_token_loss.size(); ++k)
+    outcome.record["mtp_loss/" + std::to_string(k + 1)] = result.next_token_loss[k];
+  if (!result.next_token_loss.empty()) outcome.record["mtp_weight"] = mtp_weight;
   return outcome;
 }
 

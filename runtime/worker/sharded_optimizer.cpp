@@ -13,7 +13,7 @@ constexpr comm::Tag kGradientTag = comm::Tag{1} << 56;
 constexpr comm::Tag kValueTag = comm::Tag{2} << 56;
 
 comm::Tag tag(comm::Tag kind, int stage, std::size_t segment) {
-  return kind | static_cast<comm::Tag>(stage) << 24 | segment;
+  return kind | static_cast<comm::Tag>(stage + 1) << 24 | segment;
 }
 
 /// Which of `parts` owners each size goes to: contiguous runs, as even as whole tensors allow.
@@ -51,20 +51,24 @@ void sum_ascending(std::span<const float* const> terms, float* out, std::int64_t
 ShardedOptimizer::ShardedOptimizer(std::vector<Replica> replicas, AdamOptions options)
     : options_(options) {
   for (const Replica& replica : replicas) {
-    add_shard(replica, false, *replica.dense);
-    add_shard(replica, true, *replica.experts);
+    add_shard(replica, Kind::Dense, *replica.dense);
+    add_shard(replica, Kind::Experts, *replica.experts);
+    if (replica.shared != nullptr) add_shard(replica, Kind::Shared, *replica.shared);
   }
 }
 
-void ShardedOptimizer::add_shard(const Replica& replica, bool experts, comm::Communicator& group) {
+void ShardedOptimizer::add_shard(const Replica& replica, Kind kind, comm::Communicator& group) {
   trainer::ParameterSet& set = replica.model->parameters();
-  Shard shard{replica.stage, &set, &group, {}, {}, {}};
+  Shard shard{kind == Kind::Shared ? kShared : replica.stage, &set, &group, {}, {}, {}};
   shard.segments.resize(group.size());
   std::vector<int> members;
   std::vector<std::int64_t> sizes;
   for (int i = 0; i < static_cast<int>(set.items().size()); ++i) {
     const trainer::Parameter& item = set.items()[i];
-    if (item.expert != experts) continue;
+    const Kind kind_of_item = item.expert                                ? Kind::Experts
+                              : item.shared && replica.shared != nullptr ? Kind::Shared
+                                                                         : Kind::Dense;
+    if (kind_of_item != kind) continue;
     if (!item.trainable) {  // every replica computes it alike; rank 0 of the group keeps it safe
       if (group.rank() == 0) owned_.push_back({&set, i, nullptr});
       continue;
@@ -93,6 +97,7 @@ void ShardedOptimizer::add_shard(const Replica& replica, bool experts, comm::Com
     owned_.push_back({&set, members[k], &moments});
     owned_size += item.size;
   }
+  if (members.empty() && kind == Kind::Shared) return;  // the other stage's copy is this rank's
   shard.received.resize(group.size());
   std::int64_t segment_size = 0;
   for (const Segment& segment : shard.segments[group.rank()]) segment_size += segment.size;
@@ -144,6 +149,8 @@ Expected<void> ShardedOptimizer::reduce(int stage) {
     if (shard.stage == stage) WEFT_TRY(reduce(shard));
   return {};
 }
+
+Expected<void> ShardedOptimizer::reduce_shared() { return reduce(kShared); }
 
 Expected<void> ShardedOptimizer::reduce(Shard& shard) {
   comm::Communicator& group = *shard.group;

@@ -28,6 +28,9 @@ struct Replica {
   trainer::StageModel* model = nullptr;
   comm::Communicator* dense = nullptr;    // replicas of the dense weights
   comm::Communicator* experts = nullptr;  // replicas of this rank's expert shard
+  // Everybody who holds what two stages share (the embedding, with multi-token prediction); null
+  // where nothing is shared.
+  comm::Communicator* shared = nullptr;
 };
 
 /// Threads: one. All ranks call the collective functions in the same order.
@@ -40,6 +43,8 @@ class ShardedOptimizer {
 
   /// Sums the stage's gradients at their owners. Collective over the stage's holders.
   Expected<void> reduce(int stage);
+  /// The same for what stages share, once all of them are done. Collective over its holders.
+  Expected<void> reduce_shared();
 
   /// Tensors of the whole model, over all ranks, by name.
   struct TensorInfo {
@@ -84,7 +89,7 @@ class ShardedOptimizer {
   };
   /// The trainable tensors of one stage that are replicated over one group.
   struct Shard {
-    int stage = 0;
+    int stage = 0;  // kShared: of two stages
     trainer::ParameterSet* set = nullptr;
     comm::Communicator* group = nullptr;
     std::vector<std::vector<Segment>> segments;  // [owner's rank in group]
@@ -92,7 +97,9 @@ class ShardedOptimizer {
     std::vector<int> owned;                      // indices into owned_
   };
   ShardedOptimizer(std::vector<Replica> replicas, AdamOptions options);
-  void add_shard(const Replica& replica, bool experts, comm::Communicator& group);
+  enum class Kind { Dense, Experts, Shared };
+  static constexpr int kShared = -1;
+  void add_shard(const Replica& replica, Kind kind, comm::Communicator& group);
   Expected<void> reduce(Shard& shard);
   Expected<void> spread(Shard& shard);
   Expected<void> number_tensors(comm::Communicator& world);

@@ -12,39 +12,77 @@ using dualpipe::PhaseKind;
 using trainer::Mode;
 
 StageAdapter::StageAdapter(trainer::StageModel& model) : model_(model) {
-  const trainer::StageSpec& spec = model.spec();
-  if (spec.embedding) forward_.push_back({PhaseKind::Embed, 0, Part::Whole});
-  if (spec.head) {
-    backward_.push_back({PhaseKind::Head, 0, Part::Input});
-    backward_.push_back({PhaseKind::Head, 0, Part::Weights});
-  }
-  for (int i = 0; i < spec.num_layers; ++i) {
-    const bool moe = model.config().is_moe(spec.first_layer + i);
-    forward_.push_back({PhaseKind::Attention, i, Part::Whole});
-    if (moe) forward_.push_back({PhaseKind::Dispatch, i, Part::Whole});
-    forward_.push_back({PhaseKind::Experts, i, Part::Whole});
-    if (moe) forward_.push_back({PhaseKind::Combine, i, Part::Whole});
-  }
+  for (auto* module = model.next_token(); module != nullptr; module = module->next_token())
+    modules_.push_back(module);
+  with_modules_ = make_lists(modules_.size());
+  without_ = make_lists(0);
+}
+
+/// `shown`: the layer's index in the lists.
+void StageAdapter::add_block(Lists& lists, const trainer::StageModel& model, int layer,
+                             int shown) const {
+  const bool moe = model.config().is_moe(model.spec().first_layer + layer);
+  lists.forward.push_back({PhaseKind::Attention, shown, Part::Whole});
+  if (moe) lists.forward.push_back({PhaseKind::Dispatch, shown, Part::Whole});
+  lists.forward.push_back({PhaseKind::Experts, shown, Part::Whole});
+  if (moe) lists.forward.push_back({PhaseKind::Combine, shown, Part::Whole});
+}
+
+void StageAdapter::add_backward(Lists& lists, const trainer::StageModel& model, int layer,
+                                int shown) const {
+  const bool moe = model.config().is_moe(model.spec().first_layer + layer);
   const bool again = model.recompute() == trainer::Recompute::Full;
-  for (int i = spec.num_layers - 1; i >= 0; --i) {
-    const bool moe = model.config().is_moe(spec.first_layer + i);
-    if (again) backward_.push_back({PhaseKind::Attention, i, Part::Again});
-    if (again && moe) backward_.push_back({PhaseKind::Dispatch, i, Part::Again});
-    if (moe) backward_.push_back({PhaseKind::Combine, i, Part::Input});
-    if (again) backward_.push_back({PhaseKind::Experts, i, Part::Again});
-    backward_.push_back({PhaseKind::Experts, i, Part::Input});
-    if (moe) backward_.push_back({PhaseKind::Dispatch, i, Part::Input});
-    backward_.push_back({PhaseKind::Experts, i, Part::Weights});
-    backward_.push_back({PhaseKind::Attention, i, Part::Input});
-    backward_.push_back({PhaseKind::Attention, i, Part::Weights});
+  std::vector<Phase>& backward = lists.backward;
+  if (again) backward.push_back({PhaseKind::Attention, shown, Part::Again});
+  if (again && moe) backward.push_back({PhaseKind::Dispatch, shown, Part::Again});
+  if (moe) backward.push_back({PhaseKind::Combine, shown, Part::Input});
+  if (again) backward.push_back({PhaseKind::Experts, shown, Part::Again});
+  backward.push_back({PhaseKind::Experts, shown, Part::Input});
+  if (moe) backward.push_back({PhaseKind::Dispatch, shown, Part::Input});
+  backward.push_back({PhaseKind::Experts, shown, Part::Weights});
+  backward.push_back({PhaseKind::Attention, shown, Part::Input});
+  backward.push_back({PhaseKind::Attention, shown, Part::Weights});
+}
+
+StageAdapter::Lists StageAdapter::make_lists(std::size_t modules) const {
+  const trainer::StageSpec& spec = model_.spec();
+  Lists lists;
+  if (spec.embedding) lists.forward.push_back({PhaseKind::Embed, 0, Part::Whole});
+  for (int i = 0; i < spec.num_layers; ++i) add_block(lists, model_, i, i);
+  if (spec.head) lists.forward.push_back({PhaseKind::Head, 0, Part::Whole});
+  for (std::size_t k = 0; k < modules; ++k) {
+    const int shown = spec.num_layers + static_cast<int>(k);
+    lists.forward.push_back({PhaseKind::Embed, shown, Part::Whole});
+    add_block(lists, *modules_[k], 0, shown);
+    lists.forward.push_back({PhaseKind::Head, shown, Part::Whole});
   }
-  if (spec.head) forward_.push_back({PhaseKind::Head, 0, Part::Whole});
-  if (spec.embedding) backward_.push_back({PhaseKind::Embed, 0, Part::Weights});
+  const auto head = [&](int shown) {
+    lists.backward.push_back({PhaseKind::Head, shown, Part::Input});
+    lists.backward.push_back({PhaseKind::Head, shown, Part::Weights});
+  };
+  for (std::size_t k = modules; k-- > 0;) {
+    const int shown = spec.num_layers + static_cast<int>(k);
+    head(shown);
+    add_backward(lists, *modules_[k], 0, shown);
+    lists.backward.push_back({PhaseKind::Embed, shown, Part::Input});
+    lists.backward.push_back({PhaseKind::Embed, shown, Part::Weights});
+  }
+  if (spec.head) head(0);
+  for (int i = spec.num_layers - 1; i >= 0; --i) add_backward(lists, model_, i, i);
+  if (spec.embedding) lists.backward.push_back({PhaseKind::Embed, 0, Part::Weights});
+  return lists;
+}
+
+StageAdapter::Layer StageAdapter::at(const Phase& phase) const {
+  const int module = phase.layer - model_.spec().num_layers;
+  if (module < 0) return {model_, phase.layer};
+  return {*modules_[static_cast<std::size_t>(module)], 0};
 }
 
 void StageAdapter::start_pass(std::span<const trainer::MicroBatch> batches) {
   model_.set_micro_batches(batches);
   slots_.assign(batches.size(), {});
+  lists_ = !batches.empty() && batches.front().trains_next_tokens() ? &with_modules_ : &without_;
 }
 
 void StageAdapter::end_pass() {
@@ -52,7 +90,7 @@ void StageAdapter::end_pass() {
 }
 
 std::span<const Phase> StageAdapter::phases(Pass pass) const {
-  return pass == Pass::Forward ? forward_ : backward_;
+  return pass == Pass::Forward ? lists_->forward : lists_->backward;
 }
 
 Expected<void> StageAdapter::begin(Pass pass, const Phase& phase, const Chunk& chunk) {
@@ -61,36 +99,38 @@ Expected<void> StageAdapter::begin(Pass pass, const Phase& phase, const Chunk& c
 }
 
 Expected<void> StageAdapter::begin_forward(const Phase& phase, int slot) {
+  const auto [model, layer] = at(phase);
   switch (phase.kind) {
     case PhaseKind::Embed:
-      model_.embed(slot);
+      model.embed(slot);
       return {};
     case PhaseKind::Attention:
-      model_.attention(slot, phase.layer);
+      model.attention(slot, layer);
       return {};
     case PhaseKind::Dispatch:
-      return model_.begin_dispatch(slot, phase.layer);
+      return model.begin_dispatch(slot, layer);
     case PhaseKind::Experts:
-      model_.experts(slot, phase.layer);
+      model.experts(slot, layer);
       return {};
     case PhaseKind::Combine:
-      return model_.begin_combine(slot, phase.layer);
+      return model.begin_combine(slot, layer);
     case PhaseKind::Head:
-      model_.head(slot);
+      model.head(slot);
       return {};
   }
   return fail(Code::Internal, "unknown forward phase");
 }
 
 Expected<void> StageAdapter::begin_again(const Phase& phase, int slot) {
+  const auto [model, layer] = at(phase);
   switch (phase.kind) {
     case PhaseKind::Attention:
-      model_.attention_again(slot, phase.layer);
+      model.attention_again(slot, layer);
       return {};
     case PhaseKind::Dispatch:
-      return model_.begin_dispatch_again(slot, phase.layer);
+      return model.begin_dispatch_again(slot, layer);
     case PhaseKind::Experts:
-      model_.experts_again(slot, phase.layer);
+      model.experts_again(slot, layer);
       return {};
     default:
       return fail(Code::Internal, "a phase that is never computed again");
@@ -99,28 +139,29 @@ Expected<void> StageAdapter::begin_again(const Phase& phase, int slot) {
 
 Expected<void> StageAdapter::begin_backward(const Phase& phase, int slot) {
   if (phase.part == Part::Again) return begin_again(phase, slot);
+  const auto [model, layer] = at(phase);
   const bool weights = phase.part == Part::Weights;
   switch (phase.kind) {
     case PhaseKind::Head:
-      weights ? model_.head_backward_weights(slot) : model_.head_backward_input(slot);
+      weights ? model.head_backward_weights(slot) : model.head_backward_input(slot);
       break;
     case PhaseKind::Combine:
-      return model_.begin_combine_backward(slot, phase.layer);
+      return model.begin_combine_backward(slot, layer);
     case PhaseKind::Experts:
-      weights ? model_.experts_backward_weights(slot, phase.layer)
-              : model_.experts_backward_input(slot, phase.layer);
+      weights ? model.experts_backward_weights(slot, layer)
+              : model.experts_backward_input(slot, layer);
       break;
     case PhaseKind::Dispatch:
-      return model_.begin_dispatch_backward(slot, phase.layer);
+      return model.begin_dispatch_backward(slot, layer);
     case PhaseKind::Attention:
-      weights ? model_.attention_backward_weights(slot, phase.layer)
-              : model_.attention_backward_input(slot, phase.layer);
+      weights ? model.attention_backward_weights(slot, layer)
+              : model.attention_backward_input(slot, layer);
       break;
     case PhaseKind::Embed:
-      model_.embed_backward(slot);
+      weights ? model.embed_backward(slot) : model.embed_backward_input(slot);
       break;
   }
-  if (phase == backward_.back()) {
+  if (phase == lists_->backward.back()) {
     slots_[slot].weights_done = true;
     release_after_backward(slot);
   }
@@ -129,13 +170,13 @@ Expected<void> StageAdapter::begin_backward(const Phase& phase, int slot) {
 
 Expected<void> StageAdapter::finish(Pass pass, const Phase& phase, const Chunk& chunk) {
   const int slot = chunk.micro_batch;
+  const auto [model, layer] = at(phase);
   const bool dispatch = phase.kind == PhaseKind::Dispatch;
   if (pass == Pass::Forward)
-    return dispatch ? model_.end_dispatch(slot, phase.layer)
-                    : model_.end_combine(slot, phase.layer);
-  if (phase.part == Part::Again) return model_.end_dispatch_again(slot, phase.layer);
-  return dispatch ? model_.end_dispatch_backward(slot, phase.layer)
-                  : model_.end_combine_backward(slot, phase.layer);
+    return dispatch ? model.end_dispatch(slot, layer) : model.end_combine(slot, layer);
+  if (phase.part == Part::Again) return model.end_dispatch_again(slot, layer);
+  return dispatch ? model.end_dispatch_backward(slot, layer)
+                  : model.end_combine_backward(slot, layer);
 }
 
 std::span<std::byte> StageAdapter::incoming(Pass pass, const Chunk& chunk) {
@@ -159,7 +200,8 @@ void StageAdapter::sent(Pass pass, const Chunk& chunk) {
 }
 
 std::size_t StageAdapter::exchanged_bytes(Pass, const Phase& phase, const Chunk& chunk) const {
-  return model_.exchanged_bytes(chunk.micro_batch, phase.layer);
+  const auto [model, layer] = at(phase);
+  return model.exchanged_bytes(chunk.micro_batch, layer);
 }
 
 void StageAdapter::release_after_backward(int slot) {

@@ -10,6 +10,9 @@
 namespace weft::runtime {
 
 /// Slot of the model = micro-batch of the chunk. Threads: one. The model must outlive the adapter.
+/// Multi-token prediction modules are further layers behind the model's own: Embed (what joins
+/// embedding and hidden state), the block's phases, Head, all with that layer's index. Passes that
+/// do not train them have other lists.
 class StageAdapter final : public dualpipe::Stage {
  public:
   explicit StageAdapter(trainer::StageModel& model);
@@ -37,6 +40,18 @@ class StageAdapter final : public dualpipe::Stage {
     bool gradient_sent = false;
     bool released = false;
   };
+  struct Lists {
+    std::vector<dualpipe::Phase> forward, backward;
+  };
+  /// Who computes a layer's phases, and which layer that is to it.
+  struct Layer {
+    trainer::StageModel& model;
+    int index;
+  };
+  Layer at(const dualpipe::Phase& phase) const;
+  void add_block(Lists& lists, const trainer::StageModel& model, int layer, int shown) const;
+  void add_backward(Lists& lists, const trainer::StageModel& model, int layer, int shown) const;
+  Lists make_lists(std::size_t modules) const;
   Expected<void> begin_forward(const dualpipe::Phase& phase, int slot);
   Expected<void> begin_again(const dualpipe::Phase& phase, int slot);
   Expected<void> begin_backward(const dualpipe::Phase& phase, int slot);
@@ -44,7 +59,9 @@ class StageAdapter final : public dualpipe::Stage {
   void release_after_backward(int slot);
 
   trainer::StageModel& model_;
-  std::vector<dualpipe::Phase> forward_, backward_;
+  std::vector<trainer::StageModel*> modules_;  // of multi-token prediction, by depth
+  Lists with_modules_, without_;
+  const Lists* lists_ = &with_modules_;
   std::vector<SlotState> slots_;
 };
 

@@ -182,5 +182,21 @@ TEST(RunComplete, AStepThatIsNotFiniteIsLeftOutAndTheRunGoesOn) {
       << wild.ended.err;
 }
 
+TEST(RunComplete, MultiTokenPredictionIsReportedBesideTheLoss) {
+  const FinishedRun finished("grpo", {"--set", "model.num_nextn_predict_layers=1", "--set",
+                                      "pretrain.mtp_weight=0.3 2:0"});
+  expect_a_clean_end(finished);
+  const std::vector<json> metrics = metrics_of(finished.run);
+  ASSERT_GE(metrics.size(), 3u);
+  for (const json& record : metrics) {
+    const bool trained = record["stage_step"] <= 2 && record["stage"] == "pretrain";
+    EXPECT_EQ(record.contains("mtp_loss/1"), trained || record["stage"] == "cold_start") << record;
+    if (trained) {
+      EXPECT_EQ(record["mtp_weight"], 0.3);
+      EXPECT_GT(record["mtp_loss/1"], 0.5 * record["loss"].get<double>());
+    }
+  }
+}
+
 }  // namespace
 }  // namespace weft::test

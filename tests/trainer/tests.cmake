@@ -9,6 +9,7 @@ endforeach()
 weft_test(trainer/checkpoint_write_test LINK weft_trainer_checkpoint)
 # Kernels, model, optimizer.
 weft_test(trainer/model_gradient_test LINK weft_trainer_f64)
+weft_test(trainer/model_next_token_test LINK weft_trainer_f64)
 weft_test(trainer/model_reference_test LINK weft_trainer_f64)
 weft_test(trainer/checkpoint_safetensors_test LINK weft_trainer_checkpoint)
 weft_test(trainer/checkpoint_manifest_test LINK weft_trainer_checkpoint)

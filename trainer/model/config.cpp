@@ -192,12 +192,7 @@ class Rules {
 
 std::vector<std::string> problems(const ModelConfig& config) { return Rules(config).check(); }
 
-std::vector<std::string> not_computed(const ModelConfig& c) {
-  std::vector<std::string> out;
-  if (c.num_nextn_predict_layers > 0)
-    out.push_back(fmt::format("num_nextn_predict_layers {}", c.num_nextn_predict_layers));
-  return out;
-}
+std::vector<std::string> not_computed(const ModelConfig&) { return {}; }
 
 std::vector<std::string> without_effect(const ModelConfig& c) {
   std::vector<std::string> out;

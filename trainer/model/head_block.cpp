@@ -118,11 +118,11 @@ void StageImpl<Act>::head(int slot) {
   if (batch.mode == Mode::Decode) {
     auto& kept = logits[static_cast<std::size_t>(slot)];
     if (kept.size() < n) kept.resize(n);
-    linear.forward(context, weights.head, norm, rows, kept.data());
+    linear.forward(context, head_matrix(), norm, rows, kept.data());
     drop(h.picked, h.norm, h.rstd);
     return;
   }
-  linear.forward(context, weights.head, norm, rows, take(h.logits, n));
+  linear.forward(context, head_matrix(), norm, rows, take(h.logits, n));
   losses(slot, h);
   if (recompute != Recompute::None) drop(h.norm);
   if (!trains(slot)) drop(h.picked, h.norm, h.rstd);
@@ -136,7 +136,7 @@ void StageImpl<Act>::head_backward_input(int slot) {
   const int rows = static_cast<int>(h.rows.size());
   const std::size_t n = elements(rows, hidden);
   Real* d_norm = context.scratch(kDNorm, n).data();
-  linear.backward_input(context, weights.head, h.d_logits.data(), rows, d_norm);
+  linear.backward_input(context, head_matrix(), h.d_logits.data(), rows, d_norm);
   Real* d_norm_weight = take(h.d_norm_weight, elements(1, hidden));
   std::fill_n(d_norm_weight, hidden, Real(0));
   Real* d_picked = context.scratch(kDAttended, n).data();
@@ -154,7 +154,7 @@ void StageImpl<Act>::head_backward_input(int slot) {
 template <class Act>
 void StageImpl<Act>::head_backward_weights(int slot) {
   HeadActivations<Act>& h = live(slot).head;
-  linear.backward_weight(context, weights.head, h.d_logits.data(), head_norm(h),
+  linear.backward_weight(context, head_matrix(), h.d_logits.data(), head_norm(h),
                          static_cast<int>(h.rows.size()));
   add_vector_gradient(weights.norm, h.d_norm_weight.data());
   drop(h.picked, h.norm, h.rstd, h.d_logits, h.d_norm_weight);

@@ -24,7 +24,8 @@ enum class LinearKind : std::uint8_t {
   ExpertDown,
   Gate,
   Embedding,
-  Head
+  Head,
+  NextToken  // eh_proj of a multi-token prediction module
 };
 
 /// What both operands of a product are rounded to. The sum is always F32.

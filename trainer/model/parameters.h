@@ -21,6 +21,7 @@ struct Parameter {
   bool expert = false;    // lives on one expert shard only; else replicated over the stage
   bool trainable = true;  // false: the router's selection bias
   bool decay = true;      // weight decay applies (matrices yes, norms no)
+  bool shared = false;    // the embedding: with multi-token prediction the last stage reads it too
 };
 
 class ParameterSet {
@@ -28,6 +29,7 @@ class ParameterSet {
   /// Adds a parameter; all are added before `allocate`. Returns its index.
   int add(std::string name, std::vector<std::int64_t> shape, bool expert, bool trainable,
           bool decay);
+  void share(int index) { items_[static_cast<std::size_t>(index)].shared = true; }
   void allocate();
 
   std::span<const Parameter> items() const { return items_; }

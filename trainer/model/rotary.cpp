@@ -46,8 +46,7 @@ double rotary_scale(const ModelConfig& c) {
 }
 
 double softmax_scale(const ModelConfig& c) {
-  const int width =
-      c.latent_attention() ? c.qk_nope_head_dim + c.qk_rope_head_dim : c.head_dim;
+  const int width = c.latent_attention() ? c.qk_nope_head_dim + c.qk_rope_head_dim : c.head_dim;
   const double scale = 1.0 / std::sqrt(static_cast<double>(width));
   if (!c.latent_attention()) return scale;
   const double correction = magnitude(c.yarn.factor, c.yarn.mscale_all_dim);

@@ -19,12 +19,21 @@
 
 namespace weft::trainer {
 
+class NextToken;
+
+/// Where a stage stands to multi-token prediction (next_token_block.h).
+struct NextTokenPlace {
+  StageBase* first_stage = nullptr;  // with the embedding, where it is another one of this rank
+  StageBase* previous = nullptr;     // a module's block: the depth that it continues
+};
+
 class StageBase {
  public:
   StageBase(const ModelConfig& config, const StageSpec& spec, comm::Communicator& experts,
             kernels::Context& context, int max_tokens, Recompute recompute,
-            const comm::ExchangeOptions& exchange_options, Precision precision);
-  virtual ~StageBase() = default;
+            const comm::ExchangeOptions& exchange_options, Precision precision,
+            const NextTokenPlace& place);
+  virtual ~StageBase();
   StageBase(const StageBase&) = delete;
   StageBase& operator=(const StageBase&) = delete;
 
@@ -39,6 +48,8 @@ class StageBase {
   /// stage's edges.
   virtual const Real* layer_input(int slot, int layer) = 0;
   virtual const Real* layer_output_gradient(int slot, int layer) = 0;
+  /// [tokens, hidden]: what head_backward_input has made.
+  virtual Real* head_gradient(int slot) = 0;
 
   /// `again`: in the backward of a block that kept only its input and its choices.
   virtual void attention(int slot, int layer, bool again) = 0;
@@ -60,6 +71,16 @@ class StageBase {
   virtual Expected<void> end_dispatch_backward(int slot, int layer) = 0;
   virtual void attention_backward_input(int slot, int layer) = 0;
   virtual void attention_backward_weights(int slot, int layer) = 0;
+
+  // next_token_block.cpp
+  struct Table {
+    ParameterSet& set;
+    std::int64_t offset;
+  };
+  Table embedding_table();
+  Matrix& head_matrix() {
+    return place.previous != nullptr ? place.previous->head_matrix() : weights.head;
+  }
 
   comm::Tag tag(int slot, int layer, int exchange) const;
   const Real* value(const Vector1& vector) const { return set.values_data() + vector.offset; }
@@ -84,7 +105,11 @@ class StageBase {
   kernels::Context& context;
   int max_tokens;
   Recompute recompute;
-  ParameterSet set;
+  NextTokenPlace place;
+  NextToken* module = nullptr;      // that this is the block of
+  std::unique_ptr<NextToken> next;  // the next depth
+  ParameterSet own_set;             // empty for a module: its parameters are the stage's
+  ParameterSet& set;
   Linear linear;  // every product with a weight
   StageWeights weights;
   kernels::RopeTable rope;
@@ -92,7 +117,8 @@ class StageBase {
   kernels::RouterShape router_shape;
   std::optional<comm::ExpertExchange<Real>> exchange;  // only where a MoE layer is
 
-  Arena arena;
+  Arena own_arena;  // as own_set
+  Arena& arena;
   std::vector<std::unique_ptr<comm::ExpertLayout>> layouts;  // of no layer at present
   std::size_t num_layouts = 0;                               // in all
   std::span<const MicroBatch> batches;
@@ -111,6 +137,6 @@ std::unique_ptr<StageBase> make_stage(const ModelConfig& config, const StageSpec
                                       comm::Communicator& experts, kernels::Context& context,
                                       int max_tokens, Recompute recompute,
                                       const comm::ExchangeOptions& exchange_options,
-                                      Precision precision);
+                                      Precision precision, const NextTokenPlace& place);
 
 }  // namespace weft::trainer

@@ -22,7 +22,8 @@ enum Scratch {
   kDAttended = 11,
   kDKRope = 12,
   kDLatent = 13,
-  kRows = 14
+  kRows = 14,
+  kTokenRows = 15  // 15..21: next_token_block.cpp
 };
 
 /// Act: Real or Bf16 (activations.h).
@@ -39,6 +40,7 @@ class StageImpl final : public StageBase {
   Real* output_gradient(int slot) override;
   const Real* layer_input(int slot, int layer) override;
   const Real* layer_output_gradient(int slot, int layer) override;
+  Real* head_gradient(int slot) override { return live(slot).head.d_input.data(); }
   Activations<Act>& live(int slot);
   struct Layer {
     LayerActivations<Act>& a;

@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/rng.h"
 #include "trainer/kernels/embedding.h"
+#include "trainer/model/next_token_block.h"
 #include "trainer/model/rotary.h"
 #include "trainer/model/stage_base.h"
 
@@ -22,15 +23,18 @@ bool has_moe(const ModelConfig& config, const StageSpec& spec) {
 StageBase::StageBase(const ModelConfig& config_in, const StageSpec& spec_in,
                      comm::Communicator& experts, kernels::Context& context_in, int max_tokens_in,
                      Recompute recompute_in, const comm::ExchangeOptions& exchange_options,
-                     Precision precision)
+                     Precision precision, const NextTokenPlace& place_in)
     : config(config_in),
       spec(spec_in),
       context(context_in),
       max_tokens(max_tokens_in),
       recompute(recompute_in),
+      place(place_in),
+      set(place_in.previous != nullptr ? place_in.previous->set : own_set),
       linear(set, precision),
       rope(rotary_frequencies(config_in), config_in.max_position_embeddings,
-           rotary_scale(config_in)) {
+           rotary_scale(config_in)),
+      arena(place_in.previous != nullptr ? place_in.previous->arena : own_arena) {
   int first_expert = 0, num_experts = 0;
   if (has_moe(config, spec)) {
     exchange.emplace(experts, config.n_routed_experts, config.num_experts_per_tok,
@@ -38,7 +42,12 @@ StageBase::StageBase(const ModelConfig& config_in, const StageSpec& spec_in,
     first_expert = exchange->first_local_expert();
     num_experts = exchange->num_local_experts();
   }
-  weights = add_parameters(config, spec, first_expert, num_experts, set);
+  if (place.previous != nullptr) {
+    weights = add_module_parameters(config, spec, first_expert, num_experts, set);
+  } else {
+    const bool copy = spec.next_token > 0 && place.first_stage == nullptr;
+    weights = add_parameters(config, spec, spec.embedding || copy, first_expert, num_experts, set);
+  }
   attention_shape = {config.num_attention_heads, config.head_dim, 0, config.head_dim,
                      static_cast<Real>(softmax_scale(config))};
   if (config.latent_attention()) {
@@ -56,7 +65,13 @@ StageBase::StageBase(const ModelConfig& config_in, const StageSpec& spec_in,
           static_cast<std::size_t>(config.n_routed_experts), 0.0);
     }
   }
+  if (spec.next_token > 0) {
+    next = std::make_unique<NextToken>(*this, experts, exchange_options);
+  }
+  if (place.previous == nullptr) set.allocate();
 }
+
+StageBase::~StageBase() = default;
 
 comm::Tag StageBase::tag(int slot, int layer, int exchange_index) const {
   return static_cast<comm::Tag>(spec.first_layer + layer) << 32 |
@@ -71,9 +86,10 @@ void StageBase::add_vector_gradient(const Vector1& vector, const Real* d) {
 StageModel::StageModel(const ModelConfig& config, const StageSpec& spec,
                        comm::Communicator& experts, kernels::Context& context, int max_tokens,
                        Recompute recompute, const comm::ExchangeOptions& exchange,
-                       Precision precision)
-    : impl_(
-          make_stage(config, spec, experts, context, max_tokens, recompute, exchange, precision)) {}
+                       Precision precision, StageModel* first_stage)
+    : impl_(make_stage(config, spec, experts, context, max_tokens, recompute, exchange, precision,
+                       {first_stage != nullptr ? first_stage->impl_.get() : nullptr, nullptr})) {}
+StageModel::StageModel(std::unique_ptr<StageBase> impl) : impl_(std::move(impl)) {}
 StageModel::~StageModel() = default;
 
 const ModelConfig& StageModel::config() const { return impl_->config; }
@@ -113,6 +129,7 @@ void StageModel::set_micro_batches(std::span<const MicroBatch> batches) {
   impl_->head_outputs.resize(n);
   impl_->loss_sums.resize(n);
   impl_->logits.resize(n);
+  if (impl_->next != nullptr) impl_->next->set_micro_batches(batches);
 }
 
 const MicroBatch& StageModel::micro_batch(int slot) const {
@@ -140,13 +157,17 @@ std::span<const Real> StageModel::input_gradient(int slot) {
 }
 
 void StageModel::embed(int slot) {
+  if (impl_->module != nullptr) return impl_->module->forward(slot);
   const MicroBatch& batch = micro_batch(slot);
   kernels::embedding_forward(
       impl_->context, impl_->set.values().data() + impl_->weights.embedding.offset,
       batch.tokens.data(), batch.num_tokens(), impl_->config.hidden_size, input(slot).data());
 }
 
+void StageModel::embed_backward_input(int slot) { impl_->module->backward_input(slot); }
+
 void StageModel::embed_backward(int slot) {
+  if (impl_->module != nullptr) return impl_->module->backward_weights(slot);
   const MicroBatch& batch = micro_batch(slot);
   kernels::embedding_backward(impl_->context, input_gradient(slot).data(), batch.tokens.data(),
                               batch.num_tokens(), impl_->config.hidden_size,
@@ -158,7 +179,10 @@ void StageModel::attention_again(int slot, int layer) { impl_->attention(slot, l
 void StageModel::experts(int slot, int layer) { impl_->run_experts(slot, layer); }
 void StageModel::experts_again(int slot, int layer) { impl_->run_experts_again(slot, layer); }
 void StageModel::head(int slot) { impl_->head(slot); }
-void StageModel::head_backward_input(int slot) { impl_->head_backward_input(slot); }
+void StageModel::head_backward_input(int slot) {
+  impl_->head_backward_input(slot);
+  if (impl_->next != nullptr) impl_->next->add_gradient(slot, impl_->head_gradient(slot));
+}
 void StageModel::head_backward_weights(int slot) { impl_->head_backward_weights(slot); }
 void StageModel::experts_backward_input(int slot, int layer) {
   impl_->experts_backward_input(slot, layer);
@@ -208,13 +232,19 @@ std::size_t StageModel::exchanged_bytes(int slot, int layer) const {
   return impl_->exchanged_bytes(slot, layer);
 }
 
-void StageModel::release(int slot) { impl_->release(slot); }
+void StageModel::release(int slot) {
+  if (impl_->next != nullptr) impl_->next->release(slot);
+  impl_->release(slot);
+}
 
 ActivationBytes StageModel::activation_bytes() const {
   const Arena& arena = impl_->arena;
   return {arena.live_bytes(), arena.peak_bytes(), arena.reserved_bytes()};
 }
-std::size_t StageModel::activation_bytes(int slot) const { return impl_->activation_bytes(slot); }
+std::size_t StageModel::activation_bytes(int slot) const {
+  const std::size_t further = impl_->next != nullptr ? impl_->next->bytes(slot) : 0;
+  return impl_->activation_bytes(slot) + further;
+}
 void StageModel::clear_activation_peak() { impl_->arena.reset_peak(); }
 
 const HeadOutput& StageModel::head_output(int slot) const {
@@ -263,14 +293,18 @@ std::span<double> StageModel::expert_load(int layer) {
 
 void StageModel::clear_expert_load() {
   for (auto& load : impl_->expert_load) std::fill(load.begin(), load.end(), 0.0);
+  if (impl_->next != nullptr) impl_->next->block.clear_expert_load();
 }
 
 void StageModel::begin_balance(int sequences) {
   impl_->balance_sequences = sequences;
   impl_->balance_sum = 0;
+  if (impl_->next != nullptr) impl_->next->block.begin_balance(sequences);
 }
 
-double StageModel::balance_loss() const { return impl_->balance_sum; }
+double StageModel::balance_loss() const {
+  return impl_->balance_sum + (impl_->next != nullptr ? impl_->next->block.balance_loss() : 0.0);
+}
 
 void StageModel::update_selection_bias(int layer, std::span<const double> load, double rate) {
   const Vector1& where = impl_->weights.layers.at(static_cast<std::size_t>(layer)).selection_bias;

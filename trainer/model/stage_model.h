@@ -43,6 +43,7 @@ struct StageSpec {
   int num_layers = 0;
   bool embedding = false;  // first stage
   bool head = false;       // last stage: final norm, output head, loss
+  int next_token = 0;      // with the head: multi-token prediction modules behind it
 };
 
 class StageBase;
@@ -54,9 +55,12 @@ class StageModel {
   /// a group of one for an unsharded model). max_tokens bounds any micro-batch.
   /// `exchange`: how rows travel to the experts; equal on every rank of the group.
   /// `precision`: one that check_precision allows; equal on every rank of a run.
+  /// `first_stage`: where this rank also holds the stage with the embedding; multi-token prediction
+  /// then reads it there and adds to its gradient. Else such a stage holds a copy of its own.
   StageModel(const ModelConfig& config, const StageSpec& spec, comm::Communicator& experts,
              kernels::Context& context, int max_tokens, Recompute recompute = Recompute::None,
-             const comm::ExchangeOptions& exchange = {}, Precision precision = Precision::F32);
+             const comm::ExchangeOptions& exchange = {}, Precision precision = Precision::F32,
+             StageModel* first_stage = nullptr);
   ~StageModel();
   Recompute recompute() const;
   Precision precision() const;
@@ -75,6 +79,13 @@ class StageModel {
   void set_micro_batches(std::span<const MicroBatch> batches);
   const MicroBatch& micro_batch(int slot) const;
 
+  /// The next depth of multi-token prediction, seen as a stage of one block and a head: its phases
+  /// are run like any other's, after this stage's head (backward: before it), where
+  /// micro_batch().trains_next_tokens(). Its micro-batches are made of this stage's, its parameters
+  /// are part of this stage's. Null: there is none. next_token_block.h says what it computes.
+  StageModel* next_token();
+  const StageModel* next_token() const;
+
   /// The residual stream [num_tokens, hidden] at the stage's edges. Forward in: where to put what
   /// the previous stage sent. Out: valid until the slot's backward (Train) or release.
   std::span<Real> input(int slot);
@@ -84,7 +95,7 @@ class StageModel {
   std::span<const Real> input_gradient(int slot);
 
   // Forward, in this order. `layer` counts from 0 inside the stage.
-  void embed(int slot);                 // spec.embedding only; fills input(slot)
+  void embed(int slot);                 // spec.embedding and modules only; fills input(slot)
   void attention(int slot, int layer);  // norm, MLA, residual; then norm and, in MoE layers, gate
   Expected<void> begin_dispatch(int slot, int layer);  // MoE layers only
   Expected<void> end_dispatch(int slot, int layer);
@@ -111,7 +122,8 @@ class StageModel {
   Expected<void> end_dispatch_backward(int slot, int layer);
   void attention_backward_input(int slot, int layer);
   void attention_backward_weights(int slot, int layer);
-  void embed_backward(int slot);  // spec.embedding only
+  void embed_backward_input(int slot);  // modules only
+  void embed_backward(int slot);        // weights; spec.embedding and modules only
 
   /// What an exchange of this micro-batch moves through this rank: the rows that are here between
   /// dispatch and combine, its own tokens' included.
@@ -158,6 +170,8 @@ class StageModel {
   void update_selection_bias(int layer, std::span<const double> load, double rate);
 
  private:
+  friend class NextToken;
+  explicit StageModel(std::unique_ptr<StageBase> impl);
   std::unique_ptr<StageBase> impl_;
 };
 

@@ -107,13 +107,16 @@ struct Adder {
 
 }  // namespace
 
-StageWeights add_parameters(const ModelConfig& config, const StageSpec& spec, int first_expert,
-                            int num_experts, ParameterSet& set) {
+StageWeights add_parameters(const ModelConfig& config, const StageSpec& spec, bool embedding,
+                            int first_expert, int num_experts, ParameterSet& set) {
   Adder add{set, config};
   StageWeights weights;
-  if (spec.embedding) {
+  if (embedding) {
     weights.embedding = add.matrix(LinearKind::Embedding, "model.embed_tokens.weight",
                                    config.vocab_size, config.hidden_size);
+  }
+  if (embedding && config.num_nextn_predict_layers > 0) {
+    set.share(static_cast<int>(set.items().size()) - 1);
   }
   for (int l = 0; l < spec.num_layers; ++l) {
     weights.layers.push_back(add.layer(spec.first_layer + l, first_expert, num_experts));
@@ -129,7 +132,20 @@ StageWeights add_parameters(const ModelConfig& config, const StageSpec& spec, in
           add.matrix(LinearKind::Head, "lm_head.weight", config.vocab_size, config.hidden_size);
     }
   }
-  set.allocate();
+  return weights;
+}
+
+StageWeights add_module_parameters(const ModelConfig& config, const StageSpec& spec,
+                                   int first_expert, int num_experts, ParameterSet& set) {
+  Adder add{set, config};
+  const std::string prefix = fmt::format("model.layers.{}.", spec.first_layer);
+  StageWeights weights;
+  weights.enorm = add.vector(prefix + "enorm.weight", config.hidden_size);
+  weights.hnorm = add.vector(prefix + "hnorm.weight", config.hidden_size);
+  weights.eh_proj = add.matrix(LinearKind::NextToken, prefix + "eh_proj.weight", config.hidden_size,
+                               2 * config.hidden_size);
+  weights.layers.push_back(add.layer(spec.first_layer, first_expert, num_experts));
+  weights.norm = add.vector(prefix + "shared_head.norm.weight", config.hidden_size);
   return weights;
 }
 

@@ -40,10 +40,18 @@ struct StageWeights {
   Matrix embedding, head;
   Vector1 norm;
   std::vector<LayerWeights> layers;
+  // A multi-token prediction module's: norms of the embedding and of the hidden state, projection
+  // of the two side by side.
+  Vector1 enorm, hnorm;
+  Matrix eh_proj;
 };
 
-/// Adds the stage's parameters to `set` in the order of the checkpoint and allocates them.
-StageWeights add_parameters(const ModelConfig& config, const StageSpec& spec, int first_expert,
-                            int num_experts, ParameterSet& set);
+/// Adds the stage's parameters to `set` in the order of the checkpoint. `embedding`: with a table.
+StageWeights add_parameters(const ModelConfig& config, const StageSpec& spec, bool embedding,
+                            int first_expert, int num_experts, ParameterSet& set);
+/// The same for a multi-token prediction module: spec.first_layer is its one block. Embedding and
+/// head are those of the model.
+StageWeights add_module_parameters(const ModelConfig& config, const StageSpec& spec,
+                                   int first_expert, int num_experts, ParameterSet& set);
 
 }  // namespace weft::trainer
