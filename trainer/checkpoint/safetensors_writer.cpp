@@ -1,7 +1,6 @@
 #include "trainer/checkpoint/safetensors_writer.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
 #include "base/check.h"
 #include "trainer/checkpoint/strict_json.h"
@@ -20,13 +19,6 @@ Expected<void> check_plan(const TensorPlan& plan) {
 }
 
 }  // namespace
-
-std::map<std::string, std::string> whole_tensor_metadata(std::span<const TensorPlan> tensors) {
-  nlohmann::json sharding = nlohmann::json::object();
-  for (const TensorPlan& t : tensors)
-    sharding[t.name]["saved_offsets"] = Shape(t.shape.size(), 0);
-  return {{"format", "pt"}, {"DCP_VERSION", "1.0"}, {"DCP_SHARDING_INFO", sharding.dump()}};
-}
 
 Expected<SafetensorsWriter> SafetensorsWriter::create(
     Disk& disk, const fs::path& path, std::vector<TensorPlan> tensors,

@@ -30,7 +30,7 @@ class Directory final : public TensorSource {
                                   checkpoint::Disk& disk = checkpoint::Disk::real());
 
   /// As config.json says; without next-token modules when they are passed over.
-  const Config& config() const { return config_; }
+  const ModelConfig& config() const { return config_; }
   /// What is odd but harmless, a line each.
   const std::vector<std::string>& warnings() const { return warnings_; }
   const fs::path& path() const { return path_; }
@@ -61,7 +61,7 @@ class Directory final : public TensorSource {
   std::string where(const Place& place) const;
 
   fs::path path_;
-  Config config_;
+  ModelConfig config_;
   std::vector<std::string> warnings_;
   std::vector<OpenFile> files_;
   std::map<std::string, Place, std::less<>> found_;

@@ -18,11 +18,11 @@ using checkpoint::SafetensorsWriter;
 using checkpoint::Shape;
 using checkpoint::TensorPlan;
 
-BlockedShape blocked(const StoredTensor& tensor, const Config& config) {
+BlockedShape blocked(const StoredTensor& tensor, const ModelConfig& config) {
   return {tensor.shape[0], tensor.shape[1], config.fp8_block_rows, config.fp8_block_columns};
 }
 
-std::vector<TensorPlan> file_plan(const ShardPlan& shard, const Config& config) {
+std::vector<TensorPlan> file_plan(const ShardPlan& shard, const ModelConfig& config) {
   std::vector<TensorPlan> plan;
   for (const StoredTensor& tensor : shard.tensors) {
     plan.push_back({tensor.name, tensor.dtype, tensor.shape});
@@ -51,7 +51,7 @@ Expected<std::string> sha256_of_file(checkpoint::Disk& disk, const fs::path& pat
 /// One export while it is written.
 class Exporter {
  public:
-  Exporter(TensorSource& source, const Config& config, const ExportOptions& options,
+  Exporter(TensorSource& source, const ModelConfig& config, const ExportOptions& options,
            checkpoint::Disk& disk, fs::path directory)
       : source_(source),
         config_(published(config, options.precision, options.drop_next_token)),
@@ -124,7 +124,7 @@ class Exporter {
   }
 
   TensorSource& source_;
-  const Config config_;
+  const ModelConfig config_;
   const ExportOptions& options_;
   checkpoint::Disk& disk_;
   const fs::path directory_;
@@ -169,7 +169,7 @@ Expected<void> publish_target(const fs::path& partial, const fs::path& target,
   return disk.sync_directory(parent.empty() ? "." : parent);
 }
 
-Expected<ExportReport> export_directory(TensorSource& source, const Config& config,
+Expected<ExportReport> export_directory(TensorSource& source, const ModelConfig& config,
                                         const fs::path& directory, const ExportOptions& options,
                                         checkpoint::Disk& disk) {
   WEFT_TRY_ASSIGN(const fs::path partial, prepare_target(directory, disk));

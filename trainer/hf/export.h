@@ -44,7 +44,7 @@ struct ExportReport {
 /// Errors: InvalidArgument when `directory` already holds something, or the source does not hold
 /// what `config` describes; Corrupt for NaN or infinity, naming the tensor; those of the source;
 /// Io.
-Expected<ExportReport> export_directory(TensorSource& source, const Config& config,
+Expected<ExportReport> export_directory(TensorSource& source, const ModelConfig& config,
                                         const fs::path& directory, const ExportOptions& options,
                                         checkpoint::Disk& disk = checkpoint::Disk::real());
 

@@ -12,13 +12,13 @@ using checkpoint::Dtype;
 constexpr int kBlock = 128;  // DeepSeek-V3's weight_block_size
 
 /// Where a copy inside a next-token module comes from.
-std::string source_of(const Tensor& tensor, const Config& config) {
+std::string source_of(const Tensor& tensor, const ModelConfig& config) {
   if (!tensor.stored_again) return tensor.name;
   const bool head = tensor.name.ends_with("shared_head.head.weight");
   return head && !config.tie_word_embeddings ? "lm_head.weight" : "model.embed_tokens.weight";
 }
 
-StoredTensor stored(const Tensor& tensor, const Config& config, Precision precision) {
+StoredTensor stored(const Tensor& tensor, const ModelConfig& config, Precision precision) {
   StoredTensor out{tensor.name, source_of(tensor, config), tensor.shape, Dtype::BF16, false, 0};
   const auto elements = static_cast<std::uint64_t>(tensor.size());
   if (precision == Precision::F32 || tensor.name.ends_with("e_score_correction_bias")) {
@@ -43,14 +43,14 @@ std::optional<Precision> parse_precision(std::string_view text) {
   return std::nullopt;
 }
 
-Config published(Config config, Precision precision, bool drop_next_token) {
+ModelConfig published(ModelConfig config, Precision precision, bool drop_next_token) {
   config.dtype = precision == Precision::F32 ? "float32" : "bfloat16";
   config.fp8_block_rows = config.fp8_block_columns = precision == Precision::Fp8 ? kBlock : 0;
   if (drop_next_token) config.num_nextn_predict_layers = 0;
   return config;
 }
 
-std::vector<ShardPlan> plan_shards(const Config& config, Precision precision,
+std::vector<ShardPlan> plan_shards(const ModelConfig& config, Precision precision,
                                    std::uint64_t shard_bytes) {
   std::vector<ShardPlan> shards(1);
   std::uint64_t used = 0;

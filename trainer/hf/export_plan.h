@@ -35,12 +35,12 @@ struct ShardPlan {
 };
 
 /// The config that describes the export: number format, quantisation, next-token modules.
-Config published(Config config, Precision precision, bool drop_next_token);
+ModelConfig published(ModelConfig config, Precision precision, bool drop_next_token);
 
 /// Tensors in the model's order, a new file where the next tensor would exceed `shard_bytes` (a
 /// tensor is never cut). Norms, embeddings, router and output head are never FP8, the router's
 /// selection bias is always F32, as in DeepSeek-V3's own files. `config`: from `published`.
-std::vector<ShardPlan> plan_shards(const Config& config, Precision precision,
+std::vector<ShardPlan> plan_shards(const ModelConfig& config, Precision precision,
                                    std::uint64_t shard_bytes);
 
 }  // namespace weft::trainer::hf

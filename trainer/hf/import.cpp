@@ -14,7 +14,7 @@ using namespace checkpoint;
 /// One import while it is written: a file a shard, as if so many ranks had written it.
 class Importer {
  public:
-  Importer(TensorSource& source, const Config& config, const ImportOptions& options, Disk& disk)
+  Importer(TensorSource& source, const ModelConfig& config, const ImportOptions& options, Disk& disk)
       : source_(source),
         options_(options),
         disk_(disk),
@@ -121,7 +121,7 @@ class Importer {
 
 }  // namespace
 
-Expected<ImportReport> import_checkpoint(TensorSource& source, const Config& config,
+Expected<ImportReport> import_checkpoint(TensorSource& source, const ModelConfig& config,
                                          const fs::path& ckpt_dir, const ImportOptions& options,
                                          Disk& disk) {
   WEFT_TRY_ASSIGN(const std::vector<Entry> there, list(ckpt_dir, disk));

@@ -29,7 +29,7 @@ struct ImportReport {
 /// tensor as F32 and as it is stored, two where a copy is compared.
 /// Errors: InvalidArgument when `ckpt_dir` holds a checkpoint already or the source is not what
 /// `config` describes; Corrupt naming file and tensor, NaN and infinity included; Io.
-Expected<ImportReport> import_checkpoint(TensorSource& source, const Config& config,
+Expected<ImportReport> import_checkpoint(TensorSource& source, const ModelConfig& config,
                                          const fs::path& ckpt_dir, const ImportOptions& options,
                                          checkpoint::Disk& disk = checkpoint::Disk::real());
 
