@@ -66,7 +66,7 @@ Expected<std::uint64_t> SafetensorsWriter::finish() {
 }
 
 Expected<Hash128> hash_of_file(Disk& disk, const fs::path& path, std::uint64_t bytes) {
-  constexpr std::uint64_t kPiece = std::uint64_t{8} << 20;
+  constexpr std::uint64_t kPiece = std::uint64_t{1} << 20;
   WEFT_TRY_ASSIGN(const auto file, disk.open(path));
   WEFT_TRY_ASSIGN(const std::uint64_t size, file->size());
   if (size != bytes)

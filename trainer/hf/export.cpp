@@ -35,7 +35,7 @@ std::vector<TensorPlan> file_plan(const ShardPlan& shard, const ModelConfig& con
 }
 
 Expected<std::string> sha256_of_file(checkpoint::Disk& disk, const fs::path& path) {
-  constexpr std::uint64_t kPiece = std::uint64_t{8} << 20;
+  constexpr std::uint64_t kPiece = std::uint64_t{1} << 20;
   WEFT_TRY_ASSIGN(const auto file, disk.open(path));
   WEFT_TRY_ASSIGN(const std::uint64_t bytes, file->size());
   std::vector<std::byte> buffer(std::min(kPiece, bytes));
