@@ -64,4 +64,24 @@ float from_bf16(std::uint16_t code) {
   return std::bit_cast<float>(static_cast<std::uint32_t>(code) << 16);
 }
 
+std::uint16_t to_f16(double value) {
+  constexpr std::uint64_t kInfinity = 0x7c00, kNan = 0x7e00;
+  const std::uint64_t sign = std::signbit(value) ? 0x8000 : 0;
+  if (std::isnan(value)) return static_cast<std::uint16_t>(sign | kNan);
+  const std::uint64_t code =
+      std::isinf(value) ? kInfinity : round_magnitude<10, 15>(std::fabs(value));
+  return static_cast<std::uint16_t>(sign | (code < kInfinity ? code : kInfinity));
+}
+
+float from_f16(std::uint16_t code) {
+  const std::uint32_t sign = static_cast<std::uint32_t>(code & 0x8000u) << 16;
+  const std::uint32_t magnitude = code & 0x7fffu;
+  if (magnitude < 0x0400u) {  // subnormal: the mantissa counts steps of 2^-24
+    const float value = static_cast<float>(magnitude) * 0x1p-24f;
+    return sign != 0 ? -value : value;
+  }
+  if (magnitude >= 0x7c00u) return std::bit_cast<float>(sign | 0x7f800000u | (magnitude << 13));
+  return std::bit_cast<float>(sign | ((magnitude << 13) + (std::uint32_t{127 - 15} << 23)));
+}
+
 }  // namespace weft

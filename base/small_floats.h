@@ -3,6 +3,7 @@
 //
 // E4M3 (OCP FP8, Micikevicius et al. 2022): sign, 4 exponent bits (bias 7), 3 mantissa bits;
 // largest 448, smallest 2^-9; no infinity; 0x7f and 0xff are NaN. BF16: the upper half of a float.
+// F16 (IEEE 754 binary16): sign, 5 exponent bits (bias 15), 10 mantissa bits; largest 65504.
 #pragma once
 
 #include <bit>
@@ -20,6 +21,10 @@ float from_e4m3(std::uint8_t code);
 /// Rounds to nearest, ties to even; beyond the largest finite value: infinity.
 std::uint16_t to_bf16(double value);
 float from_bf16(std::uint16_t code);
+
+/// Rounds to nearest, ties to even; beyond the largest finite value: infinity.
+std::uint16_t to_f16(double value);
+float from_f16(std::uint16_t code);
 
 /// A BF16 number in an array: the bits alone. Converts by the same rule as to_bf16, written so that
 /// a loop over it becomes vector code.

@@ -79,6 +79,28 @@ struct CheckpointOptions {
   Format format = Format::Table;
 };
 
+struct ExportOptions {
+  std::string source;  // a run, a checkpoint or a Hugging Face directory; "": the newest run
+  std::string output;
+  std::string step;
+  std::string dtype = "bf16";
+  std::string config;
+  std::string tokenizer;
+  std::string shard_size;
+  bool drop_next_token = false;
+  bool sha256 = false;
+  bool quiet = false;
+  Format format = Format::Table;
+};
+
+struct ImportOptions {
+  std::string directory;
+  std::string output;  // the run directory to be
+  bool drop_next_token = false;
+  bool quiet = false;
+  Format format = Format::Table;
+};
+
 struct GenerateOptions {
   std::string run;         // run directory
   std::string checkpoint;  // step; "": the newest complete one

@@ -38,7 +38,7 @@ class Builder {
     add_job_verbs();
     add_run_verbs();
     add_reading_verbs();
-    add_checkpoint_verbs();
+    add_checkpoints(tree_);
     add_generate();
     add_tools(tree_);
     add_benchmarks(tree_);
@@ -136,26 +136,6 @@ class Builder {
         ->type_name("N")
         ->check(at_least(0));
     add_format(samples, m->format);
-  }
-
-  void add_checkpoint_verbs() {
-    CLI::App* ckpt = root_.add_subcommand("ckpt", "List, show and verify checkpoints");
-    ckpt->footer("weft ckpt verify r1-zero-arithmetic");
-    ckpt->require_subcommand(1);
-    const auto add = [&](const char* name, const char* summary, const char* example,
-                         int (*function)(const CheckpointOptions&, Io&)) {
-      auto [sub, options] = tree_.verb<CheckpointOptions>(*ckpt, name, summary, example, function);
-      add_run(sub, options->run);
-      if (std::string(name) != "ls")
-        sub->add_option("--step", options->step, "The checkpoint of this step")->type_name("N");
-      add_format(sub, options->format);
-    };
-    add("ls", "List the checkpoints of a run and their state", "weft ckpt ls r1-zero-arithmetic",
-        verb_ckpt_ls);
-    add("show", "What one checkpoint holds", "weft ckpt show r1-zero-arithmetic --step 200",
-        verb_ckpt_show);
-    add("verify", "Read every byte and compare its hash; exit 1 when damaged",
-        "weft ckpt verify r1-zero-arithmetic", verb_ckpt_verify);
   }
 
   void add_generate() {

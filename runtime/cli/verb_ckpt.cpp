@@ -114,6 +114,7 @@ int verb_ckpt_ls(const CheckpointOptions& options, Io& io) {
 }
 
 int verb_ckpt_show(const CheckpointOptions& options, Io& io) {
+  if (options.run.ends_with(".gguf")) return show_gguf(options.run, options.format, io);
   const auto found = find_checkpoints(options);
   if (!found) return report(found.error(), io);
   checkpoint::Entry entry;

@@ -22,6 +22,9 @@ int verb_samples(const SamplesOptions& options, Io& io);
 int verb_ckpt_ls(const CheckpointOptions& options, Io& io);
 int verb_ckpt_show(const CheckpointOptions& options, Io& io);
 int verb_ckpt_verify(const CheckpointOptions& options, Io& io);
+int verb_ckpt_export_hf(const ExportOptions& options, Io& io);
+int verb_ckpt_export_gguf(const ExportOptions& options, Io& io);
+int verb_ckpt_import_hf(const ImportOptions& options, Io& io);
 int verb_generate(const GenerateOptions& options, Io& io);
 int verb_schedule(const ScheduleOptions& options, Io& io);
 int verb_balance(const BalanceVerbOptions& options, Io& io);
@@ -31,6 +34,12 @@ int verb_trace(const TraceOptions& options, Io& io);
 int verb_bench_pipeline(const BenchPipelineOptions& options, Io& io);
 int verb_model_show(const ModelShowOptions& options, Io& io);
 int verb_version(const VersionOptions& options, Io& io);
+
+/// A GGUF file's keys and tensors, as ckpt show prints them.
+int show_gguf(const std::string& path, Format format, Io& io);
+
+/// Where an import leaves config.json and tokenizer files, inside a run directory.
+inline constexpr const char* kImportedDirectory = "hf";
 
 /// A run directory from what the user typed: a path, a name below runs/, or "" for the newest run
 /// there. Errors: NotFound with the nearest name.

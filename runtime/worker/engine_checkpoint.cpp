@@ -220,6 +220,10 @@ Expected<void> Engine::read_checkpoint(const std::filesystem::path& path, Loaded
     }
     set.touch();
   }
+  if (reader.names("optim").empty()) {  // imported weights: the optimizer begins anew
+    optimizer_->reset_moments();
+    return {};
+  }
   for (const ShardedOptimizer::Owned& owned : optimizer_->owned()) {
     if (owned.moments == nullptr) continue;
     const std::string& name = owned.set->items()[owned.parameter].name;

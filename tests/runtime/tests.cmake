@@ -16,6 +16,10 @@ weft_test(runtime/engine_next_token_test LABELS multiprocess LINK weft_runtime_w
 weft_test(runtime/engine_precision_test LABELS multiprocess LINK weft_runtime_worker)
 weft_test(runtime/engine_snapshot_test LABELS multiprocess LINK weft_runtime_worker)
 weft_test(runtime/engine_generate_test LABELS multiprocess LINK weft_runtime_worker)
+# exported files, read by llama.cpp
+weft_test(runtime/export_llama_test LABELS multiprocess LINK weft_runtime_worker weft_trainer_exchange)
+target_compile_definitions(runtime_export_llama_test PRIVATE WEFT_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
+                           WEFT_ORACLE_MODULES="${PROJECT_SOURCE_DIR}/build/oracles/node_modules")
 # the virtual device on simulated time: whole worlds in one process
 weft_test(runtime/virtual_rank_test LABELS sim LINK weft_runtime_virtual)
 weft_test(runtime/store_run_store_test LINK weft_runtime_store SQLite::SQLite3)

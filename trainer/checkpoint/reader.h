@@ -27,6 +27,7 @@ class Reader {
                                Disk& disk = Disk::real());
 
   const Manifest& manifest() const { return manifest_; }
+  const fs::path& directory() const { return directory_; }
   /// The tensors of an item, sorted.
   std::vector<std::string> names(std::string_view item) const;
   bool has(std::string_view item, std::string_view name) const;

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "base/check.h"
+#include "trainer/checkpoint/safetensors_writer.h"
 #include "trainer/checkpoint/strict_json.h"
 
 namespace weft::trainer::checkpoint {
@@ -98,6 +99,13 @@ std::map<std::string, std::string> dcp_metadata(const std::vector<TensorData>& t
 }
 
 }  // namespace
+
+std::map<std::string, std::string> whole_tensor_metadata(std::span<const TensorPlan> tensors) {
+  nlohmann::json sharding = nlohmann::json::object();
+  for (const TensorPlan& t : tensors)
+    sharding[t.name]["saved_offsets"] = Shape(t.shape.size(), 0);
+  return {{"format", "pt"}, {"DCP_VERSION", "1.0"}, {"DCP_SHARDING_INFO", sharding.dump()}};
+}
 
 Expected<WrittenFile> write_safetensors(Disk& disk, const fs::path& path,
                                         std::vector<TensorData> tensors) {

@@ -1,0 +1,143 @@
+#include "trainer/hf/tokenizer_files.h"
+
+#include <fmt/format.h>
+
+#include "trainer/gguf/vocabulary.h"
+
+namespace weft::trainer::hf {
+namespace {
+
+std::string json_text(std::string_view text) {
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') out += '\\';
+    out += c;
+  }
+  return out + "\"";
+}
+
+/// [lo-hi], or the digit alone.
+std::string digits(int low, int high) {
+  return low == high ? std::to_string(low) : fmt::format("[{}-{}]", low, high);
+}
+std::string any_digits(std::size_t count) {
+  std::string out;
+  for (std::size_t i = 0; i < count; ++i) out += "[0-9]";
+  return out;
+}
+
+/// Numbers of as many digits as `largest`, up to it.
+std::string same_length(const std::string& largest) {
+  std::string out;
+  for (std::size_t i = 0; i < largest.size(); ++i) {
+    const int digit = largest[i] - '0', low = i == 0 && largest.size() > 1 ? 1 : 0;
+    if (digit - 1 >= low)
+      out += largest.substr(0, i) + digits(low, digit - 1) +
+             any_digits(largest.size() - i - 1) + "|";
+  }
+  return out + largest;
+}
+
+std::string vocabulary(const data::Tokenizer& tokenizer) {
+  // As in GGUF files; without padding no call can fail.
+  const gguf::Vocabulary names = *gguf::byte_vocabulary(tokenizer, tokenizer.vocab_size());
+  std::string out;
+  for (std::size_t id = 0; id < names.tokens.size(); ++id) {
+    if (!data::Tokenizer::special_text(static_cast<std::int32_t>(id)).empty()) continue;
+    out += fmt::format("{}\n      {}: {}", out.empty() ? "" : ",", json_text(names.tokens[id]), id);
+  }
+  return out;
+}
+
+std::string added_tokens() {
+  std::string out;
+  for (std::int32_t id = data::Tokenizer::bos(); id <= data::Tokenizer::answer_close(); ++id)
+    out += fmt::format(
+        "{}\n    {{\"id\": {}, \"content\": {}, \"single_word\": false, \"lstrip\": false, "
+        "\"rstrip\": false, \"normalized\": false, \"special\": {}}}",
+        out.empty() ? "" : ",", id, json_text(data::Tokenizer::special_text(id)),
+        id <= data::Tokenizer::eos());
+  return out;
+}
+
+}  // namespace
+
+std::string number_pattern(int largest) {
+  std::string out = same_length(std::to_string(largest));
+  for (std::size_t length = std::to_string(largest).size() - 1; length > 1; --length)
+    out += "|[1-9]" + any_digits(length - 1);
+  return largest > 9 ? out + "|[0-9]" : out;
+}
+
+std::string tokenizer_json(const data::Tokenizer& tokenizer) {
+  const bool numbers = tokenizer.numbers() > 0;
+  const std::string byte_level =
+      R"({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false})";
+  const std::string split =
+      fmt::format("{{\"type\": \"Split\", \"pattern\": {{\"Regex\": {}}}, \"behavior\": "
+                  "\"Isolated\", \"invert\": false}}",
+                  json_text(numbers ? number_pattern(tokenizer.numbers()) : ""));
+  const std::string cut = numbers ? fmt::format("{{\"type\": \"Sequence\", \"pretokenizers\": [\n"
+                                                "    {},\n    {}\n  ]}}",
+                                                split, byte_level)
+                                  : byte_level;
+  return fmt::format(
+      R"({{
+  "version": "1.0",
+  "truncation": null,
+  "padding": null,
+  "added_tokens": [{}
+  ],
+  "normalizer": null,
+  "pre_tokenizer": {},
+  "post_processor": null,
+  "decoder": {},
+  "model": {{
+    "type": "BPE",
+    "dropout": null,
+    "unk_token": null,
+    "continuing_subword_prefix": null,
+    "end_of_word_suffix": null,
+    "fuse_unk": false,
+    "byte_fallback": false,
+    "ignore_merges": {},
+    "vocab": {{{}
+    }},
+    "merges": []
+  }}
+}}
+)",
+      added_tokens(), cut, byte_level, numbers, vocabulary(tokenizer));
+}
+
+std::string tokenizer_config_json(int max_length) {
+  return fmt::format(
+      R"({{
+  "tokenizer_class": "PreTrainedTokenizerFast",
+  "bos_token": {},
+  "eos_token": {},
+  "add_bos_token": false,
+  "add_eos_token": false,
+  "clean_up_tokenization_spaces": false,
+  "model_max_length": {}
+}}
+)",
+      json_text(data::Tokenizer::special_text(data::Tokenizer::bos())),
+      json_text(data::Tokenizer::special_text(data::Tokenizer::eos())), max_length);
+}
+
+std::string generation_config_json(const TokenIds& ids) {
+  std::string out;
+  if (ids.bos >= 0) out += fmt::format("  \"bos_token_id\": {},\n", ids.bos);
+  if (ids.eos >= 0) out += fmt::format("  \"eos_token_id\": {},\n", ids.eos);
+  return "{\n" + out + "  \"do_sample\": true,\n  \"temperature\": 1.0\n}\n";
+}
+
+std::vector<SideFile> byte_tokenizer_files(const data::Tokenizer& tokenizer, int max_length) {
+  return {{"tokenizer.json", tokenizer_json(tokenizer)},
+          {"tokenizer_config.json", tokenizer_config_json(max_length)},
+          {"generation_config.json",
+           generation_config_json({data::Tokenizer::bos(), data::Tokenizer::eos(), -1})}};
+}
+
+}  // namespace weft::trainer::hf
