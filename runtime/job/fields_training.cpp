@@ -80,6 +80,20 @@ void add_supervised(std::vector<Field>& out, const std::string& stage) {
   add("warmup", Count, WEFT_IN(Stage, warmup), {0, 1e9}, "steps",
       "The rate rises linearly from 0 to lr over so many steps.", "steps should be larger", "20",
       {{"TRL", "warmup_steps"}});
+  add("lr_curve", Text, WEFT_IN(Stage, lr_curve), {}, "",
+      "The learning rate as phases, one after the other, when warm-up and cosine are not enough: "
+      "linear or cosine LENGTH [steps|tokens] to VALUE, constant LENGTH [steps|tokens] [at VALUE]. "
+      "The last value stays. Empty: lr, min_lr, lr_schedule and warmup say it.",
+      "replaces lr, min_lr, lr_schedule and warmup; lengths in tokens need data.task: text",
+      "linear 2K to 2.2e-4, constant 10M tokens, cosine 4M tokens to 2.2e-5",
+      {{"paper", "V3 4.2: learning rate scheduling"}});
+  add("batch_start", Count, WEFT_IN(Stage, batch_start), {0, 1e7}, "sequences a step",
+      "The batch of the first step; it grows linearly in tokens to batch. 0: batch from the start.",
+      "batch, batch_ramp; data.task: text", "4",
+      {{"Megatron", "rampup_batch_size"}, {"paper", "V3 4.2: batch size scheduling"}});
+  add("batch_ramp", Count, WEFT_IN(Stage, batch_ramp), {0, 1e15}, "tokens",
+      "So many tokens until the batch has grown from batch_start to batch.", "batch_start", "100K",
+      {{"paper", "V3 4.2: batch size scheduling"}});
   add("eval_every", Count, WEFT_IN(Stage, eval_every), {0, 1e9}, "steps",
       "An evaluation after so many steps, and always at the end. 0: only at the end.",
       "target_accuracy is looked at there", "100",

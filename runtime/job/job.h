@@ -52,6 +52,9 @@ struct SupervisedJob {
   double min_lr = 0.0;                   // cosine ends here; constant ignores it
   std::string lr_schedule = "constant";  // constant | cosine
   int warmup = 20;
+  std::string lr_curve;          // phases; "": lr, min_lr, lr_schedule and warmup say it
+  int batch_start = 0;           // at the first step; 0: batch from the start
+  std::uint64_t batch_ramp = 0;  // tokens until it has grown to batch
   int eval_every = 0;            // 0: never before the end
   int eval_problems = 128;       // tasks: sampled at temperature 1
   int eval_difficulty = 0;       // 0: all

@@ -6,9 +6,10 @@
 #include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
-#include <numbers>
+#include <optional>
 
 #include "base/units.h"
+#include "runtime/job/course.h"
 #include "runtime/log/log.h"
 #include "runtime/worker/evaluate.h"
 #include "runtime/worker/grpo_step.h"
@@ -24,15 +25,6 @@ using trainer::MicroBatch;
 namespace {
 
 namespace data = trainer::data;
-
-/// Linear warm-up, then constant or cosine down to min_lr.
-double learning_rate(const SupervisedJob& job, long long step) {
-  if (step < job.warmup) return job.lr * static_cast<double>(step + 1) / job.warmup;
-  if (job.lr_schedule != "cosine") return job.lr;
-  const double done = static_cast<double>(step - job.warmup) / std::max(1, job.steps - job.warmup);
-  return job.min_lr +
-         0.5 * (job.lr - job.min_lr) * (1 + std::cos(std::numbers::pi * std::min(1.0, done)));
-}
 
 class Walker final : public Recipe {
  public:
@@ -91,6 +83,7 @@ class Walker final : public Recipe {
   std::unique_ptr<RingFile> ring_;  // null: nothing is recorded; the engine writes into it
   std::unique_ptr<Engine> engine_;
   RecipeState state_;
+  std::optional<Course> course_;  // of the stage under way; grpo has none
   long long saved_step_ = -1;
   std::string resumed_from_;
 };
@@ -206,6 +199,9 @@ Expected<void> Walker::begin_stage(Stage stage) {
 }
 
 Expected<Walker::StageEnd> Walker::run_stage(Stage stage) {
+  if (stage != Stage::Grpo) {
+    WEFT_TRY_ASSIGN(course_, course_of(supervised(stage), sequence_tokens(job_)));
+  }
   if (state_.stage_step == 0) WEFT_TRY(begin_stage(stage));
   while (state_.stage_step < max_steps(stage)) {
     const Instant begin = clock_.now();
@@ -245,13 +241,12 @@ Expected<Walker::StageEnd> Walker::run_stage(Stage stage) {
 }
 
 Expected<Walker::StepOutcome> Walker::supervised_step(Stage stage) {
-  const SupervisedJob& stage_job = supervised(stage);
-  WEFT_TRY_ASSIGN(
-      const std::vector<MicroBatch> batch,
-      stage == Stage::Pretrain
-          ? workload_->pretrain_batch(state_.stage_step, engine_->num_micro_batches())
-          : workload_->cold_start_batch(state_.stage_step, engine_->num_micro_batches()));
-  const double lr = learning_rate(stage_job, state_.stage_step);
+  const long long step = state_.stage_step;
+  const int sequences = course_->plan.batch(step), parts = engine_->num_micro_batches();
+  WEFT_TRY_ASSIGN(const std::vector<MicroBatch> batch,
+                  stage == Stage::Pretrain ? workload_->pretrain_batch(step, sequences, parts)
+                                           : workload_->cold_start_batch(step, sequences, parts));
+  const double lr = course_->learning_rate(step);
   WEFT_TRY_ASSIGN(const TrainResult result,
                   engine_->train(batch, lr, state_.adam_step + 1, options_.stop_requested()));
   StepOutcome outcome;

@@ -94,15 +94,16 @@ double Curve::at(long long step, const BatchPlan& plan) const {
                               ? std::max(begin + 1, plan.first_step_with(tokens + phase.length))
                               : begin + static_cast<long long>(phase.length);
     if (step < end) {
-      // Of the phase, so far; a linear one counts the step itself.
-      const auto done = [&](long long at) {
-        const double passed =
-            phase.in_tokens ? plan.tokens_before(at) - tokens : static_cast<double>(at - begin);
-        return std::min(1.0, passed / phase.length);
+      // Of the phase's length, before step `to`.
+      const auto passed = [&](long long to) {
+        return std::min(phase.length, phase.in_tokens ? plan.tokens_before(to) - tokens
+                                                      : static_cast<double>(to - begin));
       };
       if (phase.shape == Shape::Constant) return phase.to;
-      if (phase.shape == Shape::Linear) return from + (phase.to - from) * done(step + 1);
-      return phase.to + 0.5 * (from - phase.to) * (1 + std::cos(std::numbers::pi * done(step)));
+      if (phase.shape == Shape::Linear)
+        return from + (phase.to - from) * passed(step + 1) / phase.length;
+      return phase.to + 0.5 * (from - phase.to) *
+                            (1 + std::cos(std::numbers::pi * (passed(step) / phase.length)));
     }
     begin = end;
     from = phase.to;
