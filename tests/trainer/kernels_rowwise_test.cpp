@@ -135,7 +135,7 @@ TEST(SoftmaxHead, EqualsItsFormulaAndDerivative) {
     log_softmax_forward(context, logits.data(), targets.data(), rows, vocab, logprob.data(),
                         entropy.data(), log_sum.data());
     log_softmax_backward(context, grad.data(), targets.data(), rows, vocab, log_sum.data(),
-                         d.data());
+                         d.data(), grad.data());
     for (int r = 0; r < rows; ++r) {
       double sum = 0, entropy_want = 0;
       const auto at = [&](int v) {

@@ -24,5 +24,6 @@ struct AlignedAllocator {
 };
 
 using AlignedVector = std::vector<Real, AlignedAllocator<Real>>;
+using AlignedBytes = std::vector<std::byte, AlignedAllocator<std::byte>>;
 
 }  // namespace weft::trainer

@@ -22,15 +22,18 @@ struct AttentionShape {
 /// q: [tokens, heads, nope + rope], rotated; kv: [tokens, heads, nope + value]; k_rope: rows of
 /// `rope` elements `ld_k_rope` apart, rotated. out: [tokens, heads, value].
 /// A token's result depends on its own sequence up to itself only, bit for bit.
+/// Act: Real or Bf16; computed in Real.
+template <class Act>
 void causal_attention_forward(Context& context, const AttentionShape& shape,
-                              std::span<const std::int32_t> sequence_begin, const Real* q,
-                              const Real* kv, const Real* k_rope, int ld_k_rope, Real* out);
+                              std::span<const std::int32_t> sequence_begin, const Act* q,
+                              const Act* kv, const Act* k_rope, int ld_k_rope, Act* out);
 
 /// Gradients of the same, overwritten; probabilities are computed anew. d_k_rope: [tokens, rope],
 /// summed over heads in ascending order. Scratch: about 2 * length^2 of the longest sequence.
+template <class Act>
 void causal_attention_backward(Context& context, const AttentionShape& shape,
-                               std::span<const std::int32_t> sequence_begin, const Real* q,
-                               const Real* kv, const Real* k_rope, int ld_k_rope, const Real* d_out,
-                               Real* dq, Real* d_kv, Real* d_k_rope);
+                               std::span<const std::int32_t> sequence_begin, const Act* q,
+                               const Act* kv, const Act* k_rope, int ld_k_rope, const Act* d_out,
+                               Act* dq, Act* d_kv, Real* d_k_rope);
 
 }  // namespace weft::trainer::kernels

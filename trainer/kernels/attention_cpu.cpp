@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <type_traits>
 
 #include "trainer/kernels/attention.h"
 #include "trainer/kernels/small_product.h"
@@ -193,11 +194,9 @@ void backward_head(Context& context, const AttentionShape& shape, const Head& he
   }
 }
 
-}  // namespace
-
-void causal_attention_forward(Context& context, const AttentionShape& shape,
-                              std::span<const std::int32_t> sequence_begin, const Real* q,
-                              const Real* kv, const Real* k_rope, int ld_k_rope, Real* out) {
+void forward_in_real(Context& context, const AttentionShape& shape,
+                     std::span<const std::int32_t> sequence_begin, const Real* q, const Real* kv,
+                     const Real* k_rope, int ld_k_rope, Real* out) {
   const std::ptrdiff_t ldq = static_cast<std::ptrdiff_t>(shape.heads) * (shape.nope + shape.rope);
   const std::ptrdiff_t ld_kv =
       static_cast<std::ptrdiff_t>(shape.heads) * (shape.nope + shape.value);
@@ -214,10 +213,10 @@ void causal_attention_forward(Context& context, const AttentionShape& shape,
   }
 }
 
-void causal_attention_backward(Context& context, const AttentionShape& shape,
-                               std::span<const std::int32_t> sequence_begin, const Real* q,
-                               const Real* kv, const Real* k_rope, int ld_k_rope, const Real* d_out,
-                               Real* dq, Real* d_kv, Real* d_k_rope) {
+void backward_in_real(Context& context, const AttentionShape& shape,
+                      std::span<const std::int32_t> sequence_begin, const Real* q, const Real* kv,
+                      const Real* k_rope, int ld_k_rope, const Real* d_out, Real* dq, Real* d_kv,
+                      Real* d_k_rope) {
   const std::ptrdiff_t ldq = static_cast<std::ptrdiff_t>(shape.heads) * (shape.nope + shape.rope);
   const std::ptrdiff_t ld_kv =
       static_cast<std::ptrdiff_t>(shape.heads) * (shape.nope + shape.value);
@@ -238,5 +237,70 @@ void causal_attention_backward(Context& context, const AttentionShape& shape,
     }
   }
 }
+
+template <class From, class To>
+To* convert(const From* from, std::size_t n, To* to) {
+#pragma omp simd
+  for (std::size_t i = 0; i < n; ++i) to[i] = To(from[i]);
+  return to;
+}
+
+}  // namespace
+
+template <class Act>
+void causal_attention_forward(Context& context, const AttentionShape& shape,
+                              std::span<const std::int32_t> sequence_begin, const Act* q,
+                              const Act* kv, const Act* k_rope, int ld_k_rope, Act* out) {
+  if constexpr (std::is_same_v<Act, Real>) {
+    forward_in_real(context, shape, sequence_begin, q, kv, k_rope, ld_k_rope, out);
+  } else {
+    const auto n = static_cast<std::size_t>(sequence_begin.back());
+    const std::size_t nq = n * static_cast<std::size_t>(shape.heads * (shape.nope + shape.rope));
+    const std::size_t nkv = n * static_cast<std::size_t>(shape.heads * (shape.nope + shape.value));
+    const std::size_t nk = n * static_cast<std::size_t>(ld_k_rope);
+    const std::size_t nout = n * static_cast<std::size_t>(shape.heads * shape.value);
+    Real* room = context.scratch(7, nq + nkv + nk + nout).data();
+    Real* result = room + nq + nkv + nk;
+    forward_in_real(context, shape, sequence_begin, convert(q, nq, room),
+                    convert(kv, nkv, room + nq), convert(k_rope, nk, room + nq + nkv), ld_k_rope,
+                    result);
+    convert(result, nout, out);
+  }
+}
+
+template <class Act>
+void causal_attention_backward(Context& context, const AttentionShape& shape,
+                               std::span<const std::int32_t> sequence_begin, const Act* q,
+                               const Act* kv, const Act* k_rope, int ld_k_rope, const Act* d_out,
+                               Act* dq, Act* d_kv, Real* d_k_rope) {
+  if constexpr (std::is_same_v<Act, Real>) {
+    backward_in_real(context, shape, sequence_begin, q, kv, k_rope, ld_k_rope, d_out, dq, d_kv,
+                     d_k_rope);
+  } else {
+    const auto n = static_cast<std::size_t>(sequence_begin.back());
+    const std::size_t nq = n * static_cast<std::size_t>(shape.heads * (shape.nope + shape.rope));
+    const std::size_t nkv = n * static_cast<std::size_t>(shape.heads * (shape.nope + shape.value));
+    const std::size_t nk = n * static_cast<std::size_t>(ld_k_rope);
+    const std::size_t nout = n * static_cast<std::size_t>(shape.heads * shape.value);
+    Real* room = context.scratch(7, 2 * nq + 2 * nkv + nk + nout).data();
+    Real* real_out = room + nq + nkv + nk;
+    Real* real_dq = real_out + nout;
+    Real* real_d_kv = real_dq + nq;
+    backward_in_real(context, shape, sequence_begin, convert(q, nq, room),
+                     convert(kv, nkv, room + nq), convert(k_rope, nk, room + nq + nkv), ld_k_rope,
+                     convert(d_out, nout, real_out), real_dq, real_d_kv, d_k_rope);
+    convert(real_dq, nq, dq);
+    convert(real_d_kv, nkv, d_kv);
+  }
+}
+
+#define WEFT_INSTANTIATE(Act)                                                                 \
+  template void causal_attention_forward<Act>(Context&, const AttentionShape&,                \
+                                              std::span<const std::int32_t>, const Act*,      \
+                                              const Act*, const Act*, int, Act*);             \
+  template void causal_attention_backward<Act>(                                               \
+      Context&, const AttentionShape&, std::span<const std::int32_t>, const Act*, const Act*, \
+      const Act*, int, const Act*, Act*, Act*, Real*);
+WEFT_FOR_EACH_ACTIVATION(WEFT_INSTANTIATE)
 
 }  // namespace weft::trainer::kernels

@@ -11,12 +11,12 @@ Context::Context(Context&&) noexcept = default;
 Context& Context::operator=(Context&&) noexcept = default;
 Context::~Context() = default;
 
-std::span<Real> Context::scratch(int slot, std::size_t n) {
+std::byte* Context::scratch_bytes(int slot, std::size_t n) {
   const auto index = static_cast<std::size_t>(slot);
   if (scratch_.size() <= index) scratch_.resize(index + 1);
   auto& memory = scratch_[index];
-  if (memory.size() < n) memory = AlignedVector(n + n / 4);
-  return {memory.data(), n};
+  if (memory.size() < n) memory = AlignedBytes(n + n / 4);
+  return memory.data();
 }
 
 Context& Context::worker(int thread) {

@@ -23,9 +23,12 @@ class Context {
 
   int num_threads() const { return num_threads_; }
 
-  /// At least n elements, 64-byte aligned, contents undefined, valid until the same `slot` is asked
+  /// At least n numbers, 64-byte aligned, contents undefined, valid until the same `slot` is asked
   /// for again. Kernels use slots 0..7, layers 8..31.
-  std::span<Real> scratch(int slot, std::size_t n);
+  template <class T = Real>
+  std::span<T> scratch(int slot, std::size_t n) {
+    return {reinterpret_cast<T*>(scratch_bytes(slot, n * sizeof(T))), n};
+  }
 
   /// Inside a parallel region: the single-threaded context of thread `thread` < num_threads(), with
   /// scratch of its own. Lives as long as this one.
@@ -36,8 +39,10 @@ class Context {
   Products& products();
 
  private:
+  std::byte* scratch_bytes(int slot, std::size_t n);
+
   int num_threads_;
-  std::vector<AlignedVector> scratch_;
+  std::vector<AlignedBytes> scratch_;
   std::vector<std::unique_ptr<Context>> workers_;
   std::shared_ptr<Products> products_;
 };

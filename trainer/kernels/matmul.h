@@ -1,6 +1,9 @@
 // Products of activations with weight matrices as Hugging Face stores them: W [out, in], row-major,
-// y = x W^T. Float goes through oneDNN (matmul_dnnl.cpp), double through plain loops
+// y = x W^T. Float and BF16 go through oneDNN (matmul_dnnl.cpp), double through plain loops
 // (matmul_f64.cpp).
+//
+// The type of the operand decides: BF16 rows are multiplied with the weight rounded to BF16, to
+// nearest even, once for each version of it. Sums are F32 in any case.
 //
 // In the two products with a weight, a row of the result depends on its own row of the operand
 // only, bit for bit, however many rows are asked for (kernels_matmul_test checks it). The weight
@@ -9,15 +12,22 @@
 
 #include <cstdint>
 
+#include "base/expected.h"
+#include "base/small_floats.h"
 #include "trainer/kernels/aligned.h"
 #include "trainer/kernels/context.h"
 
 namespace weft::trainer::kernels {
 
-/// The library's own layout of one weight, made anew whenever the weight's version changed.
+/// The library's own layouts of one weight, each made anew when it is asked for and the weight's
+/// version has changed.
 struct PackedCopy {
-  AlignedVector storage;
-  std::uint64_t version = 0;  // 0: none yet
+  struct Layout {
+    AlignedBytes storage;
+    std::uint64_t version = 0;  // 0: none yet
+    std::uint8_t number = 0;    // size of its numbers
+  };
+  Layout forward, backward;
 };
 
 /// A view of a weight matrix. `packed` belongs to this weight alone and outlives the view.
@@ -29,16 +39,23 @@ struct Weight {
   PackedCopy* packed = nullptr;
 };
 
-/// y [m, out] = x [m, in] W^T, or += with `accumulate`.
-void linear_forward(Context& context, const Real* x, int m, const Weight& weight, Real* y,
+/// y [m, out] = x [m, in] W^T, or += with `accumulate`. X, Y: Real, Real; Bf16, Real; Bf16, Bf16
+/// without `accumulate`.
+template <class X, class Y>
+void linear_forward(Context& context, const X* x, int m, const Weight& weight, Y* y,
                     bool accumulate = false);
 
-/// dx [m, in] = dy [m, out] W, or += with `accumulate`.
-void linear_backward_input(Context& context, const Real* dy, int m, const Weight& weight, Real* dx,
+/// dx [m, in] = dy [m, out] W, or += with `accumulate`. Types as above.
+template <class X, class Y>
+void linear_backward_input(Context& context, const X* dy, int m, const Weight& weight, Y* dx,
                            bool accumulate = false);
 
-/// dw [out, in] += dy [m, out]^T x [m, in].
-void linear_backward_weight(Context& context, const Real* dy, const Real* x, int m, int out, int in,
+/// dw [out, in] += dy [m, out]^T x [m, in]. X: Real or Bf16.
+template <class X>
+void linear_backward_weight(Context& context, const X* dy, const X* x, int m, int out, int in,
                             Real* dw);
+
+/// Do BF16 products run on this processor? Errors: Unsupported, with what is missing.
+Expected<void> check_bf16_products();
 
 }  // namespace weft::trainer::kernels

@@ -23,7 +23,8 @@ class LatentCache {
   int lora() const { return lora_; }
   int rope() const { return rope_; }
 
-  void store(int row, int position, const Real* latent, const Real* key);
+  template <class Act>
+  void store(int row, int position, const Act* latent, const Act* key);
   /// [max_length, latent_width]: tokens' latents.
   const Real* latents(int row) const;
   int latent_width() const;
@@ -39,9 +40,11 @@ class LatentCache {
 /// Token t attends over positions 0..positions[t] of cache row rows[t], all of which are stored.
 /// q: [num_tokens, heads, nope + rope], rotated. kv_b: the up projection
 /// [heads * (nope + value), lora]. out: [num_tokens, heads, value]. Equal to
-/// causal_attention_forward up to rounding; a token's result depends on its own row only.
+/// causal_attention_forward up to rounding; a token's result depends on its own row only. Act: Real
+/// or Bf16; cached and computed in Real.
+template <class Act>
 void mla_decode(Context& context, const AttentionShape& shape, const LatentCache& cache,
                 int num_tokens, const std::int32_t* rows, const std::int32_t* positions,
-                const Real* q, const Real* kv_b, Real* out);
+                const Act* q, const Real* kv_b, Act* out);
 
 }  // namespace weft::trainer::kernels

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <type_traits>
 
 #include "base/check.h"
 #include "trainer/kernels/mla_decode.h"
@@ -26,18 +27,19 @@ const Real* LatentCache::elements(int row) const {
   return elements_.data() + static_cast<std::ptrdiff_t>(row) * (lora_ + rope_) * token_width();
 }
 
-void LatentCache::store(int row, int position, const Real* latent, const Real* key) {
+template <class Act>
+void LatentCache::store(int row, int position, const Act* latent, const Act* key) {
   WEFT_CHECK(row >= 0 && row < rows_ && position >= 0 && position < max_length_,
              "row " + std::to_string(row) + ", position " + std::to_string(position) +
                  " outside the cache");
   Real* by_token = latents_.data() +
                    (static_cast<std::ptrdiff_t>(row) * max_length_ + position) * latent_width();
-  std::copy_n(latent, lora_, by_token);
+  for (int d = 0; d < lora_; ++d) by_token[d] = Real(latent[d]);
   const int width = token_width();
   Real* by_element =
       elements_.data() + static_cast<std::ptrdiff_t>(row) * (lora_ + rope_) * width + position;
-  for (int d = 0; d < lora_; ++d) by_element[d * width] = latent[d];
-  for (int d = 0; d < rope_; ++d) by_element[(lora_ + d) * width] = key[d];
+  for (int d = 0; d < lora_; ++d) by_element[d * width] = Real(latent[d]);
+  for (int d = 0; d < rope_; ++d) by_element[(lora_ + d) * width] = Real(key[d]);
 }
 
 namespace {
@@ -109,8 +111,9 @@ void absorb_keys(const AttentionShape& shape, const LatentCache& cache, int n, c
 }
 
 /// out = attended latent times the values' up projection.
+template <class Act>
 void absorb_values(const AttentionShape& shape, const LatentCache& cache, int n, const Real* kv_b,
-                   const Work& work, Real* out) {
+                   const Work& work, Act* out) {
   const int lora = cache.lora();
   const std::ptrdiff_t ld_latent = static_cast<std::ptrdiff_t>(shape.heads) * work.latent_width;
   for (int h = 0; h < shape.heads; ++h) {
@@ -124,17 +127,34 @@ void absorb_values(const AttentionShape& shape, const LatentCache& cache, int n,
     small_product(n, lora, work.out_width, {work.latent + h * work.latent_width, ld_latent, 1},
                   work.up, work.out_width, work.result, work.out_width);
     for (int t = 0; t < n; ++t) {
-      std::copy_n(work.result + t * work.out_width, shape.value,
-                  out + (static_cast<std::ptrdiff_t>(t) * shape.heads + h) * shape.value);
+      Act* to = out + (static_cast<std::ptrdiff_t>(t) * shape.heads + h) * shape.value;
+      for (int d = 0; d < shape.value; ++d) to[d] = Act(work.result[t * work.out_width + d]);
     }
+  }
+}
+
+/// The numbers themselves, or their copies in Real.
+template <class Act>
+const Real* in_real(Context& context, const Act* values, std::size_t n) {
+  if constexpr (std::is_same_v<Act, Real>) {
+    return values;
+  } else {
+    Real* copy = context.scratch(5, n).data();
+#pragma omp simd
+    for (std::size_t i = 0; i < n; ++i) copy[i] = Real(values[i]);
+    return copy;
   }
 }
 
 }  // namespace
 
+template <class Act>
 void mla_decode(Context& context, const AttentionShape& shape, const LatentCache& cache,
                 int num_tokens, const std::int32_t* rows, const std::int32_t* positions,
-                const Real* q, const Real* kv_b, Real* out) {
+                const Act* q_kept, const Real* kv_b, Act* out) {
+  const auto q_size = static_cast<std::size_t>(num_tokens) *
+                      static_cast<std::size_t>(shape.heads * (shape.nope + shape.rope));
+  const Real* q = in_real(context, q_kept, q_size);
   const Work work = make_work(context, shape, cache, num_tokens);
   const int token_width = cache.token_width();
   absorb_keys(shape, cache, num_tokens, q, kv_b, work);
@@ -153,5 +173,12 @@ void mla_decode(Context& context, const AttentionShape& shape, const LatentCache
   }
   absorb_values(shape, cache, num_tokens, kv_b, work, out);
 }
+
+#define WEFT_INSTANTIATE(Act)                                                                      \
+  template void LatentCache::store<Act>(int, int, const Act*, const Act*);                         \
+  template void mla_decode<Act>(Context&, const AttentionShape&, const LatentCache&, int,          \
+                                const std::int32_t*, const std::int32_t*, const Act*, const Real*, \
+                                Act*);
+WEFT_FOR_EACH_ACTIVATION(WEFT_INSTANTIATE)
 
 }  // namespace weft::trainer::kernels

@@ -19,10 +19,11 @@ struct RopeTable {
   std::vector<Real> cos, sin;  // [max_position, dim / 2]
 };
 
-/// Rotates in place; `inverse` rotates back, which is also the backward pass. x: `rows` rows `ld`
-/// apart, in each `heads` vectors of table.dim elements, `ld_head` apart. positions: [rows], each
-/// below table.max_position.
+/// Rotates in place, in Real; Act: Real or Bf16; `inverse` rotates back, which is also the backward
+/// pass. x: `rows` rows `ld` apart, in each `heads` vectors of table.dim elements, `ld_head` apart.
+/// positions: [rows], each below table.max_position.
+template <class Act>
 void rope(Context& context, const RopeTable& table, const std::int32_t* positions, int rows,
-          int heads, Real* x, int ld, int ld_head, bool inverse = false);
+          int heads, Act* x, int ld, int ld_head, bool inverse = false);
 
 }  // namespace weft::trainer::kernels

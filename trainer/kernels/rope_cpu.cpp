@@ -1,7 +1,9 @@
 #include <cmath>
 
 #include "base/check.h"
+#include "base/small_floats.h"
 #include "trainer/kernels/rope.h"
+#include "trainer/kernels/vector_math.h"
 
 namespace weft::trainer::kernels {
 
@@ -28,8 +30,9 @@ RopeTable::RopeTable(std::span<const double> frequency, int max_position_in, dou
   }
 }
 
+template <class Act>
 void rope(Context&, const RopeTable& table, const std::int32_t* positions, int rows, int heads,
-          Real* x, int ld, int ld_head, bool inverse) {
+          Act* x, int ld, int ld_head, bool inverse) {
   const int half = table.dim / 2;
   const Real sign = inverse ? Real(-1) : Real(1);
   for (int r = 0; r < rows; ++r) {
@@ -38,14 +41,19 @@ void rope(Context&, const RopeTable& table, const std::int32_t* positions, int r
     const Real* cos = table.cos.data() + static_cast<std::ptrdiff_t>(positions[r]) * half;
     const Real* sin = table.sin.data() + static_cast<std::ptrdiff_t>(positions[r]) * half;
     for (int h = 0; h < heads; ++h) {
-      Real* v = x + static_cast<std::ptrdiff_t>(r) * ld + static_cast<std::ptrdiff_t>(h) * ld_head;
+      Act* v = x + static_cast<std::ptrdiff_t>(r) * ld + static_cast<std::ptrdiff_t>(h) * ld_head;
       for (int i = 0; i < half; ++i) {
-        const Real a = v[2 * i], b = v[2 * i + 1];
-        v[2 * i] = a * cos[i] - sign * b * sin[i];
-        v[2 * i + 1] = b * cos[i] + sign * a * sin[i];
+        const Real a = Real(v[2 * i]), b = Real(v[2 * i + 1]);
+        v[2 * i] = Act(a * cos[i] - sign * b * sin[i]);
+        v[2 * i + 1] = Act(b * cos[i] + sign * a * sin[i]);
       }
     }
   }
 }
+
+#define WEFT_INSTANTIATE(Act)                                                                   \
+  template void rope<Act>(Context&, const RopeTable&, const std::int32_t*, int, int, Act*, int, \
+                          int, bool);
+WEFT_FOR_EACH_ACTIVATION(WEFT_INSTANTIATE)
 
 }  // namespace weft::trainer::kernels

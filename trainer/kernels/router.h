@@ -30,8 +30,10 @@ void router_forward(Context& context, const RouterShape& shape, const Real* logi
 void router_again(Context& context, const RouterShape& shape, const Real* logits, const Real* bias,
                   int rows, Real* scores, const std::int32_t* chosen, Real* weights);
 
-/// d_logits [rows, experts] from d_weights [rows, top_k]; zero for experts not chosen.
+/// d_logits [rows, experts] from d_weights [rows, top_k]; zero for experts not chosen. Act: Real or
+/// Bf16, for the products that read them.
+template <class Act>
 void router_backward(Context& context, const RouterShape& shape, const Real* d_weights,
-                     const Real* scores, const std::int32_t* chosen, int rows, Real* d_logits);
+                     const Real* scores, const std::int32_t* chosen, int rows, Act* d_logits);
 
 }  // namespace weft::trainer::kernels

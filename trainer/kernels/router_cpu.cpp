@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "base/small_floats.h"
 #include "trainer/kernels/router.h"
 #include "trainer/kernels/vector_math.h"
 
@@ -96,10 +97,11 @@ void router_again(Context& context, const RouterShape& shape, const Real* logits
   }
 }
 
+template <class Act>
 void router_backward(Context&, const RouterShape& shape, const Real* d_weights, const Real* scores,
-                     const std::int32_t* chosen, int rows, Real* d_logits) {
+                     const std::int32_t* chosen, int rows, Act* d_logits) {
   for (int r = 0; r < rows; ++r) {
-    std::fill_n(d_logits, shape.experts, Real(0));
+    std::fill_n(d_logits, shape.experts, Act(Real(0)));
     Real sum = kTiny, pull = 0;
     for (int k = 0; k < shape.top_k; ++k) sum += scores[chosen[k]];
     for (int k = 0; k < shape.top_k; ++k) pull += d_weights[k] * scores[chosen[k]] / sum;
@@ -107,7 +109,7 @@ void router_backward(Context&, const RouterShape& shape, const Real* d_weights, 
       const Real s = scores[chosen[k]];
       const Real d_score = shape.normalize ? shape.scaling * (d_weights[k] - pull) / sum
                                            : shape.scaling * d_weights[k];
-      d_logits[chosen[k]] = d_score * s * (Real(1) - s);
+      d_logits[chosen[k]] = Act(d_score * s * (Real(1) - s));
     }
     d_weights += shape.top_k;
     scores += shape.experts;
@@ -115,5 +117,10 @@ void router_backward(Context&, const RouterShape& shape, const Real* d_weights, 
     d_logits += shape.experts;
   }
 }
+
+#define WEFT_INSTANTIATE(Act)                                                                \
+  template void router_backward<Act>(Context&, const RouterShape&, const Real*, const Real*, \
+                                     const std::int32_t*, int, Act*);
+WEFT_FOR_EACH_ACTIVATION(WEFT_INSTANTIATE)
 
 }  // namespace weft::trainer::kernels

@@ -13,8 +13,11 @@ namespace weft::trainer::kernels {
 void log_softmax_forward(Context& context, const Real* logits, const std::int32_t* targets,
                          int rows, int vocab, Real* logprob, Real* entropy, Real* log_sum);
 
-/// Replaces logits by their gradient: d_logprob[r] * (onehot(targets[r]) - softmax).
-void log_softmax_backward(Context& context, Real* logits, const std::int32_t* targets, int rows,
-                          int vocab, const Real* log_sum, const Real* d_logprob);
+/// d_logits [rows, vocab] = d_logprob[r] * (onehot(targets[r]) - softmax). Act: Real, then it may
+/// be the memory of the logits, or Bf16.
+template <class Act>
+void log_softmax_backward(Context& context, const Real* logits, const std::int32_t* targets,
+                          int rows, int vocab, const Real* log_sum, const Real* d_logprob,
+                          Act* d_logits);
 
 }  // namespace weft::trainer::kernels

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "base/small_floats.h"
 #include "trainer/real.h"
 
 namespace weft::trainer::kernels {
@@ -43,6 +44,13 @@ inline float vector_exp(float x) {
 inline double vector_exp(double x) { return std::exp(x); }
 
 inline Real sigmoid(Real x) { return Real(1) / (Real(1) + vector_exp(-x)); }
+
+/// Instantiates a kernel for every type that activations are kept in.
+#ifdef WEFT_REAL_DOUBLE
+#define WEFT_FOR_EACH_ACTIVATION(instantiate) instantiate(Real)
+#else
+#define WEFT_FOR_EACH_ACTIVATION(instantiate) instantiate(Real) instantiate(Bf16)
+#endif
 
 /// 64 bytes of numbers; the compiler cuts it up where registers are shorter.
 typedef Real Vector __attribute__((vector_size(64), aligned(sizeof(Real)), may_alias));
