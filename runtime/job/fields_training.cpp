@@ -45,6 +45,10 @@ void add_optimizer(std::vector<Field>& out) {
                               "can be lost in its rounding",
                  .example = "bf16",
                  .names = {{"Megatron", "exp_avg_dtype"}, {"paper", "DeepSeek-V3 3.3.1"}}});
+  add("optimizer.ema_decay", WEFT_AT(optimizer.ema_decay), {0, 1, false, true},
+      "Decay of a moving average of the parameters, updated after every step beside the training "
+      "and kept in checkpoints; text evaluations show its loss too. 0: there is none.",
+      "4 bytes a parameter, at its owner", "0.999", {{"paper", "V3 3.2.3: EMA in CPU memory"}});
   add("optimizer.clip_norm", WEFT_AT(optimizer.clip_norm), {0, 1e9},
       "Gradients are scaled down to this norm over all parameters of all ranks. 0: never.",
       "nothing", "1.0",

@@ -42,6 +42,7 @@ struct ParallelJob {
 
 struct OptimizerJob {
   double beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8, weight_decay = 0.1, clip_norm = 1.0;
+  double ema_decay = 0;  // 0: no moving average of the parameters
   std::string moments = "f32";  // f32 | bf16
 };
 

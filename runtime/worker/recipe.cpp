@@ -53,6 +53,7 @@ class Walker final : public Recipe {
   Expected<StepOutcome> supervised_step(Stage stage);
   Expected<StepOutcome> grpo_step();
   Expected<json> evaluate(Stage stage);
+  Expected<json> evaluate_on_text();
   Expected<void> save(const std::string& why);
   void report_step(Stage stage, StepOutcome& outcome, double seconds);
 
@@ -274,7 +275,7 @@ Expected<Walker::StepOutcome> Walker::grpo_step() {
 }
 
 Expected<json> Walker::evaluate(Stage stage) {
-  if (workload_->is_text()) return evaluate_text(*workload_, *engine_);
+  if (workload_->is_text()) return evaluate_on_text();
   Evaluation evaluation;
   evaluation.step = state_.step;
   evaluation.max_new_tokens =
@@ -283,6 +284,16 @@ Expected<json> Walker::evaluate(Stage stage) {
       stage == Stage::Grpo ? job_.grpo.eval_problems : supervised(stage).eval_problems;
   evaluation.difficulty = stage == Stage::Grpo ? 0 : supervised(stage).eval_difficulty;
   return evaluate_problems(job_, *workload_, *engine_, evaluation);
+}
+
+Expected<json> Walker::evaluate_on_text() {
+  WEFT_TRY_ASSIGN(json scores, evaluate_text(*workload_, *engine_));
+  if (!engine_->has_average()) return scores;
+  WEFT_TRY(engine_->swap_average());
+  WEFT_TRY_ASSIGN(const json average, evaluate_text(*workload_, *engine_));
+  WEFT_TRY(engine_->swap_average());
+  scores["ema_val_loss"] = average["val_loss"];
+  return scores;
 }
 
 void Walker::report_step(Stage, StepOutcome& outcome, double step_seconds) {
@@ -337,6 +348,7 @@ EngineOptions engine_options(const Job& job, int longest_prompt, int longest_com
   options.adam = {job.optimizer.beta1, job.optimizer.beta2, job.optimizer.epsilon,
                   job.optimizer.weight_decay, job.optimizer.moments == "bf16"};
   options.clip_norm = job.optimizer.clip_norm;
+  options.ema_decay = job.optimizer.ema_decay;
   options.router_bias_update_rate = job.router_bias_update_rate;
   options.overlap = job.parallel.overlap;
   options.recompute = *trainer::parse_recompute(job.parallel.recompute);

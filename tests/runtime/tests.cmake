@@ -14,6 +14,7 @@ weft_test(runtime/engine_gradient_test LABELS multiprocess LINK weft_runtime_wor
 weft_test(runtime/engine_recompute_test LABELS multiprocess LINK weft_runtime_worker)
 weft_test(runtime/engine_precision_test LABELS multiprocess LINK weft_runtime_worker)
 weft_test(runtime/engine_snapshot_test LABELS multiprocess LINK weft_runtime_worker)
+weft_test(runtime/engine_average_test LABELS multiprocess LINK weft_runtime_worker)
 weft_test(runtime/engine_generate_test LABELS multiprocess LINK weft_runtime_worker)
 # the virtual device on simulated time: whole worlds in one process
 weft_test(runtime/virtual_rank_test LABELS sim LINK weft_runtime_virtual)
