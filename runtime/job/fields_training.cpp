@@ -45,6 +45,10 @@ void add_optimizer(std::vector<Field>& out) {
                               "can be lost in its rounding",
                  .example = "bf16",
                  .names = {{"Megatron", "exp_avg_dtype"}, {"paper", "DeepSeek-V3 3.3.1"}}});
+  add("optimizer.ema_decay", WEFT_AT(optimizer.ema_decay), {0, 1, false, true},
+      "Decay of a moving average of the parameters, updated after every step beside the training "
+      "and kept in checkpoints; text evaluations show its loss too. 0: there is none.",
+      "4 bytes a parameter, at its owner", "0.999", {{"paper", "V3 3.2.3: EMA in CPU memory"}});
   add("optimizer.clip_norm", WEFT_AT(optimizer.clip_norm), {0, 1e9},
       "Gradients are scaled down to this norm over all parameters of all ranks. 0: never.",
       "nothing", "1.0",
@@ -91,6 +95,20 @@ void add_supervised(std::vector<Field>& out, const std::string& stage) {
   add("warmup", Count, WEFT_IN(Stage, warmup), {0, 1e9}, "steps",
       "The rate rises linearly from 0 to lr over so many steps.", "steps should be larger", "20",
       {{"TRL", "warmup_steps"}});
+  add("lr_curve", Text, WEFT_IN(Stage, lr_curve), {}, "",
+      "The learning rate as phases, one after the other, when warm-up and cosine are not enough: "
+      "linear or cosine LENGTH [steps|tokens] to VALUE, constant LENGTH [steps|tokens] [at VALUE]. "
+      "The last value stays. Empty: lr, min_lr, lr_schedule and warmup say it.",
+      "replaces lr, min_lr, lr_schedule and warmup; lengths in tokens need data.task: text",
+      "linear 2K to 2.2e-4, constant 10M tokens, cosine 4M tokens to 2.2e-5",
+      {{"paper", "V3 4.2: learning rate scheduling"}});
+  add("batch_start", Count, WEFT_IN(Stage, batch_start), {0, 1e7}, "sequences a step",
+      "The batch of the first step; it grows linearly in tokens to batch. 0: batch from the start.",
+      "batch, batch_ramp; data.task: text", "4",
+      {{"Megatron", "rampup_batch_size"}, {"paper", "V3 4.2: batch size scheduling"}});
+  add("batch_ramp", Count, WEFT_IN(Stage, batch_ramp), {0, 1e15}, "tokens",
+      "So many tokens until the batch has grown from batch_start to batch.", "batch_start", "100K",
+      {{"paper", "V3 4.2: batch size scheduling"}});
   add("eval_every", Count, WEFT_IN(Stage, eval_every), {0, 1e9}, "steps",
       "An evaluation after so many steps, and always at the end. 0: only at the end.",
       "target_accuracy is looked at there", "100",
@@ -107,11 +125,10 @@ void add_supervised(std::vector<Field>& out, const std::string& stage) {
       "eval_every must be set; steps still bounds it", "0.9", {}, kMay);
   add("mtp_weight", Text, WEFT_IN(Stage, mtp_weight), {}, "",
       "Factor of the multi-token prediction modules' loss (the mean over depths) in what is "
-      "learned from; the reported loss is without it. A value, or values by step of the stage: "
-      "\"0.3 700:0.1\" is 0.3, and 0.1 from step 700 on. 0: the modules do not run. DeepSeek-V3: "
-      "0.3 "
-      "for the first two thirds, then 0.1.",
-      "model.num_nextn_predict_layers", "0.3 700:0.1",
+      "learned from; the reported loss is without it. A number, or phases as in lr_curve. 0: the "
+      "modules do not run. DeepSeek-V3: 0.3 for the first 10T tokens, then 0.1.",
+      "model.num_nextn_predict_layers; lr_curve says how phases are written",
+      "constant 10T tokens at 0.3, constant 4.8T tokens at 0.1",
       {{"Megatron", "mtp_loss_scaling_factor"}, {"paper", "λ, DeepSeek-V3 2.2"}});
 }
 

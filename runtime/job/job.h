@@ -42,6 +42,7 @@ struct ParallelJob {
 
 struct OptimizerJob {
   double beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8, weight_decay = 0.1, clip_norm = 1.0;
+  double ema_decay = 0;         // 0: no moving average of the parameters
   std::string moments = "f32";  // f32 | bf16
 };
 
@@ -53,11 +54,14 @@ struct SupervisedJob {
   double min_lr = 0.0;                   // cosine ends here; constant ignores it
   std::string lr_schedule = "constant";  // constant | cosine
   int warmup = 20;
+  std::string lr_curve;          // phases; "": lr, min_lr, lr_schedule and warmup say it
+  int batch_start = 0;           // at the first step; 0: batch from the start
+  std::uint64_t batch_ramp = 0;  // tokens until it has grown to batch
   int eval_every = 0;            // 0: never before the end
   int eval_problems = 128;       // tasks: sampled at temperature 1
   int eval_difficulty = 0;       // 0: all
   double target_accuracy = 0.0;  // stop early when reached (0: never)
-  // Factor of the multi-token prediction modules' mean loss; parse_step_values.
+  // Factor of the multi-token prediction modules' mean loss: a number or a curve.
   std::string mtp_weight = "0.3";
 };
 
@@ -141,19 +145,6 @@ struct Job {
   ControlJob control;
   VirtualJob virtual_device;
 };
-
-/// A number that changes from step to step of a stage: its first value, then each later one with
-/// the step from which on it holds. "0.3 700:0.1": 0.3 for 700 steps, then 0.1.
-struct StepValues {
-  struct From {
-    long long step = 0;
-    double value = 0;
-  };
-  std::vector<From> values;  // ascending steps, the first from 0 on
-  double at(long long step) const;
-};
-/// Values from 0 to 1000. Errors: InvalidArgument naming the word and what is wrong with it.
-Expected<StepValues> parse_step_values(const std::string& text);
 
 /// "1 1 1.5 1" as numbers, one a stage. Errors: InvalidArgument naming the word.
 Expected<std::vector<double>> parse_stage_factors(const std::string& text);

@@ -15,6 +15,7 @@
 
 #include "base/text.h"
 #include "dualpipe/schedule.h"
+#include "runtime/job/course.h"
 #include "runtime/job/fields.h"
 
 namespace weft::runtime {
@@ -292,7 +293,7 @@ class Rules {
   void check_supervised(const std::string& stage, const SupervisedJob& job) {
     if (!runs(stage)) return;
     check_in_flight({stage + ".eval_problems"}, job.eval_problems, stage + ".eval_problems");
-    check_batch({stage + ".batch"}, job.batch, stage + ".batch");
+    check_course(stage, job);
     if (job.min_lr > job.lr && job.lr_schedule == "cosine")
       error({stage + ".min_lr", stage + ".lr"}, stage + ".min_lr is above " + stage + ".lr",
             "the cosine falls from lr to min_lr");
@@ -302,9 +303,6 @@ class Rules {
                ".steps = " + number(job.steps),
            "the rate never reaches lr");
     check_target(stage, job.target_accuracy, job.eval_every);
-    if (const auto weight = parse_step_values(job.mtp_weight); !weight)
-      error({stage + ".mtp_weight"}, stage + ".mtp_weight: " + weight.error().message,
-            "such as 0.3, or \"0.3 700:0.1\": 0.1 from step 700 on");
     if (job_.data.task != "text" && job.eval_difficulty != 0 &&
         (job.eval_difficulty < job_.data.min_difficulty ||
          job.eval_difficulty > job_.data.max_difficulty))
@@ -313,6 +311,23 @@ class Rules {
                 " is outside data.min_difficulty..data.max_difficulty",
             number(job_.data.min_difficulty) + " to " + number(job_.data.max_difficulty) +
                 ", or 0 for all");
+  }
+
+  void check_course(const std::string& stage, const SupervisedJob& job) {
+    if (job.batch_start > 0)
+      check_batch({stage + ".batch_start"}, job.batch_start, stage + ".batch_start");
+    else
+      check_batch({stage + ".batch"}, job.batch, stage + ".batch");
+    if (job.batch_ramp > 0 && job.batch_start == 0)
+      warn({stage + ".batch_ramp", stage + ".batch_start"},
+           stage + ".batch_ramp has no effect while " + stage + ".batch_start = 0",
+           "say where the ramp begins, such as " + stage + ".batch_start: 4");
+    const auto course = course_of(job, sequence_tokens(job_));
+    if (course) return;
+    const std::string& all = course.error().message;
+    const std::size_t cut = all.find('\n');
+    const std::string leaf = all.substr(0, all.find_first_of(" :"));
+    error({stage + "." + leaf}, stage + "." + all.substr(0, cut), all.substr(cut + 1));
   }
 
   void check_target(const std::string& stage, double target, int eval_every) {

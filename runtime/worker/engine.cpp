@@ -102,6 +102,7 @@ Expected<void> Engine::build(comm::Transport& transport, const EngineOptions& op
     adapters[held.stage] = held.adapter.get();
   }
   WEFT_TRY_ASSIGN(optimizer_, ShardedOptimizer::create(std::move(replicas), *world_, options.adam));
+  make_average();
   step_end_ = std::make_unique<StepEnd>(*this);
   executor_ = std::make_unique<dualpipe::Executor>(
       std::move(adapters), step_end_.get(), *groups_.at(scheduler::pipeline_group(place_.lane)),
@@ -222,6 +223,7 @@ Expected<TrainResult> Engine::finish_step() {
   const dualpipe::Recorded updating(recorder_, dualpipe::Record::What::Optimizer);
   const double clip = options_.clip_norm;
   const double scale = clip > 0 && result.grad_norm > clip ? clip / result.grad_norm : 1.0;
+  if (average_) average_->finish();
   WEFT_TRY(optimizer_->update(step_.lr, scale, step_.adam_step));
   for (HeldStage& held : stages_)
     for (auto* part = held.model.get(); part != nullptr; part = part->next_token()) {
@@ -234,6 +236,7 @@ Expected<TrainResult> Engine::finish_step() {
                           model.n_routed_experts),
               options_.router_bias_update_rate);
     }
+  if (average_) average_->begin();
   return result;
 }
 
@@ -255,6 +258,24 @@ void Engine::add_next_token_losses(HeldStage& held, std::span<double> sums) {
     }
     at += step_.num_sequences + 1;
   }
+}
+
+void Engine::make_average() {
+  if (options_.ema_decay == 0) return;
+  std::vector<std::span<const float>> values;
+  for (const ShardedOptimizer::Owned& owned : optimizer_->owned())
+    if (owned.moments != nullptr) values.push_back(owned.set->value(owned.parameter));
+  average_ =
+      std::make_unique<trainer::optimizer::ParameterAverage>(std::move(values), options_.ema_decay);
+}
+
+Expected<void> Engine::swap_average() {
+  average_->finish();
+  std::size_t tensor = 0;
+  for (const ShardedOptimizer::Owned& owned : optimizer_->owned())
+    if (owned.moments != nullptr)
+      std::ranges::swap_ranges(owned.set->value(owned.parameter), average_->average(tensor++));
+  return optimizer_->spread();
 }
 
 Expected<std::span<const dualpipe::Action>> Engine::forward_program(int micro_batches) {
@@ -324,6 +345,7 @@ void Engine::freeze_reference() {
 }
 
 void Engine::swap_reference() {
+  if (average_) average_->finish();
   for (std::size_t i = 0; i < stages_.size(); ++i)
     stages_[i].model->parameters().swap_values(reference_[i]);
 }

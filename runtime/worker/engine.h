@@ -17,6 +17,7 @@
 #include "runtime/worker/stage_adapter.h"
 #include "scheduler/placement.h"
 #include "trainer/model/stage_model.h"
+#include "trainer/optimizer/parameter_average.h"
 
 namespace weft::runtime {
 
@@ -25,6 +26,7 @@ struct EngineOptions {
   trainer::ModelConfig model;
   AdamOptions adam;
   double clip_norm = 1.0;
+  double ema_decay = 0;  // of the parameters' moving average; 0: there is none
   double router_bias_update_rate = 1e-3;
   bool overlap = true;
   trainer::Recompute recompute = trainer::Recompute::None;
@@ -105,8 +107,16 @@ class Engine {
   bool has_reference() const { return !reference_.empty(); }
   Expected<Scores> score_with_reference(std::span<const trainer::MicroBatch> batch);
 
+  /// A moving average of the trained parameters (options.ema_decay).
+  bool has_average() const { return average_ != nullptr; }
+  /// Puts it in the parameters' place, and at the second call back; only forward passes may come
+  /// in between. Collective.
+  Expected<void> swap_average();
+
+  /// A new stage of the recipe: moments start anew, the moving average at the present values.
   void reset_moments() {
     optimizer_->reset_moments();
+    if (average_) average_->restart();
     snapshot_.taken = false;
   }
 
@@ -176,6 +186,7 @@ class Engine {
   Expected<TrainResult> finish_step();
   void add_next_token_losses(HeldStage& held, std::span<double> sums);
   void swap_reference();
+  void make_average();
   void take_snapshot();
   Expected<void> read_checkpoint(const std::filesystem::path& path, Loaded& loaded);
 
@@ -187,6 +198,9 @@ class Engine {
   std::unique_ptr<trainer::kernels::Context> context_;
   std::vector<HeldStage> stages_;  // ascending stage
   std::unique_ptr<ShardedOptimizer> optimizer_;
+  // Of the trained tensors that this rank owns, in the order of optimizer_->owned(); or null. It
+  // reads values while no step changes them: update_, swaps and loads wait for it (finish).
+  std::unique_ptr<trainer::optimizer::ParameterAverage> average_;
   std::unique_ptr<StepEnd> step_end_;
   std::unique_ptr<dualpipe::Executor> executor_;
   dualpipe::StepRecorder* recorder_ = nullptr;

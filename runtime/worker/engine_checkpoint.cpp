@@ -50,12 +50,13 @@ Expected<std::string> from_rank_0(comm::Communicator& world, Make make) {
 }
 
 std::vector<checkpoint::ExpectedTensor> expected_tensors(const ShardedOptimizer& optimizer,
-                                                         bool reference) {
+                                                         bool reference, bool average) {
   std::vector<checkpoint::ExpectedTensor> expected;
   for (const auto& [name, info] : optimizer.tensors()) {
     expected.push_back({"model", name, info.shape});
     if (reference) expected.push_back({"ref", name, info.shape});
     if (!info.trainable) continue;
+    if (average) expected.push_back({"ema", name, info.shape});
     expected.push_back({"optim", name + kMoment1, info.shape});
     expected.push_back({"optim", name + kMoment2, info.shape});
   }
@@ -78,6 +79,8 @@ Expected<void> nothing_is_lost(const std::filesystem::path& directory,
 }  // namespace
 
 void Engine::take_snapshot() {
+  if (average_) average_->finish();
+  std::size_t tensor = 0;  // of the average
   std::vector<std::byte>& bytes = snapshot_.bytes;
   bytes.clear();  // keeps its memory from snapshot to snapshot
   const auto put_aside = [&](std::span<const std::byte> from) {
@@ -88,6 +91,7 @@ void Engine::take_snapshot() {
     if (owned.moments == nullptr) continue;
     put_aside(owned.moments->bytes(0));
     put_aside(owned.moments->bytes(1));
+    if (average_) put_aside(std::as_bytes(average_->average(tensor++)));
   }
   snapshot_.taken = true;
 }
@@ -106,6 +110,8 @@ Expected<std::string> Engine::save(const SaveInfo& info) {
   };
   const auto moments =
       optimizer_->options().bf16_moments ? checkpoint::Dtype::BF16 : checkpoint::Dtype::F32;
+  if (average_) average_->finish();
+  std::size_t tensor = 0;  // of the average
   for (const ShardedOptimizer::Owned& owned : optimizer_->owned()) {
     const trainer::Parameter& item = owned.set->items()[owned.parameter];
     const auto add = [&](const char* part, const std::string& name, const void* values,
@@ -120,6 +126,7 @@ Expected<std::string> Engine::save(const SaveInfo& info) {
     if (owned.moments == nullptr) continue;
     add("optim", item.name + kMoment1, place(owned.moments->bytes(0)), moments);
     add("optim", item.name + kMoment2, place(owned.moments->bytes(1)), moments);
+    if (average_) add("ema", item.name, place(std::as_bytes(average_->average(tensor++))));
   }
   snapshot_.wanted = false;
   const auto written = [&]() -> Expected<std::string> {
@@ -148,7 +155,7 @@ Expected<std::string> Engine::save(const SaveInfo& info) {
     manifest.layout = {layout.pipeline, layout.data, layout.expert,
                        std::string(dualpipe::to_string(layout.kind))};
     manifest.state = info.state;
-    manifest.expected = expected_tensors(*optimizer_, has_reference());
+    manifest.expected = expected_tensors(*optimizer_, has_reference(), has_average());
     manifest.keep = info.keep;
     WEFT_TRY_ASSIGN(const checkpoint::Committed committed,
                     checkpoint::commit(info.directory, partial, manifest, shards));
@@ -197,6 +204,7 @@ Expected<Engine::Loaded> Engine::load(const std::filesystem::path& directory,
 Expected<void> Engine::read_checkpoint(const std::filesystem::path& path, Loaded& loaded) {
   WEFT_TRY_ASSIGN(checkpoint::Reader reader, checkpoint::Reader::open(path));
   snapshot_.taken = false;
+  if (average_) average_->finish();
   loaded.step = static_cast<long long>(reader.manifest().step);
   WEFT_TRY_ASSIGN(loaded.state, reader.state());
   reference_.clear();
@@ -220,10 +228,13 @@ Expected<void> Engine::read_checkpoint(const std::filesystem::path& path, Loaded
     }
     set.touch();
   }
+  const bool average = average_ && !reader.names("ema").empty();
+  if (average_ && !average) average_->restart();
   if (reader.names("optim").empty()) {  // imported weights: the optimizer begins anew
     optimizer_->reset_moments();
     return {};
   }
+  std::size_t tensor = 0;
   for (const ShardedOptimizer::Owned& owned : optimizer_->owned()) {
     if (owned.moments == nullptr) continue;
     const std::string& name = owned.set->items()[owned.parameter].name;
@@ -233,6 +244,7 @@ Expected<void> Engine::read_checkpoint(const std::filesystem::path& path, Loaded
     };
     WEFT_TRY(optimizer_->options().bf16_moments ? read(owned.moments->bf16)
                                                 : read(owned.moments->f32));
+    if (average) WEFT_TRY(reader.read("ema", name, average_->average(tensor++)));
   }
   return {};
 }

@@ -6,9 +6,10 @@
 #include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
-#include <numbers>
+#include <optional>
 
 #include "base/units.h"
+#include "runtime/job/course.h"
 #include "runtime/log/log.h"
 #include "runtime/worker/evaluate.h"
 #include "runtime/worker/grpo_step.h"
@@ -24,15 +25,6 @@ using trainer::MicroBatch;
 namespace {
 
 namespace data = trainer::data;
-
-/// Linear warm-up, then constant or cosine down to min_lr.
-double learning_rate(const SupervisedJob& job, long long step) {
-  if (step < job.warmup) return job.lr * static_cast<double>(step + 1) / job.warmup;
-  if (job.lr_schedule != "cosine") return job.lr;
-  const double done = static_cast<double>(step - job.warmup) / std::max(1, job.steps - job.warmup);
-  return job.min_lr +
-         0.5 * (job.lr - job.min_lr) * (1 + std::cos(std::numbers::pi * std::min(1.0, done)));
-}
 
 class Walker final : public Recipe {
  public:
@@ -61,6 +53,7 @@ class Walker final : public Recipe {
   Expected<StepOutcome> supervised_step(Stage stage);
   Expected<StepOutcome> grpo_step();
   Expected<json> evaluate(Stage stage);
+  Expected<json> evaluate_on_text();
   Expected<void> save(const std::string& why);
   void report_step(Stage stage, StepOutcome& outcome, double seconds);
 
@@ -91,6 +84,7 @@ class Walker final : public Recipe {
   std::unique_ptr<RingFile> ring_;  // null: nothing is recorded; the engine writes into it
   std::unique_ptr<Engine> engine_;
   RecipeState state_;
+  std::optional<Course> course_;  // of the stage under way; grpo has none
   long long saved_step_ = -1;
   std::string resumed_from_;
 };
@@ -206,6 +200,9 @@ Expected<void> Walker::begin_stage(Stage stage) {
 }
 
 Expected<Walker::StageEnd> Walker::run_stage(Stage stage) {
+  if (stage != Stage::Grpo) {
+    WEFT_TRY_ASSIGN(course_, course_of(supervised(stage), sequence_tokens(job_)));
+  }
   if (state_.stage_step == 0) WEFT_TRY(begin_stage(stage));
   while (state_.stage_step < max_steps(stage)) {
     const Instant begin = clock_.now();
@@ -245,16 +242,14 @@ Expected<Walker::StageEnd> Walker::run_stage(Stage stage) {
 }
 
 Expected<Walker::StepOutcome> Walker::supervised_step(Stage stage) {
-  const SupervisedJob& stage_job = supervised(stage);
-  WEFT_TRY_ASSIGN(
-      std::vector<MicroBatch> batch,
-      stage == Stage::Pretrain
-          ? workload_->pretrain_batch(state_.stage_step, engine_->num_micro_batches())
-          : workload_->cold_start_batch(state_.stage_step, engine_->num_micro_batches()));
-  const double lr = learning_rate(stage_job, state_.stage_step);
-  const double mtp_weight = job_.model.num_nextn_predict_layers == 0
-                                ? 0.0
-                                : parse_step_values(stage_job.mtp_weight)->at(state_.stage_step);
+  const long long step = state_.stage_step;
+  const int sequences = course_->plan.batch(step), parts = engine_->num_micro_batches();
+  WEFT_TRY_ASSIGN(std::vector<MicroBatch> batch,
+                  stage == Stage::Pretrain ? workload_->pretrain_batch(step, sequences, parts)
+                                           : workload_->cold_start_batch(step, sequences, parts));
+  const double lr = course_->learning_rate(step);
+  const double mtp_weight =
+      job_.model.num_nextn_predict_layers == 0 ? 0.0 : course_->next_token_weight(step);
   for (MicroBatch& part : batch) part.next_token_weight = static_cast<float>(mtp_weight);
   WEFT_TRY_ASSIGN(const TrainResult result,
                   engine_->train(batch, lr, state_.adam_step + 1, options_.stop_requested()));
@@ -287,7 +282,7 @@ Expected<Walker::StepOutcome> Walker::grpo_step() {
 }
 
 Expected<json> Walker::evaluate(Stage stage) {
-  if (workload_->is_text()) return evaluate_text(*workload_, *engine_);
+  if (workload_->is_text()) return evaluate_on_text();
   Evaluation evaluation;
   evaluation.step = state_.step;
   evaluation.max_new_tokens =
@@ -296,6 +291,16 @@ Expected<json> Walker::evaluate(Stage stage) {
       stage == Stage::Grpo ? job_.grpo.eval_problems : supervised(stage).eval_problems;
   evaluation.difficulty = stage == Stage::Grpo ? 0 : supervised(stage).eval_difficulty;
   return evaluate_problems(job_, *workload_, *engine_, evaluation);
+}
+
+Expected<json> Walker::evaluate_on_text() {
+  WEFT_TRY_ASSIGN(json scores, evaluate_text(*workload_, *engine_));
+  if (!engine_->has_average()) return scores;
+  WEFT_TRY(engine_->swap_average());
+  WEFT_TRY_ASSIGN(const json average, evaluate_text(*workload_, *engine_));
+  WEFT_TRY(engine_->swap_average());
+  scores["ema_val_loss"] = average["val_loss"];
+  return scores;
 }
 
 void Walker::report_step(Stage, StepOutcome& outcome, double step_seconds) {
@@ -350,6 +355,7 @@ EngineOptions engine_options(const Job& job, int longest_prompt, int longest_com
   options.adam = {job.optimizer.beta1, job.optimizer.beta2, job.optimizer.epsilon,
                   job.optimizer.weight_decay, job.optimizer.moments == "bf16"};
   options.clip_norm = job.optimizer.clip_norm;
+  options.ema_decay = job.optimizer.ema_decay;
   options.router_bias_update_rate = job.router_bias_update_rate;
   options.overlap = job.parallel.overlap;
   options.recompute = *trainer::parse_recompute(job.parallel.recompute);

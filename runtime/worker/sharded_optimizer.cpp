@@ -215,6 +215,10 @@ Expected<void> ShardedOptimizer::update(double lr, double scale, long long step)
     else
       update_with(owned.moments->f32);
   }
+  return spread();
+}
+
+Expected<void> ShardedOptimizer::spread() {
   for (Shard& shard : shards_) WEFT_TRY(spread(shard));
   for (const Shard& shard : shards_) shard.set->touch();
   return {};

@@ -60,6 +60,8 @@ class ShardedOptimizer {
   /// Multiplies the owned gradients by `scale`, updates the owned tensors as step `step` (from 1)
   /// and spreads the new values. Collective over every stage's holders.
   Expected<void> update(double lr, double scale, long long step);
+  /// Gives every replica the owners' values, as an update does. Collective likewise.
+  Expected<void> spread();
 
   /// The two moments of a tensor: floats or BF16 numbers, as the options say.
   struct Moments {

@@ -32,9 +32,8 @@ int Workload::longest_prompt() const {
 }
 int Workload::longest_trace() const { return is_text() ? 0 : task_->max_trace_tokens(tokenizer_); }
 
-Expected<std::vector<trainer::MicroBatch>> Workload::pretrain_batch(long long step,
+Expected<std::vector<trainer::MicroBatch>> Workload::pretrain_batch(long long step, int count,
                                                                     int micro_batches) const {
-  const int count = job_.pretrain.batch;
   if (is_text()) {
     std::vector<std::vector<std::int32_t>> windows;
     for (int i = 0; i < count; ++i) windows.push_back(corpus_->window(job_.seed, step, i));
@@ -46,12 +45,12 @@ Expected<std::vector<trainer::MicroBatch>> Workload::pretrain_batch(long long st
   return data::pack_supervised(examples, micro_batches);
 }
 
-Expected<std::vector<trainer::MicroBatch>> Workload::cold_start_batch(long long step,
+Expected<std::vector<trainer::MicroBatch>> Workload::cold_start_batch(long long step, int count,
                                                                       int micro_batches) const {
   const ColdStartJob& job = job_.cold_start;
   const data::Mixture mixture{job.blind, job.complete, job.broken_format};
   std::vector<data::Example> examples;
-  for (int i = 0; i < job.batch; ++i)
+  for (int i = 0; i < count; ++i)
     examples.push_back(data::cold_start_example(*task_, tokenizer_, mixture, job_.seed, step, i));
   return data::pack_supervised(examples, micro_batches);
 }

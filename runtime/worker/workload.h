@@ -29,9 +29,10 @@ class Workload {
   int longest_prompt() const;  // tokens, bos included
   int longest_trace() const;   // tokens, eos included
 
-  Expected<std::vector<trainer::MicroBatch>> pretrain_batch(long long step,
+  /// The `sequences` of this step.
+  Expected<std::vector<trainer::MicroBatch>> pretrain_batch(long long step, int sequences,
                                                             int micro_batches) const;
-  Expected<std::vector<trainer::MicroBatch>> cold_start_batch(long long step,
+  Expected<std::vector<trainer::MicroBatch>> cold_start_batch(long long step, int sequences,
                                                               int micro_batches) const;
 
  private:

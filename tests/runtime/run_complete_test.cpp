@@ -184,7 +184,7 @@ TEST(RunComplete, AStepThatIsNotFiniteIsLeftOutAndTheRunGoesOn) {
 
 TEST(RunComplete, MultiTokenPredictionIsReportedBesideTheLoss) {
   const FinishedRun finished("grpo", {"--set", "model.num_nextn_predict_layers=1", "--set",
-                                      "pretrain.mtp_weight=0.3 2:0"});
+                                      "pretrain.mtp_weight=constant 2 at 0.3, constant 1 at 0"});
   expect_a_clean_end(finished);
   const std::vector<json> metrics = metrics_of(finished.run);
   ASSERT_GE(metrics.size(), 3u);
