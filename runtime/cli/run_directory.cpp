@@ -161,6 +161,11 @@ int run_in_directory(const Loaded& loaded, const std::string& job_text, const fs
     return report(written.error(), io);
   }
 
+  if (const auto ready = prepare_data(loaded.job, directory, quiet, io); !ready) {
+    (void)store.set_state(RunState::Failed, ready.error().message);
+    return report(ready.error(), io);
+  }
+
   LocalRunResult result;
   long long last_step = 0;
   {

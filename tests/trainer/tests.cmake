@@ -25,3 +25,6 @@ weft_test(trainer/model_allocation_test LINK weft_trainer)
 weft_test(trainer/model_recompute_test LINK weft_trainer)
 weft_test(trainer/hf_config_test LINK weft_trainer_hf)
 target_compile_definitions(trainer_hf_config_test PRIVATE WEFT_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+# Files as data.
+find_package(ZLIB REQUIRED)
+weft_test(trainer/corpus_test LINK weft_trainer_corpus ZLIB::ZLIB GTest::gmock)
