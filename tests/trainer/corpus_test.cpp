@@ -419,7 +419,8 @@ TEST_F(Corpus, WeightsDecideTheMixtureAndEachSourceItsEpochs) {
   std::map<std::pair<std::uint32_t, std::uint64_t>, std::set<std::uint64_t>> seen;
   std::map<std::uint32_t, int> samples;
   for (const Planned& planned : *plan) {
-    EXPECT_TRUE(seen[{planned.source, planned.epoch}].insert(planned.window).second);
+    const bool once = seen[{planned.source, planned.epoch}].insert(planned.window).second;
+    EXPECT_TRUE(once);
     ++samples[planned.source];
   }
   EXPECT_NEAR(samples[0], 0.75 * count, 0.02 * count);
