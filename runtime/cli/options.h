@@ -185,6 +185,13 @@ struct ModelShowOptions {
   Format format = Format::Table;
 };
 
+struct DataShowOptions {
+  std::string source;  // a file, a glob or a job
+  std::vector<std::string> set;
+  int samples = 3;
+  Format format = Format::Table;
+};
+
 struct VersionOptions {
   Format format = Format::Table;
 };

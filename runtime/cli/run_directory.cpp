@@ -104,9 +104,9 @@ void print_next(const Job& job, const std::string& run, Io& io) {
            << " -o svg > schedule.svg\n";
     return;
   }
-  const char* prompt = job.data.task == "text"   ? "The "
-                       : job.data.task == "cups" ? "A:BC,AB="
-                                                 : "3+8+5=";
+  const char* prompt = job.data.task == "text" || job.data.task == "files" ? "The "
+                       : job.data.task == "cups"                           ? "A:BC,AB="
+                                                                           : "3+8+5=";
   io.err << "  Curve:     weft events " << run << " --kind evaluation\n";
   if (std::ranges::find(job.recipe, "grpo") != job.recipe.end())
     io.err << "  Thoughts:  weft samples " << run << "\n";
@@ -159,6 +159,11 @@ int run_in_directory(const Loaded& loaded, const std::string& job_text, const fs
   if (const auto written = begin(store, loaded, job_text); !written) {
     (void)store.set_state(RunState::Failed, written.error().message);
     return report(written.error(), io);
+  }
+
+  if (const auto ready = prepare_data(loaded.job, directory, quiet, io); !ready) {
+    (void)store.set_state(RunState::Failed, ready.error().message);
+    return report(ready.error(), io);
   }
 
   LocalRunResult result;

@@ -14,4 +14,9 @@ namespace weft::cli {
 int run_in_directory(const runtime::Loaded& loaded, const std::string& job_text,
                      const std::filesystem::path& directory, bool quiet, Io& io);
 
+/// Makes the indexes of a job's files before its workers start, showing progress. Errors: those of
+/// the data.
+Expected<void> prepare_data(const runtime::Job& job, const std::filesystem::path& run, bool quiet,
+                            Io& io);
+
 }  // namespace weft::cli

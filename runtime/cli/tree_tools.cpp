@@ -92,6 +92,22 @@ void add_balance(VerbTree& tree) {
   add_format(sub, o->format);
 }
 
+void add_data(VerbTree& tree) {
+  CLI::App* data = tree.root().add_subcommand("data", "Look at what a job learns from");
+  data->footer("weft data show corpus.jsonl");
+  data->require_subcommand(1);
+  auto [sub, o] = tree.verb<DataShowOptions>(
+      *data, "show", "Documents, tokens, lengths and the first windows, boundaries made visible",
+      "weft data show 'web/*.jsonl' --set data.context=512 --sample 5", verb_data_show);
+  sub->add_option("SOURCE", o->source, "Plain text or JSONL, a glob, or a job file (.yaml)")
+      ->required();
+  sub->add_option("--sample", o->samples, "So many windows (default: 3)")
+      ->type_name("N")
+      ->check(between(0, 1000));
+  add_set(sub, o->set);
+  add_format(sub, o->format);
+}
+
 void add_model(VerbTree& tree) {
   CLI::App* model = tree.root().add_subcommand("model", "Look at a model's description");
   model->footer("weft model show deploy/models/deepseek-v3.config.json");
@@ -123,6 +139,7 @@ void add_tools(VerbTree& tree) {
   add_trace(tree);
   add_balance(tree);
   add_model(tree);
+  add_data(tree);
 }
 
 }  // namespace weft::cli

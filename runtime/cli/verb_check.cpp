@@ -80,7 +80,11 @@ std::vector<std::pair<std::string, std::string>> lines(const Loaded& loaded) {
             {"steps", std::to_string(v.steps)},
             {"predicted", loaded.ok() ? predicted_text(job) : "-"},
             {"fingerprint", fingerprint(job)}};
-  const std::string data = job.data.task == "text" ? "text of " + job.data.path : job.data.task;
+  const std::string data = job.data.task == "text" ? "text of " + job.data.path
+                           : job.data.task == "files"
+                               ? "files " + join(job.data.train, ", ") +
+                                     (job.data.sft.empty() ? "" : "; ") + join(job.data.sft, ", ")
+                               : job.data.task;
   return {{"name", job.name},
           {"recipe", join(job.recipe, " > ") + " on " + data},
           workers_line(p),

@@ -33,6 +33,7 @@ int verb_bench_exchange(const BenchExchangeOptions& options, Io& io);
 int verb_trace(const TraceOptions& options, Io& io);
 int verb_bench_pipeline(const BenchPipelineOptions& options, Io& io);
 int verb_model_show(const ModelShowOptions& options, Io& io);
+int verb_data_show(const DataShowOptions& options, Io& io);
 int verb_version(const VersionOptions& options, Io& io);
 
 /// A GGUF file's keys and tensors, as ckpt show prints them.

@@ -27,7 +27,11 @@ Curve plain_curve(const SupervisedJob& job) {
 
 }  // namespace
 
-int sequence_tokens(const Job& job) { return job.data.task == "text" ? job.data.context : 0; }
+int sequence_tokens(const Job& job) {
+  const bool windows =
+      job.data.task == "text" || (job.data.task == "files" && job.data.pack == "stream");
+  return windows ? job.data.context : 0;
+}
 
 Expected<Course> course_of(const SupervisedJob& job, int sequence_tokens) {
   Curve curve = plain_curve(job);
@@ -40,12 +44,14 @@ Expected<Course> course_of(const SupervisedJob& job, int sequence_tokens) {
   if (!mtp_weight) return fail(Code::InvalidArgument, "mtp_weight: " + mtp_weight.error().message);
   const bool tokens = curve.in_tokens() || mtp_weight->in_tokens();
   if (sequence_tokens == 0 && (tokens || job.batch_start > 0))
-    return fail(Code::InvalidArgument,
-                std::string(curve.in_tokens() ? "lr_curve"
-                            : tokens          ? "mtp_weight"
-                                              : "batch_ramp") +
-                    " counts tokens, and this data's sequences have no common length\n"
-                    "lengths in tokens need data.task: text; write the curve in steps");
+    return fail(
+        Code::InvalidArgument,
+        std::string(curve.in_tokens() ? "lr_curve"
+                    : tokens          ? "mtp_weight"
+                                      : "batch_ramp") +
+            " counts tokens, and this data's sequences have no common length\n"
+            "lengths in tokens need windows of text (data.task: text, or files with data.pack: "
+            "stream); write the curve in steps");
   auto plan = BatchPlan::make({.batch = job.batch,
                                .start = job.batch_start,
                                .tokens = static_cast<double>(job.batch_ramp),

@@ -147,6 +147,8 @@ std::string type_text(const Field& field) {
       return "list of " + one_of(field);
     case FieldType::Duration:
       return "duration (250ms, 30s, 2m)";
+    case FieldType::Paths:
+      return "list of paths";
     case FieldType::Rewards:
       return "list of {name, weight}";
   }
@@ -226,6 +228,12 @@ Expected<void> set_scalar(const Field& field, std::string_view text, Job& job) {
       WEFT_TRY(check_choice(field, std::string(text)));
       *std::get<std::string*>(slot) = text;
       return {};
+    case FieldType::Paths:
+      WEFT_TRY(check_text(field, std::string(text)));
+      if (text.empty())
+        return refuse(field.path + " is empty", "such as " + std::string(field.example));
+      *std::get<std::vector<std::string>*>(slot) = {std::string(text)};
+      return {};
     case FieldType::Choices:
     case FieldType::Rewards:
       return refuse(field.path + " is a list",
@@ -246,7 +254,9 @@ Expected<void> check_value(const Field& field, const Job& job) {
     return field.type == FieldType::Choice ? check_choice(field, **text)
                                            : check_text(field, **text);
   if (const auto* const* list = std::get_if<std::vector<std::string>*>(&slot))
-    for (const std::string& item : **list) WEFT_TRY(check_choice(field, item));
+    for (const std::string& item : **list)
+      WEFT_TRY(field.type == FieldType::Paths ? check_text(field, item)
+                                              : check_choice(field, item));
   if (const auto* const* rewards = std::get_if<std::vector<RewardJob>*>(&slot))
     for (const RewardJob& reward : **rewards) {
       WEFT_TRY(check_choice(field, reward.name));

@@ -23,6 +23,7 @@ enum class FieldType {
   Choice,    // one of `choices`
   Choices,   // a list of `choices`
   Duration,  // 30s, 2m; kept in seconds
+  Paths,     // a list of texts, or one
   Rewards    // a list of {name, weight}
 };
 

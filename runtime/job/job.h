@@ -19,12 +19,27 @@ struct TokenizerJob {
 };
 
 struct DataJob {
-  std::string task = "arithmetic";   // arithmetic | cups | text
+  std::string task = "arithmetic";   // arithmetic | cups | text | files
   std::string path;                  // text: a UTF-8 file
-  double validation_fraction = 0.1;  // text: the end of the file, held out
-  int context = 64;                  // text: tokens per training sequence
+  double validation_fraction = 0.1;  // text: the end of the file; files: so many documents
+  int context = 64;                  // text, files: tokens per training sequence
   int min_difficulty = 2;            // arithmetic: terms; cups: swaps
   int max_difficulty = 6;
+  // files
+  std::vector<std::string> train;       // paths and globs of pretrain
+  std::vector<std::string> sft;         // of cold_start; empty: as train
+  std::vector<std::string> validation;  // empty: documents are held out
+  std::string weights;                  // "7 3", one a source of train; "": by size
+  std::string pack = "stream";          // stream | sample
+  double fim_rate = 0.0;                // share of the documents, stream only
+  bool shuffle = true;
+  std::string document = "file";        // plain text: file | paragraph | line
+  std::string text_key = "text";        // JSONL: the member that holds a document
+  std::string answer_format = "plain";  // plain | think
+  bool add_bos = true, add_eos = true;
+  std::string bad_lines = "fail";  // fail | skip
+  int validation_windows = 256;
+  std::string cache;  // directory of the indexes; "": in the run directory
 };
 
 struct ParallelJob {

@@ -75,7 +75,8 @@ class Loader {
     node.kind = YamlNode::Kind::Scalar;
     node.text = value;
     node.at = at;
-    if (field->type == FieldType::Choices || field->type == FieldType::Rewards) {
+    if (field->type == FieldType::Choices || field->type == FieldType::Rewards ||
+        (field->type == FieldType::Paths && value.starts_with('[') && value.ends_with(']'))) {
       YamlDocument document = parse_yaml(value, file);
       if (!document.errors.empty()) {
         report(at, field->path + " = " + value + " cannot be read: " + document.errors[0].message,
@@ -234,6 +235,8 @@ class Loader {
       apply_choices(field, node);
     else if (field.type == FieldType::Rewards)
       apply_rewards(field, node);
+    else if (field.type == FieldType::Paths && node.kind == YamlNode::Kind::List)
+      apply_paths(field, node);
     else if (node.kind != YamlNode::Kind::Scalar)
       report(node.at, "'" + field.path + "' is " + type_text(field) + ", not a " + kind_name(node),
              "such as " + std::string(leaf_of(field.path)) + ": " + std::string(field.example),
@@ -304,6 +307,22 @@ class Loader {
       else
         check(field, item.at, check_value(field, probe));
       values.push_back(item.text);
+    }
+    *std::get<std::vector<std::string>*>(field.slot(result.job)) = std::move(values);
+  }
+
+  void apply_paths(const Field& field, const YamlNode& node) {
+    std::vector<std::string> values;
+    for (const YamlNode& item : node.items) {
+      Job probe;
+      if (item.kind != YamlNode::Kind::Scalar) {
+        report(item.at, "'" + field.path + "' has a " + kind_name(item) + " where a path belongs",
+               "such as " + std::string(field.example), field.path);
+        return;
+      }
+      const auto set = set_scalar(field, item.text, probe);
+      check(field, item.at, set);
+      if (set) values.push_back(item.text);
     }
     *std::get<std::vector<std::string>*>(field.slot(result.job)) = std::move(values);
   }

@@ -175,6 +175,9 @@ nlohmann::json type_schema(const Field& field) {
       return {{"type", "array"}, {"items", {{"type", "string"}, {"enum", field.choices}}}};
     case FieldType::Duration:
       return {{"type", "string"}, {"pattern", "^[0-9]+([.][0-9]+)? ?(ns|us|ms|s|m|h|d)$"}};
+    case FieldType::Paths:
+      return {{"anyOf", json::array({{{"type", "string"}},
+                                     {{"type", "array"}, {"items", {{"type", "string"}}}}})}};
     case FieldType::Rewards: {
       json item = {{"type", "object"}, {"required", {"name"}}, {"additionalProperties", false}};
       item["properties"] = {{"name", {{"type", "string"}, {"enum", field.choices}}},

@@ -23,6 +23,8 @@ namespace {
 
 /// Special tokens beside bytes and numbers: begin, end, <think>, </think>, <answer>, </answer>.
 constexpr int kSpecialTokens = 6;
+/// The sentinels of fill-in-the-middle, after all others.
+constexpr int kFimTokens = 3;
 
 std::string number(long long value) { return std::to_string(value); }
 
@@ -99,7 +101,8 @@ class Rules {
   }
 
   void check_data() {
-    const bool text = job_.data.task == "text";
+    const bool text = job_.data.task == "text", files = job_.data.task == "files";
+    check_files(files);
     for (const char* stage : {"cold_start", "grpo"})
       if (text && runs(stage))
         error({"data.task", "recipe"},
@@ -112,19 +115,20 @@ class Rules {
     if (!text && !job_.data.path.empty())
       warn({"data.path", "data.task"}, "data.path is not read while data.task = " + job_.data.task,
            "data.task: text");
-    if (text && job_.data.context > job_.model.max_position_embeddings)
+    if ((text || files) && job_.data.context > job_.model.max_position_embeddings)
       error({"data.context", "model.max_position_embeddings"},
             "data.context = " + number(job_.data.context) +
                 " is longer than model.max_position_embeddings = " +
                 number(job_.model.max_position_embeddings),
             "raise model.max_position_embeddings to " + number(job_.data.context));
-    if (!text && job_.data.min_difficulty > job_.data.max_difficulty)
+    if (!text && !files && job_.data.min_difficulty > job_.data.max_difficulty)
       error({"data.min_difficulty", "data.max_difficulty"},
             "data.min_difficulty = " + number(job_.data.min_difficulty) +
                 " is above data.max_difficulty = " + number(job_.data.max_difficulty),
             "swap them");
-    const int tokens =
-        256 + kSpecialTokens + (job_.tokenizer.numbers > 0 ? job_.tokenizer.numbers + 1 : 0);
+    const int tokens = 256 + kSpecialTokens +
+                       (job_.tokenizer.numbers > 0 ? job_.tokenizer.numbers + 1 : 0) +
+                       (files && job_.data.fim_rate > 0 ? kFimTokens : 0);
     if (job_.model.vocab_size < tokens)
       error({"model.vocab_size", "tokenizer.numbers"},
             "model.vocab_size = " + number(job_.model.vocab_size) +
@@ -144,6 +148,43 @@ class Rules {
            "optimizer.moments = bf16 rounds a decay of " + std::to_string(1 - beta) +
                " a step away: a moment may never fall again",
            "betas of at most 0.996, or optimizer.moments: f32");
+  }
+
+  void check_files(bool files) {
+    const DataJob& d = job_.data;
+    if (!files) {
+      if (!d.train.empty() || !d.sft.empty())
+        warn({"data.train", "data.sft", "data.task"},
+             "data.train and data.sft are not read while data.task = " + d.task,
+             "data.task: files");
+      return;
+    }
+    if (runs("grpo"))
+      error({"data.task", "recipe"},
+            "recipe stage 'grpo' cannot take its prompts from files yet (data.task = files)",
+            "data.task: arithmetic or cups, or leave grpo out");
+    if (runs("pretrain") && d.train.empty())
+      error({"data.train", "data.task"}, "data.task = files needs data.train for pretrain",
+            "name files, or --set data.train=FILE");
+    if (runs("cold_start") && d.train.empty() && d.sft.empty())
+      error({"data.sft", "data.task"}, "data.task = files needs data.sft for cold_start",
+            "name files, or --set data.sft=FILE");
+    if (!d.path.empty())
+      warn({"data.path", "data.task"}, "data.path is not read while data.task = files",
+           "data.train");
+    if (d.fim_rate > 0 && d.pack != "stream")
+      error({"data.fim_rate", "data.pack"}, "data.fim_rate needs data.pack = stream",
+            "data.pack: stream, or data.fim_rate: 0");
+    const auto weights = parse_stage_factors(d.weights);
+    const bool positive =
+        weights && std::ranges::all_of(*weights, [](double weight) { return weight > 0; });
+    if (!positive || (!weights->empty() && weights->size() != d.train.size()))
+      error({"data.weights", "data.train"},
+            "data.weights = '" + d.weights +
+                "' does not have one number above 0 for each of "
+                "data.train's " +
+                number(static_cast<long long>(d.train.size())) + " sources",
+            "such as '7 3', or leave it out");
   }
 
   /// The model's own rules name its fields without our prefix.
@@ -279,7 +320,9 @@ class Rules {
 
   void check_in_flight(const std::vector<std::string>& prompt_fields, long long prompts,
                        const std::string& shown) {
-    if (job_.data.task == "text" || prompts >= micro_batches_in_flight()) return;
+    if (job_.data.task == "text" || job_.data.task == "files" ||
+        prompts >= micro_batches_in_flight())
+      return;
     std::vector<std::string> involved = prompt_fields;
     involved.insert(involved.end(), {"parallel.pipeline", "parallel.data"});
     error(std::move(involved),
@@ -303,7 +346,7 @@ class Rules {
                ".steps = " + number(job.steps),
            "the rate never reaches lr");
     check_target(stage, job.target_accuracy, job.eval_every);
-    if (job_.data.task != "text" && job.eval_difficulty != 0 &&
+    if (job_.data.task != "text" && job_.data.task != "files" && job.eval_difficulty != 0 &&
         (job.eval_difficulty < job_.data.min_difficulty ||
          job.eval_difficulty > job_.data.max_difficulty))
       error({stage + ".eval_difficulty", "data.min_difficulty", "data.max_difficulty"},
@@ -335,9 +378,10 @@ class Rules {
       warn({stage + ".target_accuracy", stage + ".eval_every"},
            stage + ".target_accuracy is never looked at while " + stage + ".eval_every = 0",
            "such as " + stage + ".eval_every: 100");
-    if (target > 0 && job_.data.task == "text")
+    if (target > 0 && (job_.data.task == "text" || job_.data.task == "files"))
       warn({stage + ".target_accuracy", "data.task"},
-           stage + ".target_accuracy has no meaning for data.task = text", "delete it");
+           stage + ".target_accuracy has no meaning for data.task = " + job_.data.task,
+           "delete it");
   }
 
   void check_cold_start() {

@@ -116,6 +116,16 @@ int Engine::num_micro_batches() const {
 
 // A lane's micro-batches of one direction stand side by side in the global batch, so every stage
 // looks at its own part of it and nothing is copied.
+bool Engine::needs(int micro_batch) const {
+  const scheduler::Layout& layout = options_.layout;
+  const int count = layout.micro_batches / dualpipe::num_directions(layout.kind);
+  for (const HeldStage& held : stages_) {
+    const int first = scheduler::micro_batch_index(layout, place_.lane, held.direction, 0);
+    if (micro_batch >= first && micro_batch < first + count) return true;
+  }
+  return false;
+}
+
 void Engine::start_pass(std::span<const MicroBatch> batch, Mode mode) {
   const scheduler::Layout& layout = options_.layout;
   const int count = layout.micro_batches / dualpipe::num_directions(layout.kind);

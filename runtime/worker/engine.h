@@ -82,6 +82,8 @@ class Engine {
   comm::Communicator& world() { return *world_; }
   /// Micro-batches of one global batch: lanes x micro-batches per lane.
   int num_micro_batches() const;
+  /// Does this rank compute with that one? Of the others it needs the sequences' lengths alone.
+  bool needs(int micro_batch) const;
 
   /// One optimizer update on the global batch (num_micro_batches() of mode Train; each rank
   /// computes its own). `adam_step` counts from 1 since the moments were last reset. `stop`: this

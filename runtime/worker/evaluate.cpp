@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -84,7 +85,49 @@ Expected<json> evaluate_text(const Workload& workload, Engine& engine) {
               {"val_bytes", predicted}};
 }
 
+Expected<json> evaluate_files(const StageData& stage, Engine& engine) {
+  if (!stage.validation) return json{{"val_tokens", 0}};
+  const trainer::corpus::Dataset& held = *stage.validation;
+  const int parts = engine.num_micro_batches();
+  const auto total = static_cast<std::uint64_t>(stage.validation_windows);
+  double loss = 0;
+  long long predicted = 0;
+  for (std::uint64_t begin = 0; begin < total; begin += static_cast<std::uint64_t>(parts)) {
+    // The last round repeats earlier windows to give every micro-batch one; they are not counted.
+    const int counted = static_cast<int>(std::min<std::uint64_t>(parts, total - begin));
+    WEFT_TRY_ASSIGN(std::vector<trainer::corpus::Planned> plan, held.spread(total, begin, counted));
+    const std::size_t real = plan.size();
+    WEFT_TRY_ASSIGN(
+        const auto filling,
+        held.spread(total, begin + static_cast<std::uint64_t>(counted), parts - counted));
+    plan.insert(plan.end(), filling.begin(), filling.end());
+    WEFT_TRY_ASSIGN(const auto batch, held.batch(plan, parts, trainer::Mode::Score,
+                                                 [&](int i) { return engine.needs(i); }));
+    WEFT_TRY_ASSIGN(const Engine::Scores scores, engine.score(batch));
+    for (std::size_t i = 0; i < real; ++i) {
+      for (const float logprob : scores.logprobs[i]) loss -= logprob;
+      predicted += plan[i].shape.tokens - plan[i].shape.prompt_length;
+    }
+  }
+  double tokens = 0, bytes = 0;
+  for (const auto& source : held.sources()) {
+    const trainer::corpus::IndexCounts& c = source->counts();
+    const bool part = c.held_tokens > 0;
+    tokens += static_cast<double>(part ? c.held_tokens : c.tokens);
+    bytes += static_cast<double>(part ? c.held_bytes : c.text_bytes);
+  }
+  const double per_token = loss / static_cast<double>(std::max(1LL, predicted));
+  return json{{"val_loss", per_token},
+              {"val_loss_per_byte", per_token * tokens / std::max(bytes, 1.0)},
+              {"val_tokens", predicted}};
+}
+
 std::string describe_evaluation(const json& scores) {
+  if (scores.contains("val_tokens")) {
+    if (!scores.contains("val_loss")) return "nothing is held out (data.validation_fraction = 0)";
+    return fmt::format("validation loss {:.4f} nats per token ({} tokens)",
+                       scores["val_loss"].get<double>(), scores["val_tokens"].get<long long>());
+  }
   if (scores.contains("val_loss"))
     return fmt::format("validation loss {:.4f} nats per character",
                        scores["val_loss"].get<double>());

@@ -24,6 +24,11 @@ Expected<nlohmann::json> evaluate_problems(const Job& job, const Workload& workl
 /// {val_loss: nats per character, val_loss_per_byte, val_characters}. Over the whole held-out part.
 Expected<nlohmann::json> evaluate_text(const Workload& workload, Engine& engine);
 
+/// {val_loss: nats per token, val_loss_per_byte (by the held-out part's tokens a byte),
+/// val_tokens}. Over at most data.validation_windows of the stage's held-out windows; nothing but
+/// val_tokens = 0 when none is held out.
+Expected<nlohmann::json> evaluate_files(const StageData& stage, Engine& engine);
+
 /// One line for people.
 std::string describe_evaluation(const nlohmann::json& scores);
 

@@ -47,13 +47,14 @@ class Walker final : public Recipe {
 
   void open_ring();
   Expected<void> resume();
+  Expected<void> check_data();
   enum class StageEnd { Complete, CompleteAndStopped, Stopped };
   Expected<StageEnd> run_stage(Stage stage);
   Expected<void> begin_stage(Stage stage);
   Expected<StepOutcome> supervised_step(Stage stage);
   Expected<StepOutcome> grpo_step();
   Expected<json> evaluate(Stage stage);
-  Expected<json> evaluate_on_text();
+  Expected<json> evaluate_loss(Stage stage);
   Expected<void> save(const std::string& why);
   void report_step(Stage stage, StepOutcome& outcome, double seconds);
 
@@ -92,7 +93,7 @@ class Walker final : public Recipe {
 /// What only the data tells: every problem, prompt and completion together, must have its
 /// positions. Said before the first step, not when a stage comes to it.
 Expected<void> check_lengths(const Job& job, const Workload& workload) {
-  if (workload.is_text()) return {};
+  if (!workload.has_problems()) return {};
   const int prompt = workload.longest_prompt(), room = job.model.max_position_embeddings;
   const auto fits = [&](int completion, const std::string& what,
                         const std::string& instead) -> Expected<void> {
@@ -115,7 +116,8 @@ Expected<void> check_lengths(const Job& job, const Workload& workload) {
 }
 
 Expected<void> Walker::open(comm::Transport& transport) {
-  WEFT_TRY_ASSIGN(workload_, Workload::open(job_));
+  WEFT_TRY_ASSIGN(workload_,
+                  Workload::open(job_, data_directory(job_, options_.checkpoints.parent_path())));
   WEFT_TRY(check_lengths(job_, *workload_));
   const int longest_prompt = workload_->longest_prompt();
   const int longest_completion =
@@ -148,18 +150,37 @@ void Walker::open_ring() {
   if (ring_) engine_->set_recorder(&ring_->recorder());
 }
 
+/// The files must be those that the checkpoint's steps were made with, wherever they are now.
+Expected<void> Walker::check_data() {
+  const std::string present = workload_->files() ? workload_->files()->fingerprint() : "";
+  if (!state_.data.empty() && state_.data != present)
+    return fail(Code::InvalidArgument,
+                "the checkpoint " + resumed_from_ +
+                    " was made with other data than the files have now (data.train, data.sft); a "
+                    "run goes on only with the data it began with");
+  state_.data = present;
+  return {};
+}
+
 Expected<void> Walker::resume() {
   WEFT_TRY_ASSIGN(const Engine::Loaded loaded, engine_->load_newest(options_.checkpoints));
   for (const std::string& skipped : loaded.skipped) event("skipped_checkpoint", skipped);
   if (loaded.name.empty()) {
     event("started", "no checkpoint yet: starting from initial weights", {{"step", 0}});
-    return {};
+    return check_data();
   }
   WEFT_TRY_ASSIGN(state_, parse_recipe_state(loaded.state));
   if (state_.stage > static_cast<int>(job_.recipe.size()))
     return fail(Code::InvalidArgument, "the checkpoint is beyond the end of this job's recipe");
   saved_step_ = state_.step;
   resumed_from_ = loaded.name;
+  WEFT_TRY(check_data());
+  if (state_.samples < 0) {  // of a version that counted steps alone
+    const bool cold =
+        state_.stage < static_cast<int>(job_.recipe.size()) && stage_name() == "cold_start";
+    state_.samples =
+        state_.stage_step * supervised(cold ? Stage::ColdStart : Stage::Pretrain).batch;
+  }
   const bool complete = state_.stage == static_cast<int>(job_.recipe.size());
   event(
       "resumed",
@@ -181,6 +202,7 @@ Expected<RecipeEnd> Walker::run() {
     }
     ++state_.stage;
     state_.stage_step = 0;
+    state_.samples = 0;
     WEFT_TRY(save("end of " + job_.recipe[state_.stage - 1]));
     if (end == StageEnd::CompleteAndStopped && state_.stage < static_cast<int>(job_.recipe.size()))
       return RecipeEnd::Stopped;
@@ -243,10 +265,12 @@ Expected<Walker::StageEnd> Walker::run_stage(Stage stage) {
 
 Expected<Walker::StepOutcome> Walker::supervised_step(Stage stage) {
   const long long step = state_.stage_step;
-  const int sequences = course_->plan.batch(step), parts = engine_->num_micro_batches();
-  WEFT_TRY_ASSIGN(std::vector<MicroBatch> batch,
-                  stage == Stage::Pretrain ? workload_->pretrain_batch(step, sequences, parts)
-                                           : workload_->cold_start_batch(step, sequences, parts));
+  const BatchRequest request{step, state_.samples, course_->plan.batch(step),
+                             engine_->num_micro_batches(),
+                             [&](int i) { return engine_->needs(i); }};
+  WEFT_TRY_ASSIGN(std::vector<MicroBatch> batch, stage == Stage::Pretrain
+                                                     ? workload_->pretrain_batch(request)
+                                                     : workload_->cold_start_batch(request));
   const double lr = course_->learning_rate(step);
   const double mtp_weight =
       job_.model.num_nextn_predict_layers == 0 ? 0.0 : course_->next_token_weight(step);
@@ -257,7 +281,8 @@ Expected<Walker::StepOutcome> Walker::supervised_step(Stage stage) {
   outcome.applied = result.applied;
   if (result.applied) ++state_.adam_step;
   outcome.stop = result.stop_requested;
-  for (const MicroBatch& part : batch) outcome.tokens += part.num_tokens();
+  for (const MicroBatch& part : batch) outcome.tokens += part.sequence_begin.back();
+  state_.samples += request.sequences;
   outcome.record = {{"loss", result.loss},
                     {"lr", lr},
                     {"grad_norm", result.grad_norm},
@@ -282,7 +307,7 @@ Expected<Walker::StepOutcome> Walker::grpo_step() {
 }
 
 Expected<json> Walker::evaluate(Stage stage) {
-  if (workload_->is_text()) return evaluate_on_text();
+  if (!workload_->has_problems()) return evaluate_loss(stage);
   Evaluation evaluation;
   evaluation.step = state_.step;
   evaluation.max_new_tokens =
@@ -293,13 +318,18 @@ Expected<json> Walker::evaluate(Stage stage) {
   return evaluate_problems(job_, *workload_, *engine_, evaluation);
 }
 
-Expected<json> Walker::evaluate_on_text() {
-  WEFT_TRY_ASSIGN(json scores, evaluate_text(*workload_, *engine_));
+Expected<json> Walker::evaluate_loss(Stage stage) {
+  const auto losses = [&]() -> Expected<json> {
+    if (workload_->is_text()) return evaluate_text(*workload_, *engine_);
+    const FileData& files = *workload_->files();
+    return evaluate_files(stage == Stage::Pretrain ? files.pretrain : files.cold_start, *engine_);
+  };
+  WEFT_TRY_ASSIGN(json scores, losses());
   if (!engine_->has_average()) return scores;
   WEFT_TRY(engine_->swap_average());
-  WEFT_TRY_ASSIGN(const json average, evaluate_text(*workload_, *engine_));
+  WEFT_TRY_ASSIGN(const json average, losses());
   WEFT_TRY(engine_->swap_average());
-  scores["ema_val_loss"] = average["val_loss"];
+  if (average.contains("val_loss")) scores["ema_val_loss"] = average["val_loss"];
   return scores;
 }
 
@@ -379,8 +409,10 @@ EngineOptions engine_options(const Job& job, int longest_prompt, int longest_com
     return (sequences / rollout_parts + 1) * longest_prompt;
   };
   int tokens = 16;
-  if (job.data.task == "text") {
-    tokens = std::max(tokens, packed(job.pretrain.batch, job.data.context));
+  if (job.data.task == "text" || job.data.task == "files") {
+    tokens =
+        std::max({tokens, packed(job.pretrain.batch, job.data.context),
+                  packed(job.cold_start.batch, job.data.context), packed(parts, job.data.context)});
   } else {
     const int length = longest_prompt + longest_completion;
     for (const SupervisedJob* stage :

@@ -9,7 +9,8 @@ using nlohmann::json;
 std::string to_json_text(const RecipeState& state) {
   return json{{"schema", "weft.recipe_state/v1"}, {"stage", state.stage},
               {"stage_step", state.stage_step},   {"step", state.step},
-              {"adam_step", state.adam_step},     {"tokens", state.tokens}}
+              {"adam_step", state.adam_step},     {"tokens", state.tokens},
+              {"samples", state.samples},         {"data", state.data}}
       .dump();
 }
 
@@ -30,6 +31,13 @@ Expected<RecipeState> parse_recipe_state(std::string_view text) {
   WEFT_TRY_ASSIGN(state.step, number("step"));
   WEFT_TRY_ASSIGN(state.adam_step, number("adam_step"));
   WEFT_TRY_ASSIGN(state.tokens, number("tokens"));
+  // Checkpoints of earlier versions have neither.
+  state.samples = -1;
+  if (given.contains("samples")) {
+    WEFT_TRY_ASSIGN(state.samples, number("samples"));
+  }
+  if (given.contains("data") && given["data"].is_string())
+    state.data = given["data"].get<std::string>();
   return state;
 }
 

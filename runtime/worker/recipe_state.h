@@ -1,5 +1,6 @@
 // Where a run stands in its recipe: all that a resumed run needs besides the tensors. Data is drawn
-// by counters, so the step numbers are the data cursor and the state of every random generator.
+// by counters, so the step and sample numbers are the data cursor and the state of every random
+// generator.
 #pragma once
 
 #include <string>
@@ -15,6 +16,8 @@ struct RecipeState {
   long long step = 0;        // steps done in all
   long long adam_step = 0;   // updates since the moments began anew
   long long tokens = 0;      // tokens trained on
+  long long samples = 0;     // sequences or windows that the stage has used; -1: not written down
+  std::string data;          // fingerprint of the files learned from, or ""
   friend bool operator==(const RecipeState&, const RecipeState&) = default;
 };
 

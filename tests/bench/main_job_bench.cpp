@@ -124,7 +124,7 @@ void run_rank(const Job& job, const comm::LocalWorld& shared, int rank, int core
   std::vector<std::vector<trainer::MicroBatch>> batches;
   double tokens = 0;
   for (int step = 0; step < kStepsARound; ++step) {
-    batches.push_back(must(workload->pretrain_batch(step, job.pretrain.batch, parts)));
+    batches.push_back(must(workload->pretrain_batch({step, 0, job.pretrain.batch, parts, {}})));
     for (const auto& part : batches.back()) tokens += part.num_tokens();
   }
   long long adam_step = 0;
@@ -236,7 +236,7 @@ void print_peer_flags(const Job& job) {
   const auto workload = must(Workload::open(job));
   double tokens = 0, sequences = 0;
   for (int step = 0; step < kStepsARound; ++step) {
-    for (const auto& part : must(workload->pretrain_batch(step, job.pretrain.batch, 1))) {
+    for (const auto& part : must(workload->pretrain_batch({step, 0, job.pretrain.batch, 1, {}}))) {
       tokens += part.num_tokens();
       sequences += part.num_sequences();
     }

@@ -43,6 +43,8 @@ foreach(unit run_complete run_resume run_failure run_input run_verbs run_trace b
 endforeach()
 weft_test(runtime/recipe_layout_test LABELS multiprocess LINK weft_runtime_worker
           nlohmann_json::nlohmann_json)
+weft_test(runtime/recipe_files_test LABELS multiprocess LINK weft_runtime_worker
+          nlohmann_json::nlohmann_json)
 
 # the shipped jobs, whole
 weft_test(runtime/run_learning_test LABELS slow TIMEOUT 900 SOURCES runtime/run_harness.cpp

@@ -38,3 +38,6 @@ endforeach()
 weft_test(trainer/exchange_readers_test LINK weft_trainer_exchange nlohmann_json::nlohmann_json)
 target_compile_definitions(trainer_exchange_readers_test PRIVATE WEFT_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
                            WEFT_ORACLE_MODULES="${PROJECT_SOURCE_DIR}/build/oracles/node_modules")
+# Files as data.
+find_package(ZLIB REQUIRED)
+weft_test(trainer/corpus_test LINK weft_trainer_corpus ZLIB::ZLIB GTest::gmock)

@@ -11,9 +11,10 @@ namespace {
 struct Sequence {
   std::span<const std::int32_t> tokens;
   int prompt_length = 0;
+  int length = static_cast<int>(tokens.size());  // also when the tokens are not here yet
 
-  int num_inputs() const { return static_cast<int>(tokens.size()) - 1; }
-  int num_loss_tokens() const { return static_cast<int>(tokens.size()) - prompt_length; }
+  int num_inputs() const { return length - 1; }
+  int num_loss_tokens() const { return length - prompt_length; }
 };
 
 Expected<void> check_input(std::span<const Sequence> sequences, int num_micro_batches) {
@@ -27,11 +28,10 @@ Expected<void> check_input(std::span<const Sequence> sequences, int num_micro_ba
                     " micro-batches: raise the batch or lower parallel.micro_batches");
   for (std::size_t i = 0; i < sequences.size(); ++i) {
     const Sequence& s = sequences[i];
-    if (s.tokens.size() < 2 || s.prompt_length < 1 || s.num_loss_tokens() < 0)
+    if (s.length < 2 || s.prompt_length < 1 || s.num_loss_tokens() < 0)
       return fail(Code::InvalidArgument,
                   "sequence " + std::to_string(i) + " of the batch has " +
-                      std::to_string(s.tokens.size()) + " tokens, " +
-                      std::to_string(s.prompt_length) +
+                      std::to_string(s.length) + " tokens, " + std::to_string(s.prompt_length) +
                       " of them prompt; it needs two tokens and a prompt of at least one");
   }
   return {};
@@ -94,13 +94,18 @@ long long count_loss_tokens(std::span<const Sequence> sequences) {
   return count;
 }
 
-Expected<std::vector<MicroBatch>> pack_mean(std::span<const Sequence> sequences,
-                                            int num_micro_batches, Mode mode) {
+/// The factor that makes the loss a mean over all tokens that have one.
+Expected<float> mean_weight(std::span<const Sequence> sequences, int num_micro_batches) {
   WEFT_TRY(check_input(sequences, num_micro_batches));
   const long long loss_tokens = count_loss_tokens(sequences);
   if (loss_tokens == 0)
     return fail(Code::InvalidArgument, "no sequence of the batch has a token to learn from");
-  const auto weight = static_cast<float>(1.0 / static_cast<double>(loss_tokens));
+  return static_cast<float>(1.0 / static_cast<double>(loss_tokens));
+}
+
+Expected<std::vector<MicroBatch>> pack_mean(std::span<const Sequence> sequences,
+                                            int num_micro_batches, Mode mode) {
+  WEFT_TRY_ASSIGN(const float weight, mean_weight(sequences, num_micro_batches));
   return pack(
       sequences, num_micro_batches, mode, LossKind::CrossEntropy, [&](int) { return weight; },
       [](MicroBatch&, int) {});
@@ -154,6 +159,37 @@ Expected<std::vector<MicroBatch>> pack_windows(std::span<const std::vector<std::
   std::vector<Sequence> sequences;
   for (const std::vector<std::int32_t>& window : windows) sequences.push_back({window, 1});
   return pack_mean(sequences, num_micro_batches, mode);
+}
+
+Expected<std::vector<MicroBatch>> pack_lazily(std::span<const SequenceShape> shapes,
+                                              int num_micro_batches, Mode mode,
+                                              const std::function<bool(int)>& wanted,
+                                              const std::function<Expected<Example>(int)>& read) {
+  std::vector<Sequence> sequences;
+  for (const SequenceShape& shape : shapes)
+    sequences.push_back({{}, shape.prompt_length, shape.tokens});
+  WEFT_TRY_ASSIGN(const float weight, mean_weight(sequences, num_micro_batches));
+  std::vector<MicroBatch> batches;
+  for (const std::vector<int>& part : balance(sequences, num_micro_batches)) {
+    const bool filled = wanted(static_cast<int>(batches.size()));
+    MicroBatch& batch = batches.emplace_back();
+    batch.mode = mode;
+    batch.sequence_begin.push_back(0);
+    for (const int index : part) {
+      const Sequence& outline = sequences[static_cast<std::size_t>(index)];
+      if (!filled) {
+        batch.sequence_begin.push_back(batch.sequence_begin.back() + outline.num_inputs());
+        batch.sequence_id.push_back(index);
+        continue;
+      }
+      WEFT_TRY_ASSIGN(const Example example, read(index));
+      if (static_cast<int>(example.tokens.size()) != outline.length ||
+          example.prompt_length != outline.prompt_length)
+        return fail(Code::Internal, "sequence " + std::to_string(index) + " is not of its shape");
+      append(batch, {example.tokens, example.prompt_length}, index, weight);
+    }
+  }
+  return batches;
 }
 
 Expected<std::vector<MicroBatch>> pack_grpo(std::span<const GrpoSequence> sequences,

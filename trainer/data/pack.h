@@ -9,6 +9,7 @@
 // fewer than two tokens or no prompt, and when no token carries loss.
 #pragma once
 
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -30,6 +31,21 @@ Expected<std::vector<MicroBatch>> pack_score(std::span<const Example> examples,
 /// tokens of the whole batch). mode: Train or Score.
 Expected<std::vector<MicroBatch>> pack_windows(std::span<const std::vector<std::int32_t>> windows,
                                                int num_micro_batches, Mode mode);
+
+/// A sequence before its tokens are read.
+struct SequenceShape {
+  int tokens = 0;
+  int prompt_length = 1;  // no loss on the first so many
+};
+
+/// Cross-entropy on sequences that are read only where they are needed: micro-batch b holds tokens
+/// if wanted(b); of the others only sequence_begin and sequence_id are there. Who shares a
+/// micro-batch, and every weight, is as in pack_supervised and depends on the shapes alone.
+/// More errors: those of `read`; Internal when a sequence is not of its shape.
+Expected<std::vector<MicroBatch>> pack_lazily(std::span<const SequenceShape> shapes,
+                                              int num_micro_batches, Mode mode,
+                                              const std::function<bool(int)>& wanted,
+                                              const std::function<Expected<Example>(int)>& read);
 
 /// One completion as GRPO learns from it. Log-probabilities: one per completion token, or empty
 /// (old: on policy; ref: none).

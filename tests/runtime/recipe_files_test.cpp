@@ -1,0 +1,153 @@
+// Training from files: the same losses whatever the layout, and a run cut in the middle of an epoch
+// is the run. Every rank is a thread of the test.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "comm/local/local_transport.h"
+#include "runtime/worker/recipe.h"
+#include "tests/runtime/engine_world.h"
+
+namespace weft::runtime {
+namespace {
+
+using nlohmann::json;
+namespace fs = std::filesystem;
+
+class Kept final : public Reporter {
+ public:
+  void metrics(const json& record) override {
+    losses.push_back(record["loss"]);
+    if (record.contains("val_loss")) validation.push_back(record["val_loss"]);
+  }
+  void event(const std::string& kind, const std::string&, const json&) override {
+    kinds.push_back(kind);
+  }
+  void samples(long long, const std::vector<json>&) override {}
+  void flush() override {}
+
+  std::vector<double> losses, validation;
+  std::vector<std::string> kinds;
+  std::string error;
+};
+
+class RecipeFiles : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = (fs::temp_directory_path() / "weft_files_XXXXXX").string();
+    ASSERT_NE(::mkdtemp(name.data()), nullptr);
+    root = name;
+    std::ofstream text(root / "text.jsonl"), asked(root / "asked.jsonl");
+    for (int i = 0; i < 60; ++i) {
+      text << json{{"text", "document " + std::to_string(i) + std::string(i * 5 % 37, '.')}}
+           << "\n";
+      asked << json{{"question", "what is " + std::to_string(i) + " + 1?"},
+                    {"answer", "it is <<1+1=2>>\n#### " + std::to_string(i + 1)}}
+            << "\n";
+    }
+  }
+  void TearDown() override { fs::remove_all(root); }
+
+  Job job(const std::string& file, bool cold_start) const {
+    Job out;
+    out.model = tiny_model(4);
+    out.model.vocab_size = 320;
+    out.recipe = {cold_start ? "cold_start" : "pretrain"};
+    out.data.task = "files";
+    out.data.train = {(root / file).string()};
+    out.data.context = 48;
+    out.data.fim_rate = cold_start ? 0.0 : 0.2;
+    out.data.validation_windows = 5;
+    for (SupervisedJob* stage : {&out.pretrain, static_cast<SupervisedJob*>(&out.cold_start)}) {
+      stage->steps = 8;  // several epochs
+      stage->batch = 9;
+    }
+    out.checkpoint.every_steps = 4;
+    out.control.wait_bound_s = 60;
+    return out;
+  }
+
+  static void lay_out(Job& job, const char* schedule, int pipeline, int data, int micro_batches) {
+    job.parallel.schedule = schedule;
+    job.parallel.pipeline = pipeline;
+    job.parallel.data = job.parallel.expert = data;
+    job.parallel.micro_batches = micro_batches;
+  }
+
+  Kept walk(const Job& job, const std::string& run) const {
+    const int world_size = job.parallel.pipeline * job.parallel.data;
+    Kept kept;
+    auto world = comm::LocalWorld::create(world_size);
+    EXPECT_TRUE(world);
+    const SystemClock clock;
+    std::vector<std::thread> threads;
+    for (int rank = 0; rank < world_size; ++rank)
+      threads.emplace_back([&, rank] {
+        const auto walked = [&]() -> Expected<void> {
+          WEFT_TRY_ASSIGN(const auto transport, world->join(rank));
+          RecipeOptions options;
+          options.checkpoints = root / run / "ckpt";
+          options.stop_requested = [] { return false; };
+          WEFT_TRY_ASSIGN(const auto recipe, Recipe::open(job, *transport, options, kept, clock));
+          WEFT_TRY(recipe->run());
+          return {};
+        };
+        if (const auto result = walked(); !result) {
+          if (rank == 0) kept.error = result.error().message;
+          world->abort("rank " + std::to_string(rank) + " failed");
+        }
+      });
+    for (std::thread& thread : threads) thread.join();
+    return kept;
+  }
+
+  void expect_the_same_run(const std::string& file, bool cold_start) {
+    Job one = job(file, cold_start), four = one;
+    lay_out(one, "1f1b", 1, 1, 2);
+    lay_out(four, "dualpipe", 2, 2, 4);
+    const Kept whole = walk(one, "one"), spread = walk(four, "four");
+    ASSERT_EQ(whole.error, "");
+    ASSERT_EQ(spread.error, "");
+    ASSERT_EQ(whole.losses.size(), 8u);
+    ASSERT_EQ(spread.losses.size(), 8u);
+    ASSERT_EQ(whole.validation.size(), 1u);
+    for (std::size_t i = 0; i < 8; ++i)
+      EXPECT_NEAR(spread.losses[i], whole.losses[i], 1e-5 * whole.losses[i]) << "step " << i + 1;
+    EXPECT_NEAR(spread.validation[0], whole.validation[0], 1e-5 * whole.validation[0]);
+
+    fs::remove_all(root / "one" / "ckpt" / "step-000000008");  // as if it had been killed
+    const Kept rest = walk(one, "one");
+    ASSERT_EQ(rest.losses.size(), 4u) << rest.error;
+    for (std::size_t i = 0; i < 4; ++i) EXPECT_EQ(rest.losses[i], whole.losses[4 + i]);
+    EXPECT_EQ(rest.validation, whole.validation);
+  }
+
+  fs::path root;
+};
+
+TEST_F(RecipeFiles, PretrainingIsTheSameInEveryLayoutAndAfterACutInsideAnEpoch) {
+  expect_the_same_run("text.jsonl", false);
+}
+
+TEST_F(RecipeFiles, ColdStartOnAnswersIsTheSameInEveryLayoutAndAfterACutInsideAnEpoch) {
+  expect_the_same_run("asked.jsonl", true);
+}
+
+TEST_F(RecipeFiles, AResumedRunRefusesOtherData) {
+  Job run = job("text.jsonl", false);
+  lay_out(run, "1f1b", 1, 1, 1);
+  run.pretrain.steps = 4;
+  ASSERT_EQ(walk(run, "run").error, "");
+  std::ofstream(root / "text.jsonl", std::ios::app) << "{\"text\": \"one more\"}\n";
+  EXPECT_NE(walk(run, "run").error.find("text.jsonl has changed"), std::string::npos);
+  fs::remove_all(root / "run" / "data");  // even if its index is made anew
+  EXPECT_NE(walk(run, "run").error.find("other data"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace weft::runtime
