@@ -111,7 +111,7 @@ void print(const char* what, std::vector<Round> rounds) {
 
 /// One rank of a world in the job's layout. Rank 0 prints.
 void run_rank(const Job& job, const comm::LocalWorld& shared, int rank, int cores, int rounds) {
-  const auto workload = must(Workload::open(job));
+  const auto workload = must(Workload::open(job, ""));
   const auto transport = must(shared.join(rank));
   const int new_tokens = job.grpo.max_completion_length;
   const auto options = runtime::engine_options(job, workload->longest_prompt(),
@@ -233,7 +233,7 @@ Job on_one_core(Job job) {
 }
 
 void print_peer_flags(const Job& job) {
-  const auto workload = must(Workload::open(job));
+  const auto workload = must(Workload::open(job, ""));
   double tokens = 0, sequences = 0;
   for (int step = 0; step < kStepsARound; ++step) {
     for (const auto& part : must(workload->pretrain_batch({step, 0, job.pretrain.batch, 1, {}}))) {

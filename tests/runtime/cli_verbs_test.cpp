@@ -151,6 +151,28 @@ TEST(Cli, AModelIsShownFromItsConfigJson) {
   EXPECT_EQ(run({"model", "show", "/nonexistent"}).code, kBadData);
 }
 
+TEST(Cli, DataShowMakesTheBordersOfDocumentsVisible) {
+  const std::string file = WEFT_SOURCE_DIR "/LICENSE";
+  const std::vector<std::string> show = {"data",
+                                         "show",
+                                         file,
+                                         "--set",
+                                         "data.document=paragraph",
+                                         "--set",
+                                         "data.validation_fraction=0"};
+  const Result text = run(show);
+  ASSERT_EQ(text.code, kOk) << text.err;
+  EXPECT_NE(text.out.find("<｜end▁of▁sentence｜><｜begin▁of▁sentence｜>"), std::string::npos)
+      << text.out;
+  std::vector<std::string> with_json = show;
+  with_json.insert(with_json.end(), {"--sample", "1", "--json"});
+  const json shown = json::parse(run(with_json).out);
+  EXPECT_EQ(shown["pretrain"]["samples"].size(), 1u);
+  EXPECT_GT(shown["pretrain"]["sources"][0]["documents"], 2);
+  EXPECT_EQ(run({"data", "show", "/nonexistent"}).code, kBadData);
+  EXPECT_EQ(run({"data", "show", kJob}).code, kConfiguration);
+}
+
 TEST(Cli, TheEnvironmentAndSetReachTheJob) {
   const Result result =
       run({"check", kJob, "--json", "--set", "grpo.lr=1e-4"}, {{"WEFT__GRPO__BETA", "0.5"}});

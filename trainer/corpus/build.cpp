@@ -86,6 +86,9 @@ class Builder {
       : spec_(spec), coder_(coder), progress_(progress) {}
 
   Expected<void> build(const fs::path& directory) {
+    if (spec_.answers == AnswerFormat::Think && coder_.ids().think_open < 0)
+      return fail(Code::InvalidArgument,
+                  "data.answer_format = think, but the tokenizer has no <think> token");
     WEFT_TRY_ASSIGN(manifest_.files, find_sources(spec_.pattern));
     if (manifest_.files.size() >= kFilesMax)
       return fail(Code::InvalidArgument, spec_.pattern + " names more than " +

@@ -200,6 +200,10 @@ Expected<std::unique_ptr<Packer>> make_stream_packer(std::shared_ptr<const Index
 
 Expected<std::unique_ptr<Packer>> make_packer(std::shared_ptr<const Index> index, Part part,
                                               const Coder& coder, const PackOptions& options) {
+  if ((options.bos && coder.ids().bos < 0) || (options.eos && coder.ids().eos < 0))
+    return fail(Code::InvalidArgument,
+                "the tokenizer has no begin or no end token: set data.add_bos or data.add_eos to "
+                "false");
   return options.packing == Packing::Stream
              ? make_stream_packer(std::move(index), part, coder, options)
              : make_sample_packer(std::move(index), part, coder, options);

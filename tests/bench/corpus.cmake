@@ -1,0 +1,1 @@
+weft_bench(corpus_bench LINK weft_trainer_corpus)
