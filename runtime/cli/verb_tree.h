@@ -59,7 +59,7 @@ inline const std::vector<std::string> kPipelineKinds = {"gpipe", "1f1b",     "in
 
 // One function a family of verbs.
 void add_checkpoints(VerbTree& tree);  // ckpt
-void add_tools(VerbTree& tree);       // schedule, trace, balance, model
-void add_benchmarks(VerbTree& tree);  // bench
+void add_tools(VerbTree& tree);        // schedule, trace, balance, model
+void add_benchmarks(VerbTree& tree);   // bench
 
 }  // namespace weft::cli
