@@ -85,7 +85,9 @@ Expected<gguf::ExportReport> export_gguf(const ExportOptions& options, Io& io) {
   to.name = source.name;
   WEFT_TRY_ASSIGN(to.vocabulary, vocabulary_of(source));
   warn(to.vocabulary.caveats, io);
-  if (!options.shard_size.empty()) WEFT_TRY_ASSIGN(to.shard_bytes, parse_bytes(options.shard_size));
+  if (!options.shard_size.empty()) {
+    WEFT_TRY_ASSIGN(to.shard_bytes, parse_bytes(options.shard_size));
+  }
   Progress progress(io, options.quiet);
   to.on_progress = progress_of(progress, "exporting");
   return gguf::export_file(*source.tensors, source.config, options.output, to);
