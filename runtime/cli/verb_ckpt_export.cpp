@@ -93,17 +93,23 @@ Expected<gguf::ExportReport> export_gguf(const ExportOptions& options, Io& io) {
   return gguf::export_file(*source.tensors, source.config, options.output, to);
 }
 
+/// What the caller asked wrongly here is the command line, not a job.
+int report_usage(const Error& error, Io& io) {
+  const int code = report(error, io);
+  return code == kConfiguration ? kUsage : code;
+}
+
 }  // namespace
 
 int verb_ckpt_export_hf(const ExportOptions& options, Io& io) {
   const auto done = export_hf(options, io);
-  if (!done) return report(done.error(), io);
+  if (!done) return report_usage(done.error(), io);
   return print_report(options, done->files, done->tensors, done->bytes, "ckpt.export.hf", io);
 }
 
 int verb_ckpt_export_gguf(const ExportOptions& options, Io& io) {
   const auto done = export_gguf(options, io);
-  if (!done) return report(done.error(), io);
+  if (!done) return report_usage(done.error(), io);
   return print_report(options, done->files, done->tensors, done->bytes, "ckpt.export.gguf", io);
 }
 

@@ -58,7 +58,10 @@ Expected<hf::ImportReport> import_hf(const ImportOptions& options, Io& io) {
 
 int verb_ckpt_import_hf(const ImportOptions& options, Io& io) {
   const auto done = import_hf(options, io);
-  if (!done) return report(done.error(), io);
+  if (!done) {
+    const int code = report(done.error(), io);
+    return code == kConfiguration ? kUsage : code;
+  }
   const std::string directory = done->committed.directory.string();
   const json out = {{"checkpoint", directory}, {"tensors", done->tensors}, {"bytes", done->bytes}};
   print_object(

@@ -197,7 +197,7 @@ Expected<void> Directory::check_tensors(bool without_next_token) {
   }
   if (problems.empty()) return {};
   return refuse(
-      Code::InvalidArgument,
+      Code::Corrupt,
       path_.string() + ": config.json and weights contradict each other" +
           (next_token_missing ? " (without the next-token modules, --drop-mtp imports the rest):"
                               : ":"),
