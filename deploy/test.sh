@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Installs, builds and runs every test: all but the slow ones under ASan and UBSan, the shared-memory
+# Installs, builds and runs every test (with llama.cpp and Hugging Face's readers as judges, where npm is): all but the slow ones under ASan and UBSan, the shared-memory
 # parts under TSan, then whole worlds and whole runs in the optimised build, the slow ones (the shipped
 # jobs must learn) with them. The last summary is that of the optimised build.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 deploy/install.sh
+deploy/oracles.sh
 
 echo "weft: tests under ASan and UBSan" >&2
 deploy/build.sh dev

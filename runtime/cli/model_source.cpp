@@ -107,8 +107,7 @@ Expected<ModelSource> open_run(const fs::path& run, const SourceQuery& query) {
   if (query.step.empty()) {
     WEFT_TRY_ASSIGN(const checkpoint::Choice choice,
                     checkpoint::newest_complete(ckpt, checkpoint::Mode::Size));
-    if (!choice.chosen)
-      return fail(Code::NotFound, "no complete checkpoint in " + ckpt.string());
+    if (!choice.chosen) return fail(Code::NotFound, "no complete checkpoint in " + ckpt.string());
     WEFT_TRY_ASSIGN(ModelSource source, open_checkpoint(choice.chosen->directory, run, query));
     for (const checkpoint::Skipped& one : choice.skipped)
       source.warnings.push_back("skipped " + one.name + ": " + one.reason);
@@ -140,8 +139,8 @@ Expected<ModelSource> open_any(const SourceQuery& query) {
     if (there(path / hf::kSingleFile) || there(path / hf::kIndexFile))
       return open_directory(path, query);
     if (there(path / checkpoint::kManifestFile))
-      return open_checkpoint(path, fs::absolute(path / ".").parent_path().parent_path().parent_path(),
-                             query);
+      return open_checkpoint(
+          path, fs::absolute(path / ".").parent_path().parent_path().parent_path(), query);
     if (there(RunPaths{path}.checkpoints())) return open_run(path, query);
     if (there(path / "config.json"))  // says what is missing
       return open_directory(path, query);

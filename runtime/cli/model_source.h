@@ -1,5 +1,5 @@
-// The model that a user names: a run, one of its checkpoints, or a Hugging Face directory; with what
-// describes it. What `weft ckpt export` and `import` read from.
+// The model that a user names: a run, one of its checkpoints, or a Hugging Face directory; with
+// what describes it. What `weft ckpt export` and `import` read from.
 #pragma once
 
 #include <filesystem>

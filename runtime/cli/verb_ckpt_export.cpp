@@ -28,9 +28,8 @@ void warn(const std::vector<std::string>& warnings, Io& io) {
 }
 
 Expected<ModelSource> open_source(const ExportOptions& options, Io& io) {
-  WEFT_TRY_ASSIGN(ModelSource source,
-                  open_model({options.source, options.step, options.config, options.tokenizer,
-                              options.drop_next_token}));
+  WEFT_TRY_ASSIGN(ModelSource source, open_model({options.source, options.step, options.config,
+                                                  options.tokenizer, options.drop_next_token}));
   warn(source.warnings, io);
   return source;
 }
@@ -86,23 +85,31 @@ Expected<gguf::ExportReport> export_gguf(const ExportOptions& options, Io& io) {
   to.name = source.name;
   WEFT_TRY_ASSIGN(to.vocabulary, vocabulary_of(source));
   warn(to.vocabulary.caveats, io);
-  if (!options.shard_size.empty()) WEFT_TRY_ASSIGN(to.shard_bytes, parse_bytes(options.shard_size));
+  if (!options.shard_size.empty()) {
+    WEFT_TRY_ASSIGN(to.shard_bytes, parse_bytes(options.shard_size));
+  }
   Progress progress(io, options.quiet);
   to.on_progress = progress_of(progress, "exporting");
   return gguf::export_file(*source.tensors, source.config, options.output, to);
+}
+
+/// What the caller asked wrongly here is the command line, not a job.
+int report_usage(const Error& error, Io& io) {
+  const int code = report(error, io);
+  return code == kConfiguration ? kUsage : code;
 }
 
 }  // namespace
 
 int verb_ckpt_export_hf(const ExportOptions& options, Io& io) {
   const auto done = export_hf(options, io);
-  if (!done) return report(done.error(), io);
+  if (!done) return report_usage(done.error(), io);
   return print_report(options, done->files, done->tensors, done->bytes, "ckpt.export.hf", io);
 }
 
 int verb_ckpt_export_gguf(const ExportOptions& options, Io& io) {
   const auto done = export_gguf(options, io);
-  if (!done) return report(done.error(), io);
+  if (!done) return report_usage(done.error(), io);
   return print_report(options, done->files, done->tensors, done->bytes, "ckpt.export.gguf", io);
 }
 

@@ -47,9 +47,9 @@ Expected<hf::ImportReport> import_hf(const ImportOptions& options, Io& io) {
   to.on_progress = [&](std::uint64_t done, std::uint64_t total) {
     progress.show(fmt::format("importing {} of {}", format_bytes(done), format_bytes(total)));
   };
-  WEFT_TRY_ASSIGN(hf::ImportReport report,
-                  hf::import_checkpoint(model, model.config(),
-                                        runtime::RunPaths{run}.checkpoints(), to));
+  WEFT_TRY_ASSIGN(
+      hf::ImportReport report,
+      hf::import_checkpoint(model, model.config(), runtime::RunPaths{run}.checkpoints(), to));
   WEFT_TRY(write_description(run / kImportedDirectory, model));
   return report;
 }
@@ -58,15 +58,18 @@ Expected<hf::ImportReport> import_hf(const ImportOptions& options, Io& io) {
 
 int verb_ckpt_import_hf(const ImportOptions& options, Io& io) {
   const auto done = import_hf(options, io);
-  if (!done) return report(done.error(), io);
+  if (!done) {
+    const int code = report(done.error(), io);
+    return code == kConfiguration ? kUsage : code;
+  }
   const std::string directory = done->committed.directory.string();
   const json out = {{"checkpoint", directory}, {"tensors", done->tensors}, {"bytes", done->bytes}};
-  print_object(io, options.format, "ckpt.import.hf", out, "checkpoint",
-               {{"checkpoint", directory},
-                {"tensors", fmt::format("{} in {}", done->tensors, format_bytes(done->bytes))},
-                {"train it", "weft run JOB --dir " + options.output},
-                {"its shape", (fs::path(options.output) / kImportedDirectory / "config.json")
-                                  .string()}});
+  print_object(
+      io, options.format, "ckpt.import.hf", out, "checkpoint",
+      {{"checkpoint", directory},
+       {"tensors", fmt::format("{} in {}", done->tensors, format_bytes(done->bytes))},
+       {"train it", "weft run JOB --dir " + options.output},
+       {"its shape", (fs::path(options.output) / kImportedDirectory / "config.json").string()}});
   return kOk;
 }
 

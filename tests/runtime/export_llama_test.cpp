@@ -48,8 +48,8 @@ std::vector<Continuation> theirs(const fs::path& file, const std::string& prompt
   const fs::path prompts_path = scratch / "prompts.json", out_path = scratch / "logits.bin";
   std::ofstream(prompts_path) << prompts;
   const oracle::Answer answer = oracle::run(
-      "llama_logits.mjs", {file.string(), prompts_path.string(), std::to_string(kSteps),
-                           out_path.string()});
+      "llama_logits.mjs",
+      {file.string(), prompts_path.string(), std::to_string(kSteps), out_path.string()});
   EXPECT_EQ(answer.code, 0) << answer.text;
   std::ifstream in(out_path, std::ios::binary);
   std::vector<Continuation> all(static_cast<std::size_t>(count));
@@ -102,7 +102,8 @@ struct Trained {
     for (const char* const prompt : {"3+4=", "12+30=42;7+40=47;25+1"}) {
       const std::vector<std::int32_t> tokens = tokenizer.encode(prompt);
       std::string ids;
-      for (const std::int32_t token : tokens) ids += (ids.empty() ? "" : ",") + std::to_string(token);
+      for (const std::int32_t token : tokens)
+        ids += (ids.empty() ? "" : ",") + std::to_string(token);
       out->prompts += (out->prompts.empty() ? "[[" : ",[") + ids + "]";
       WEFT_TRY_ASSIGN(Continuation continuation, ours(*out->model, tokens));
       out->continuations.push_back(std::move(continuation));
@@ -190,9 +191,10 @@ TEST_F(LlamaCpp, ReadsAFileCutIntoShards) {
 }
 
 TEST_F(LlamaCpp, SmallerNumberFormatsStayNear) {
-  // llama.cpp rounds activations to the weights' format too. Bounds are shares of the logits' spread.
-  for (const auto& [type, share] : {std::pair{gguf::Type::F16, 0.01}, {gguf::Type::BF16, 0.08},
-                                    {gguf::Type::Q8_0, 0.08}}) {
+  // llama.cpp rounds activations to the weights' format too. Bounds are shares of the logits'
+  // spread.
+  for (const auto& [type, share] :
+       {std::pair{gguf::Type::F16, 0.01}, {gguf::Type::BF16, 0.08}, {gguf::Type::Q8_0, 0.08}}) {
     const Difference one = difference(theirs_of(export_gguf(type)[0]), 1);
     EXPECT_LT(one.largest, share * one.spread) << gguf::type_name(static_cast<std::uint32_t>(type));
     fs::remove(scratch_ / "model.gguf");

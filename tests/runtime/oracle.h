@@ -2,12 +2,13 @@
 // packages that deploy/test.sh installs. A test skips itself, with the reason, where they are not.
 #pragma once
 
+#include <sys/wait.h>
+
 #include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <string>
-#include <sys/wait.h>
 #include <vector>
 
 namespace weft::oracle {
@@ -35,8 +36,8 @@ struct Answer {
 /// Runs tests/oracles/<script> with the packages' folder as its first argument. Arguments are paths
 /// and numbers of the test itself: nothing that a shell would take amiss.
 inline Answer run(const std::string& script, const std::vector<std::string>& arguments) {
-  std::string command = "node '" WEFT_SOURCE_DIR "/tests/oracles/" + script + "' '" +
-                        modules().string() + "'";
+  std::string command =
+      "node '" WEFT_SOURCE_DIR "/tests/oracles/" + script + "' '" + modules().string() + "'";
   for (const std::string& argument : arguments) command += " '" + argument + "'";
   command = "timeout 100 " + command + " 2>&1";
   Answer answer;

@@ -26,8 +26,7 @@ TEST(HuggingFaceGguf, ReadsTheSameHeader) {
   Scratch scratch;
   gguf::ExportOptions options;
   options.type = gguf::Type::Q8_0;
-  options.vocabulary =
-      *gguf::byte_vocabulary(*data::Tokenizer::byte_level(9), config.vocab_size);
+  options.vocabulary = *gguf::byte_vocabulary(*data::Tokenizer::byte_level(9), config.vocab_size);
   const std::filesystem::path path = scratch / "model.gguf";
   ASSERT_TRUE(gguf::export_file(weights, config, path, options));
   const oracle::Answer answer = oracle::run("gguf_header.mjs", {path.string()});
@@ -53,17 +52,16 @@ TEST(HuggingFaceGguf, ReadsTheSameHeader) {
 }
 
 /// Texts that a byte tokenizer with number tokens can be wrong about.
-const std::vector<std::string> kTexts = {
-    "",
-    "12+30=42;",
-    "0 00 007 0123 9 10 99 100 149 150 151 199 1234567890",
-    "a1b22c333d",
-    "<think>7</think><answer>42</answer>",
-    "x<｜begin▁of▁sentence｜>y<｜end▁of▁sentence｜>",
-    "<think <thin k></think",
-    " leading, trailing \n\n\ttabs ",
-    "Grüße, 世界! ٣٤ 𝟙𝟚 é e\u0301 🎉",
-    "[PAD300] <0x37> Ġ Ċ"};
+const std::vector<std::string> kTexts = {"",
+                                         "12+30=42;",
+                                         "0 00 007 0123 9 10 99 100 149 150 151 199 1234567890",
+                                         "a1b22c333d",
+                                         "<think>7</think><answer>42</answer>",
+                                         "x<｜begin▁of▁sentence｜>y<｜end▁of▁sentence｜>",
+                                         "<think <thin k></think",
+                                         " leading, trailing \n\n\ttabs ",
+                                         "Grüße, 世界! ٣٤ 𝟙𝟚 é e\u0301 🎉",
+                                         "[PAD300] <0x37> Ġ Ċ"};
 
 TEST(HuggingFaceTokenizers, CutTextAsTheByteTokenizerDoes) {
   if (const std::string why = oracle::missing("@huggingface/tokenizers"); !why.empty())

@@ -1,5 +1,3 @@
-#include "trainer/gguf/deepseek2.h"
-
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -9,6 +7,7 @@
 #include "base/small_floats.h"
 #include "tests/trainer/checkpoint_testing.h"
 #include "tests/trainer/exchange_testing.h"
+#include "trainer/gguf/deepseek2.h"
 #include "trainer/gguf/export.h"
 
 namespace weft::trainer::gguf {
@@ -204,7 +203,8 @@ TEST(Vocabulary, IsReadFromATokenizerJson) {
   const auto vocabulary =
       parse_vocabulary(json, R"({"bos_token": {"content": "<s>"}, "chat_template": "x"})", 6);
   ASSERT_TRUE(vocabulary) << vocabulary.error().message;
-  EXPECT_EQ(vocabulary->tokens, (std::vector<std::string>{"a", "b", "ab", "<s>", "<think>", "[PAD5]"}));
+  EXPECT_EQ(vocabulary->tokens,
+            (std::vector<std::string>{"a", "b", "ab", "<s>", "<think>", "[PAD5]"}));
   EXPECT_EQ(vocabulary->types, (std::vector<std::int32_t>{1, 1, 1, 3, 4, 5}));
   EXPECT_EQ(vocabulary->merges, std::vector<std::string>{"a b"});
   EXPECT_EQ(vocabulary->bos, 3);

@@ -1,8 +1,8 @@
-#include "trainer/gguf/header.h"
-
 #include <gtest/gtest.h>
 
 #include <cstring>
+
+#include "trainer/gguf/header.h"
 
 namespace weft::trainer::gguf {
 namespace {
@@ -18,7 +18,8 @@ Header small() {
                  {"a.negative", Value::i32(-5)},
                  {"a.texts", Value::strings({"x", "", "yz"})},
                  {"a.numbers", Value::i32s(types)}};
-  header.tensors = {{"one", {3}, 0, 0, 0}, {"two", {64, 2, 3}, 8, 0, 0}, {"three", {5, 1}, 1, 0, 0}};
+  header.tensors = {
+      {"one", {3}, 0, 0, 0}, {"two", {64, 2, 3}, 8, 0, 0}, {"three", {5, 1}, 1, 0, 0}};
   return header;
 }
 

@@ -1,6 +1,4 @@
 // Hugging Face directories that somebody else has written: every way in which they can be wrong.
-#include "trainer/hf/import.h"
-
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -11,6 +9,7 @@
 #include "tests/trainer/checkpoint_testing.h"
 #include "tests/trainer/exchange_testing.h"
 #include "trainer/hf/directory.h"
+#include "trainer/hf/import.h"
 #include "trainer/hf/index_file.h"
 
 namespace weft::trainer::hf {
@@ -34,9 +33,9 @@ class HfImport : public ::testing::Test {
     config_.num_nextn_predict_layers = 0;
     for (const Tensor& tensor : tensors_of(config_)) {
       const std::vector<float> values = weights_.whole(tensor.name);
-      blobs_[tensor.name] = {Dtype::F32, tensor.shape,
-                             std::string(reinterpret_cast<const char*>(values.data()),
-                                         values.size() * sizeof(float))};
+      blobs_[tensor.name] = {
+          Dtype::F32, tensor.shape,
+          std::string(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float))};
     }
   }
 
@@ -64,8 +63,7 @@ class HfImport : public ::testing::Test {
   std::string refusal() {
     auto directory = open();
     if (!directory) return directory.error().message;
-    const auto imported =
-        import_checkpoint(*directory, directory->config(), scratch_ / "ckpt", {});
+    const auto imported = import_checkpoint(*directory, directory->config(), scratch_ / "ckpt", {});
     return imported ? "" : imported.error().message;
   }
   void expect_refused(const std::vector<std::string>& parts) {
@@ -122,9 +120,10 @@ TEST_F(HfImport, MultipliesFp8WeightsByTheScaleOfTheirBlock) {
   std::vector<float> values(codes.size());
   ASSERT_TRUE(directory->read(expert_, values));
   for (std::size_t i = 0; i < values.size(); ++i)
-    ASSERT_EQ(values[i], from_e4m3(static_cast<std::uint8_t>(i % 0x7f)) *
-                             (i / 24 < 128 ? 0.25f : 3.0f));
+    ASSERT_EQ(values[i],
+              from_e4m3(static_cast<std::uint8_t>(i % 0x7f)) * (i / 24 < 128 ? 0.25f : 3.0f));
   EXPECT_EQ(refusal(), "");
+  fs::remove_all(scratch_ / "ckpt");
 
   blobs_[expert_ + "_scale_inv"].shape = {1, 2};
   write();
@@ -154,7 +153,8 @@ TEST_F(HfImport, SaysEverythingThatContradictsTheConfig) {
 }
 
 TEST_F(HfImport, ALongListOfProblemsIsCutWithItsLength) {
-  std::erase_if(blobs_, [](const auto& blob) { return blob.first.find(".experts.") != std::string::npos; });
+  std::erase_if(blobs_,
+                [](const auto& blob) { return blob.first.find(".experts.") != std::string::npos; });
   blobs_.erase("model.norm.weight");
   for (int i = 0; i < 30; ++i) blobs_["stray." + std::to_string(i)] = {Dtype::U8, {0}, ""};
   write();
@@ -174,9 +174,9 @@ TEST_F(HfImport, NextTokenModulesAreKeptOrDropped) {
   for (const Tensor& tensor : tensors_of(config_)) {
     if (tensor.layer < config_.num_hidden_layers || tensor.stored_again) continue;
     const std::vector<float> values = all.whole(tensor.name);
-    blobs_[tensor.name] = {Dtype::F32, tensor.shape,
-                           std::string(reinterpret_cast<const char*>(values.data()),
-                                       values.size() * sizeof(float))};
+    blobs_[tensor.name] = {
+        Dtype::F32, tensor.shape,
+        std::string(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float))};
   }
   blobs_["model.layers.2.embed_tokens.weight"] = blobs_["model.embed_tokens.weight"];
   write();
@@ -219,14 +219,16 @@ TEST_F(HfImport, AnIndexThatContradictsItsFilesIsRefused) {
   IndexFile wrong = index;
   std::swap(wrong.weight_map["lm_head.weight"], wrong.weight_map[expert_]);
   put(format_index(wrong));
-  expect_refused({kIndexFile, "tensor 'lm_head.weight' is in model-00001-of-00002.safetensors, the "
-                              "index says model-00002"});
+  expect_refused({kIndexFile,
+                  "tensor 'lm_head.weight' is in model-00001-of-00002.safetensors, the "
+                  "index says model-00002"});
   wrong = index;
   wrong.weight_map.erase(expert_);
   wrong.weight_map["ghost"] = "model-00001-of-00002.safetensors";
   put(format_index(wrong));
-  expect_refused({"model-00001-of-00002.safetensors has no tensor 'ghost'",
-                  "model-00002-of-00002.safetensors: tensor '" + expert_ + "' is not in the index"});
+  expect_refused(
+      {"model-00001-of-00002.safetensors has no tensor 'ghost'",
+       "model-00002-of-00002.safetensors: tensor '" + expert_ + "' is not in the index"});
   wrong.weight_map["ghost"] = "model-00003-of-00002.safetensors";
   put(format_index(wrong));
   expect_refused({"model-00003-of-00002.safetensors"});
@@ -238,8 +240,9 @@ TEST_F(HfImport, AnIndexThatContradictsItsFilesIsRefused) {
   put(format_index(index));
   second["model.embed_tokens.weight"] = blobs_["model.embed_tokens.weight"];
   write_file("model-00002-of-00002.safetensors", second);
-  expect_refused({"model-00002-of-00002.safetensors: tensor 'model.embed_tokens.weight' is also in "
-                  "model-00001-of-00002.safetensors"});
+  expect_refused(
+      {"model-00002-of-00002.safetensors: tensor 'model.embed_tokens.weight' is also in "
+       "model-00001-of-00002.safetensors"});
 }
 
 /// Bytes of a safetensors file that says `header`, with `data` behind it.
@@ -258,8 +261,8 @@ TEST_F(HfImport, DamagedFilesAreNamedWithTheTensorThatShowsIt) {
   };
   const auto tensor = [](const std::string& name, const std::string& offsets,
                          const std::string& shape = "[2]") {
-    return "\"" + name + "\":{\"dtype\":\"F32\",\"shape\":" + shape + ",\"data_offsets\":" + offsets +
-           "}";
+    return "\"" + name + "\":{\"dtype\":\"F32\",\"shape\":" + shape +
+           ",\"data_offsets\":" + offsets + "}";
   };
   expect("", {"too short"});
   expect(std::string("\xff\xff\xff\xff\xff\xff\xff\x7f", 8) + "{}", {"more than the 100000000"});

@@ -28,6 +28,12 @@ void* counted(void* memory) {
 
 [[gnu::noinline]] void* operator new(std::size_t n) { return counted(std::malloc(n)); }
 [[gnu::noinline]] void* operator new[](std::size_t n) { return counted(std::malloc(n)); }
+[[gnu::noinline]] void* operator new(std::size_t n, const std::nothrow_t&) noexcept {
+  return counted(std::malloc(n));
+}
+[[gnu::noinline]] void* operator new[](std::size_t n, const std::nothrow_t&) noexcept {
+  return counted(std::malloc(n));
+}
 [[gnu::noinline]] void operator delete(void* p) noexcept {
   live -= malloc_usable_size(p);
   std::free(p);

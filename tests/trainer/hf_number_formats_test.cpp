@@ -1,5 +1,3 @@
-#include "trainer/hf/number_formats.h"
-
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -8,6 +6,7 @@
 
 #include "base/rng.h"
 #include "base/small_floats.h"
+#include "trainer/hf/number_formats.h"
 
 namespace weft::trainer::hf {
 namespace {
@@ -52,8 +51,7 @@ TEST(NumberFormats, BlocksOfEveryShapeHaveEachTheirOwnScale) {
       for (std::int64_t r = 0; r < rows; ++r)
         for (std::int64_t c = 0; c < columns; ++c) {
           const auto i = static_cast<std::size_t>(r * columns + c);
-          const float scale =
-              scales[static_cast<std::size_t>(r / 3 * ((columns + 3) / 4) + c / 4)];
+          const float scale = scales[static_cast<std::size_t>(r / 3 * ((columns + 3) / 4) + c / 4)];
           EXPECT_EQ(back[i], from_e4m3(codes[i]) * scale);
           // E4M3 has three mantissa bits; below its normal numbers the step is 2^-9 scales.
           EXPECT_LE(std::fabs(back[i] - values[i]),

@@ -102,8 +102,7 @@ std::map<std::string, std::string> dcp_metadata(const std::vector<TensorData>& t
 
 std::map<std::string, std::string> whole_tensor_metadata(std::span<const TensorPlan> tensors) {
   nlohmann::json sharding = nlohmann::json::object();
-  for (const TensorPlan& t : tensors)
-    sharding[t.name]["saved_offsets"] = Shape(t.shape.size(), 0);
+  for (const TensorPlan& t : tensors) sharding[t.name]["saved_offsets"] = Shape(t.shape.size(), 0);
   return {{"format", "pt"}, {"DCP_VERSION", "1.0"}, {"DCP_SHARDING_INFO", sharding.dump()}};
 }
 

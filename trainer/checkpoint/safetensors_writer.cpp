@@ -41,9 +41,9 @@ Expected<SafetensorsWriter> SafetensorsWriter::create(
   }
   const std::string header = format_header(writer.tensors_, metadata);
   if (header.size() - 8 > kHeaderBytesMax)
-    return fail(Code::InvalidArgument, path.string() + ": " +
-                                           std::to_string(writer.tensors_.size()) +
-                                           " tensors do not fit one header; use more, smaller files");
+    return fail(Code::InvalidArgument,
+                path.string() + ": " + std::to_string(writer.tensors_.size()) +
+                    " tensors do not fit one header; use more, smaller files");
   WEFT_TRY_ASSIGN(writer.file_, disk.create(path));
   WEFT_TRY(writer.file_->write_at(0, std::as_bytes(std::span(header))));
   writer.data_start_ = header.size();

@@ -211,14 +211,17 @@ Expected<void> check_expressible(const ModelConfig& c) {
                   "\", and only deepseek_v3 is written; export it to Hugging Face's format, from "
                   "which llama.cpp's own converter goes on");
   if (c.q_lora_rank == 0)
-    return refuse("llama.cpp takes a model without q_lora_rank for a DeepSeek-V2-Lite of 27 layers");
-  if (c.n_routed_experts == 0) return refuse("its architecture deepseek2 has experts, this has none");
+    return refuse(
+        "llama.cpp takes a model without q_lora_rank for a DeepSeek-V2-Lite of 27 layers");
+  if (c.n_routed_experts == 0)
+    return refuse("its architecture deepseek2 has experts, this has none");
   if (c.first_k_dense_replace >= c.num_hidden_layers)
     return refuse("first_k_dense_replace leaves no layer with experts");
   if (c.yarn.active() && c.yarn.mscale != c.yarn.mscale_all_dim)
-    return refuse(fmt::format("rope_scaling.mscale {} differs from mscale_all_dim {}, llama.cpp "
-                              "knows one number for both",
-                              c.yarn.mscale, c.yarn.mscale_all_dim));
+    return refuse(
+        fmt::format("rope_scaling.mscale {} differs from mscale_all_dim {}, llama.cpp "
+                    "knows one number for both",
+                    c.yarn.mscale, c.yarn.mscale_all_dim));
   return {};
 }
 

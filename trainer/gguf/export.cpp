@@ -44,8 +44,7 @@ class Exporter {
     const auto files = cut(all, options_.shard_bytes);
     for (std::size_t i = 0; i < files.size(); ++i) {
       Header header;
-      if (i == 0)
-        header.keys = keys(config_, options_.type, options_.vocabulary, options_.name);
+      if (i == 0) header.keys = keys(config_, options_.type, options_.vocabulary, options_.name);
       if (files.size() > 1) {
         header.keys.emplace_back("split.no", Value::u16(static_cast<std::uint16_t>(i)));
         header.keys.emplace_back("split.count",
@@ -55,8 +54,8 @@ class Exporter {
       }
       fs::path path = target;
       if (files.size() > 1)
-        path.replace_filename(fmt::format("{}-{:05}-of-{:05}.gguf", target.stem().string(), i + 1,
-                                          files.size()));
+        path.replace_filename(
+            fmt::format("{}-{:05}-of-{:05}.gguf", target.stem().string(), i + 1, files.size()));
       WEFT_TRY(write_whole(path, files[i], std::move(header)));
     }
     return std::move(report_);
@@ -76,8 +75,7 @@ class Exporter {
     return {};
   }
 
-  Expected<void> write(const fs::path& path, const std::vector<OutTensor>& tensors,
-                       Header header) {
+  Expected<void> write(const fs::path& path, const std::vector<OutTensor>& tensors, Header header) {
     for (const OutTensor& tensor : tensors)
       header.tensors.push_back(
           {tensor.name, tensor.dims, static_cast<std::uint32_t>(tensor.type), 0, 0});

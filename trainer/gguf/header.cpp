@@ -68,11 +68,11 @@ struct TypeRow {
   std::uint64_t elements, bytes;  // of one block
 };
 constexpr TypeRow kTypes[] = {
-    {0, "F32", 1, 4},      {1, "F16", 1, 2},      {2, "Q4_0", 32, 18},   {3, "Q4_1", 32, 20},
-    {6, "Q5_0", 32, 22},   {7, "Q5_1", 32, 24},   {8, "Q8_0", 32, 34},   {9, "Q8_1", 32, 36},
-    {10, "Q2_K", 256, 84}, {11, "Q3_K", 256, 110}, {12, "Q4_K", 256, 144}, {13, "Q5_K", 256, 176},
-    {14, "Q6_K", 256, 210}, {15, "Q8_K", 256, 292}, {24, "I8", 1, 1},     {25, "I16", 1, 2},
-    {26, "I32", 1, 4},     {27, "I64", 1, 8},     {28, "F64", 1, 8},     {30, "BF16", 1, 2}};
+    {0, "F32", 1, 4},       {1, "F16", 1, 2},       {2, "Q4_0", 32, 18},    {3, "Q4_1", 32, 20},
+    {6, "Q5_0", 32, 22},    {7, "Q5_1", 32, 24},    {8, "Q8_0", 32, 34},    {9, "Q8_1", 32, 36},
+    {10, "Q2_K", 256, 84},  {11, "Q3_K", 256, 110}, {12, "Q4_K", 256, 144}, {13, "Q5_K", 256, 176},
+    {14, "Q6_K", 256, 210}, {15, "Q8_K", 256, 292}, {24, "I8", 1, 1},       {25, "I16", 1, 2},
+    {26, "I32", 1, 4},      {27, "I64", 1, 8},      {28, "F64", 1, 8},      {30, "BF16", 1, 2}};
 
 const TypeRow* find_type(std::uint32_t type) {
   const auto* const row = std::ranges::find(kTypes, type, &TypeRow::type);
@@ -87,10 +87,10 @@ std::size_t value_bytes(ValueType type) {
 }
 
 Value Value::i32(std::int32_t value) {
-  return {ValueType::I32, {}, {static_cast<std::uint32_t>(value)}, {}};
+  return {ValueType::I32, ValueType::U32, {static_cast<std::uint32_t>(value)}, {}};
 }
 Value Value::f32(float value) {
-  return {ValueType::F32, {}, {std::bit_cast<std::uint32_t>(value)}, {}};
+  return {ValueType::F32, ValueType::U32, {std::bit_cast<std::uint32_t>(value)}, {}};
 }
 Value Value::strings(std::vector<std::string> values) {
   return {ValueType::Array, ValueType::String, {}, std::move(values)};
@@ -131,8 +131,8 @@ const Value* Header::find(std::string_view key) const {
 Expected<std::uint64_t> tensor_bytes(const TensorInfo& tensor) {
   constexpr std::uint64_t kElementsMax = std::uint64_t{1} << 56;
   if (tensor.dims.empty() || tensor.dims.size() > kDimsMax)
-    return fail(Code::Corrupt, fmt::format("{} dims: 1 to {} are possible", tensor.dims.size(),
-                                           kDimsMax));
+    return fail(Code::Corrupt,
+                fmt::format("{} dims: 1 to {} are possible", tensor.dims.size(), kDimsMax));
   std::uint64_t elements = 1;
   for (const std::uint64_t length : tensor.dims) {
     if (length == 0 || length > kElementsMax / elements)

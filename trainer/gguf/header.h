@@ -40,12 +40,16 @@ struct Value {
   std::vector<std::uint64_t> numbers;  // one, or an array's; as stored, in the low bytes
   std::vector<std::string> texts;
 
-  static Value u16(std::uint16_t value) { return {ValueType::U16, {}, {value}, {}}; }
-  static Value u32(std::uint32_t value) { return {ValueType::U32, {}, {value}, {}}; }
+  static Value u16(std::uint16_t value) { return {ValueType::U16, ValueType::U32, {value}, {}}; }
+  static Value u32(std::uint32_t value) { return {ValueType::U32, ValueType::U32, {value}, {}}; }
   static Value i32(std::int32_t value);
   static Value f32(float value);
-  static Value boolean(bool value) { return {ValueType::Bool, {}, {value ? 1U : 0U}, {}}; }
-  static Value text(std::string value) { return {ValueType::String, {}, {}, {std::move(value)}}; }
+  static Value boolean(bool value) {
+    return {ValueType::Bool, ValueType::U32, {value ? 1U : 0U}, {}};
+  }
+  static Value text(std::string value) {
+    return {ValueType::String, ValueType::U32, {}, {std::move(value)}};
+  }
   static Value strings(std::vector<std::string> values);
   static Value i32s(std::span<const std::int32_t> values);
   friend bool operator==(const Value&, const Value&) = default;

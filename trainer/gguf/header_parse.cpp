@@ -133,8 +133,8 @@ Expected<void> check_places(const Header& header, std::uint64_t alignment,
                               t.name, t.offset, at));
     if (header.data_start > file_bytes || t.bytes > file_bytes - header.data_start ||
         at > file_bytes - header.data_start - t.bytes)
-      return fail(Code::Corrupt, fmt::format("tensor '{}' ends behind the file (truncated?)",
-                                             t.name));
+      return fail(Code::Corrupt,
+                  fmt::format("tensor '{}' ends behind the file (truncated?)", t.name));
     at = aligned(at + t.bytes, alignment);
   }
   return {};

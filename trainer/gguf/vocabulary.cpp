@@ -45,8 +45,8 @@ Expected<void> place(Vocabulary& vocabulary, const std::string& text, const json
                             vocabulary.tokens.size()));
   const auto at = id.get<std::size_t>();
   if (!vocabulary.tokens[at].empty() && vocabulary.tokens[at] != text)
-    return fail(Code::InvalidArgument, fmt::format("id {} is both '{}' and '{}'", at,
-                                                   vocabulary.tokens[at], text));
+    return fail(Code::InvalidArgument,
+                fmt::format("id {} is both '{}' and '{}'", at, vocabulary.tokens[at], text));
   vocabulary.tokens[at] = text;
   vocabulary.types[at] = static_cast<std::int32_t>(type);
   return {};
@@ -128,8 +128,8 @@ Expected<Vocabulary> byte_vocabulary(const data::Tokenizer& tokenizer, int vocab
     out.types.push_back(static_cast<std::int32_t>(type));
   };
   for (int b = 0; b < 256; ++b) {
-    const bool shadowed = tokenizer.numbers() > 0 && b >= '0' && b <= '9' &&
-                          b - '0' <= tokenizer.numbers();
+    const bool shadowed =
+        tokenizer.numbers() > 0 && b >= '0' && b <= '9' && b - '0' <= tokenizer.numbers();
     if (shadowed)
       add(fmt::format("<0x{:02X}>", b), TokenType::Unused);
     else
@@ -163,7 +163,8 @@ Expected<Vocabulary> parse_vocabulary(std::string_view tokenizer_json,
   out.pre = "deepseek-v3";
   out.tokens.resize(static_cast<std::size_t>(std::max(vocab_size, 0)));
   out.types.resize(out.tokens.size(), static_cast<std::int32_t>(TokenType::Unused));
-  if (const auto read = read_model(*root, out); !read) return invalid("tokenizer.json", read.error());
+  if (const auto read = read_model(*root, out); !read)
+    return invalid("tokenizer.json", read.error());
   if (!tokenizer_config.empty())
     if (const auto read = read_config(tokenizer_config, out); !read)
       return invalid("tokenizer_config.json", read.error());

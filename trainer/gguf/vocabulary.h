@@ -22,8 +22,8 @@ struct Vocabulary {
   std::vector<std::string> merges;  // "a b", best first
   int bos = -1, eos = -1;           // -1: none
   bool add_bos = false;
-  std::string chat_template;           // "": none
-  std::vector<std::string> caveats;    // where other tools will cut text differently than we do
+  std::string chat_template;         // "": none
+  std::vector<std::string> caveats;  // where other tools will cut text differently than we do
 };
 
 /// The character that GPT-2's tokenizers write for a byte, as UTF-8.

@@ -68,9 +68,9 @@ Expected<void> Directory::open_one(checkpoint::Disk& disk, const std::string& na
   for (const checkpoint::TensorInfo& info : file.header().tensors) {
     const auto [at, fresh] = found_.emplace(info.name, Place{files_.size(), info});
     if (!fresh)
-      return fail(Code::Corrupt, fmt::format("{}: tensor '{}' is also in {}",
-                                             (path_ / name).string(), info.name,
-                                             files_[at->second.file].name));
+      return fail(Code::Corrupt,
+                  fmt::format("{}: tensor '{}' is also in {}", (path_ / name).string(), info.name,
+                              files_[at->second.file].name));
   }
   files_.push_back({name, std::move(file)});
   return {};
@@ -110,8 +110,8 @@ Expected<void> Directory::open_files(checkpoint::Disk& disk) {
           fmt::format("{}: tensor '{}' is not in the index", files_[place.file].name, tensor));
   }
   if (!problems.empty())
-    return refuse(Code::Corrupt, index_path.string() + " contradicts the files beside it:",
-                  problems);
+    return refuse(Code::Corrupt,
+                  index_path.string() + " contradicts the files beside it:", problems);
   if (index->total_size != 0 && index->total_size != bytes)
     warnings_.push_back(fmt::format("{}: metadata.total_size is {}, the tensors have {} bytes",
                                     kIndexFile, index->total_size, bytes));
@@ -196,12 +196,12 @@ Expected<void> Directory::check_tensors(bool without_next_token) {
     problems.push_back(where(place) + " is not part of the model that config.json describes");
   }
   if (problems.empty()) return {};
-  return refuse(Code::InvalidArgument,
-                path_.string() + ": config.json and weights contradict each other" +
-                    (next_token_missing
-                         ? " (without the next-token modules, --drop-mtp imports the rest):"
-                         : ":"),
-                problems);
+  return refuse(
+      Code::Corrupt,
+      path_.string() + ": config.json and weights contradict each other" +
+          (next_token_missing ? " (without the next-token modules, --drop-mtp imports the rest):"
+                              : ":"),
+      problems);
 }
 
 Expected<Shape> Directory::shape(std::string_view tensor) {
@@ -216,8 +216,7 @@ Expected<void> Directory::read_fp8(const Place& place, std::span<float> out) {
   const BlockedShape shape = {place.info.shape[0], place.info.shape[1], config_.fp8_block_rows,
                               config_.fp8_block_columns};
   std::vector<std::uint8_t> codes(out.size());
-  std::vector<float> scales(
-      static_cast<std::size_t>(shape.scale_rows() * shape.scale_columns()));
+  std::vector<float> scales(static_cast<std::size_t>(shape.scale_rows() * shape.scale_columns()));
   WEFT_TRY(files_[place.file].content.read(place.info, std::as_writable_bytes(std::span(codes))));
   WEFT_TRY(files_[scale.file].content.read(scale.info, std::as_writable_bytes(std::span(scales))));
   if (const auto good = check_finite(scales); !good) return fail_in(where(scale), good.error());

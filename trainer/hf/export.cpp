@@ -89,10 +89,9 @@ class Exporter {
   }
 
   Expected<void> weight_file(const ShardPlan& shard, IndexFile& index) {
-    WEFT_TRY_ASSIGN(
-        SafetensorsWriter file,
-        SafetensorsWriter::create(disk_, directory_ / shard.file, file_plan(shard, config_),
-                                  {{"format", "pt"}}));
+    WEFT_TRY_ASSIGN(SafetensorsWriter file,
+                    SafetensorsWriter::create(disk_, directory_ / shard.file,
+                                              file_plan(shard, config_), {{"format", "pt"}}));
     for (const checkpoint::TensorInfo& tensor : file.tensors())
       index.weight_map.emplace(tensor.name, shard.file);
     for (const StoredTensor& tensor : shard.tensors) {
@@ -153,7 +152,8 @@ Expected<void> read_checked(TensorSource& source, const std::string& tensor, con
 
 Expected<fs::path> prepare_target(const fs::path& target, checkpoint::Disk& disk) {
   std::error_code error;
-  if (fs::exists(target, error) && !(fs::is_directory(target, error) && fs::is_empty(target, error)))
+  if (fs::exists(target, error) &&
+      !(fs::is_directory(target, error) && fs::is_empty(target, error)))
     return fail(Code::InvalidArgument,
                 target.string() + " is there already; choose another name, or remove it yourself");
   fs::path partial = target.has_filename() ? target : target.parent_path();

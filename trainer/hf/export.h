@@ -27,7 +27,7 @@ struct ExportOptions {
   bool drop_next_token = false;
   std::uint64_t shard_bytes = 5'000'000'000;
   bool sha256 = false;  // SHA256SUMS, in the format of sha256sum -c
-  TokenIds token_ids;  // config.json repeats them
+  TokenIds token_ids;   // config.json repeats them
   std::vector<SideFile> files;
   OnProgress on_progress;
 };

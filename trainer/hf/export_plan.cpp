@@ -64,10 +64,9 @@ std::vector<ShardPlan> plan_shards(const ModelConfig& config, Precision precisio
     shards.back().tensors.push_back(std::move(next));
   }
   for (std::size_t i = 0; i < shards.size(); ++i)
-    shards[i].file =
-        shards.size() == 1
-            ? "model.safetensors"
-            : fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, shards.size());
+    shards[i].file = shards.size() == 1
+                         ? "model.safetensors"
+                         : fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, shards.size());
   return shards;
 }
 

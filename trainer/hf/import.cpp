@@ -14,7 +14,8 @@ using namespace checkpoint;
 /// One import while it is written: a file a shard, as if so many ranks had written it.
 class Importer {
  public:
-  Importer(TensorSource& source, const ModelConfig& config, const ImportOptions& options, Disk& disk)
+  Importer(TensorSource& source, const ModelConfig& config, const ImportOptions& options,
+           Disk& disk)
       : source_(source),
         options_(options),
         disk_(disk),
@@ -59,9 +60,9 @@ class Importer {
     if (!plan.empty()) WEFT_TRY(disk_.make_directories((partial / file).parent_path()));
     std::optional<SafetensorsWriter> writer;
     if (!plan.empty()) {
-      WEFT_TRY_ASSIGN(SafetensorsWriter made,
-                      SafetensorsWriter::create(disk_, partial / file, plan,
-                                                whole_tensor_metadata(plan)));
+      WEFT_TRY_ASSIGN(
+          SafetensorsWriter made,
+          SafetensorsWriter::create(disk_, partial / file, plan, whole_tensor_metadata(plan)));
       writer = std::move(made);
     }
     for (const StoredTensor& tensor : shards_[index].tensors) {

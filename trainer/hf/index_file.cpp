@@ -37,7 +37,8 @@ Expected<IndexFile> parse_index(std::string_view text) {
   // Some writers put it down as 1.0e9: a number all the same.
   if (size->is_number_unsigned()) {
     index.total_size = size->get<std::uint64_t>();
-  } else if (!size->is_number_float() || !(size->get<double>() >= 0 && size->get<double>() < 1e18)) {
+  } else if (!size->is_number_float() ||
+             !(size->get<double>() >= 0 && size->get<double>() < 1e18)) {
     return fail(Code::Corrupt, "metadata.total_size is not a number of bytes");
   } else {
     index.total_size = static_cast<std::uint64_t>(size->get<double>());

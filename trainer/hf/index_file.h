@@ -14,7 +14,7 @@ inline constexpr const char* kIndexFile = "model.safetensors.index.json";
 inline constexpr const char* kSingleFile = "model.safetensors";
 
 struct IndexFile {
-  std::uint64_t total_size = 0;  // bytes of all tensors; 0: not said
+  std::uint64_t total_size = 0;                                // bytes of all tensors; 0: not said
   std::map<std::string, std::string, std::less<>> weight_map;  // tensor -> file name
   friend bool operator==(const IndexFile&, const IndexFile&) = default;
 };

@@ -11,9 +11,9 @@
 
 namespace weft::trainer::hf {
 
-/// `out` gets `values` as F32, BF16 or F16, little endian; rounds to nearest, ties to even. A finite
-/// value that F16 cannot hold is an error (InvalidArgument, naming value and element), never an
-/// infinity.
+/// `out` gets `values` as F32, BF16 or F16, little endian; rounds to nearest, ties to even. A
+/// finite value that F16 cannot hold is an error (InvalidArgument, naming value and element), never
+/// an infinity.
 Expected<void> encode(std::span<const float> values, checkpoint::Dtype dtype,
                       std::span<std::byte> out);
 

@@ -32,8 +32,8 @@ std::string same_length(const std::string& largest) {
   for (std::size_t i = 0; i < largest.size(); ++i) {
     const int digit = largest[i] - '0', low = i == 0 && largest.size() > 1 ? 1 : 0;
     if (digit - 1 >= low)
-      out += largest.substr(0, i) + digits(low, digit - 1) +
-             any_digits(largest.size() - i - 1) + "|";
+      out +=
+          largest.substr(0, i) + digits(low, digit - 1) + any_digits(largest.size() - i - 1) + "|";
   }
   return out + largest;
 }
@@ -73,13 +73,14 @@ std::string tokenizer_json(const data::Tokenizer& tokenizer) {
   const bool numbers = tokenizer.numbers() > 0;
   const std::string byte_level =
       R"({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false})";
-  const std::string split =
-      fmt::format("{{\"type\": \"Split\", \"pattern\": {{\"Regex\": {}}}, \"behavior\": "
-                  "\"Isolated\", \"invert\": false}}",
-                  json_text(numbers ? number_pattern(tokenizer.numbers()) : ""));
-  const std::string cut = numbers ? fmt::format("{{\"type\": \"Sequence\", \"pretokenizers\": [\n"
-                                                "    {},\n    {}\n  ]}}",
-                                                split, byte_level)
+  const std::string split = fmt::format(
+      "{{\"type\": \"Split\", \"pattern\": {{\"Regex\": {}}}, \"behavior\": "
+      "\"Isolated\", \"invert\": false}}",
+      json_text(numbers ? number_pattern(tokenizer.numbers()) : ""));
+  const std::string cut = numbers ? fmt::format(
+                                        "{{\"type\": \"Sequence\", \"pretokenizers\": [\n"
+                                        "    {},\n    {}\n  ]}}",
+                                        split, byte_level)
                                   : byte_level;
   return fmt::format(
       R"({{
