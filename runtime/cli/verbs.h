@@ -30,6 +30,10 @@ int verb_bench_exchange(const BenchExchangeOptions& options, Io& io);
 int verb_trace(const TraceOptions& options, Io& io);
 int verb_bench_pipeline(const BenchPipelineOptions& options, Io& io);
 int verb_model_show(const ModelShowOptions& options, Io& io);
+int verb_tokenizer_show(const TokenizerShowOptions& options, Io& io);
+int verb_tokenizer_encode(const TokenizerEncodeOptions& options, Io& io);
+int verb_tokenizer_decode(const TokenizerDecodeOptions& options, Io& io);
+int verb_tokenizer_train(const TokenizerTrainOptions& options, Io& io);
 int verb_version(const VersionOptions& options, Io& io);
 
 /// A run directory from what the user typed: a path, a name below runs/, or "" for the newest run

@@ -1,9 +1,13 @@
 # weft_test(<room>/<unit>_test LINK <library>...)
 
 # Data and rewards.
-foreach(unit data_tokenizer data_task data_example data_text data_pack
+foreach(unit data_task data_example data_text data_pack
              rl_grpo rl_reward rl_sampler rl_metrics)
   weft_test(trainer/${unit}_test LINK weft_trainer_data)
+endforeach()
+# Text to tokens.
+foreach(unit bytes regex bpe hf chat train)
+  weft_test(trainer/tokenizer_${unit}_test LINK weft_trainer_tokenizer)
 endforeach()
 # checkpoints
 weft_test(trainer/checkpoint_write_test LINK weft_trainer_checkpoint)
