@@ -73,8 +73,9 @@ class Reader {
   }
   bool end_array() {
     if (place_ == Place::Pair) {
+      if (halves_ != 2) return stop(merge_name() + " is not a pair of two tokens");
       place_ = Place::Merges;
-      return halves_ == 2 || stop(merge_name() + " is not a pair of two tokens");
+      return true;
     }
     if (place_ == Place::Merges) {
       place_ = Place::Rest;

@@ -16,7 +16,7 @@ struct TrainOptions {
   /// How text is cut: deepseek-v3, llama-3, qwen-2 or gpt-2.
   std::string pre_tokenizer = "deepseek-v3";
   /// Added behind the vocabulary, in this order.
-  std::vector<std::string> special;
+  std::vector<std::string> special = {};
   long long min_count = 2;  // a pair that is rarer is never merged
 };
 

@@ -1,0 +1,29 @@
+// usage: node tokenize.mjs MODULES DIR
+// For each tokenizer T in DIR/tokenizers.json: encodes DIR/texts.json with DIR/T/tokenizer.json and
+// decodes it again; renders DIR/chats.json. Writes DIR/oracle.json:
+//   {ids: {T: [[id]]}, decoded: {T: [text]}, rendered: [text], seconds: {T: s}}
+import { createRequire } from "node:module";
+import fs from "node:fs";
+import path from "node:path";
+import { pathToFileURL } from "node:url";
+
+const [modules, directory] = process.argv.slice(2);
+const find = createRequire(path.join(path.resolve(modules), "oracle.js"));
+const load = (name) => import(pathToFileURL(find.resolve(name)).href);
+const { Tokenizer } = await load("@huggingface/tokenizers");
+const { Template } = await load("@huggingface/jinja");
+const read = (...parts) => JSON.parse(fs.readFileSync(path.join(directory, ...parts), "utf8"));
+
+const out = { ids: {}, decoded: {}, seconds: {}, rendered: [] };
+const texts = read("texts.json");
+for (const name of read("tokenizers.json")) {
+  const tokenizer = new Tokenizer(read(name, "tokenizer.json"), { clean_up_tokenization_spaces: false });
+  const begin = process.hrtime.bigint();
+  out.ids[name] = texts.map((text) => tokenizer.encode(text, { add_special_tokens: false }).ids);
+  out.seconds[name] = Number(process.hrtime.bigint() - begin) / 1e9;
+  out.decoded[name] = out.ids[name].map((ids) => (ids.length ? tokenizer.decode(ids) : ""));
+}
+if (fs.existsSync(path.join(directory, "chats.json")))
+  for (const { template, ...given } of read("chats.json"))
+    out.rendered.push(new Template(template).render(given));
+fs.writeFileSync(path.join(directory, "oracle.json"), JSON.stringify(out));
