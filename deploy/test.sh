@@ -5,6 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 deploy/install.sh
+deploy/oracles.sh
 
 echo "weft: tests under ASan and UBSan" >&2
 deploy/build.sh dev

@@ -134,7 +134,7 @@ class Oracle : public ::testing::Test {
     const std::string command = "node " WEFT_ORACLE_SCRIPT " " WEFT_ORACLE_MODULES " " +
                                 directory_.string() + " 2> " + (directory_ / "err").string();
     EXPECT_EQ(std::system(command.c_str()), 0) << read_file(directory_ / "err").value_or("");
-    return json::parse(read_file(directory_ / "oracle.json").value_or("{}"));
+    return json::parse(read_file(directory_ / "oracle.json").value_or("{}"), nullptr, false);
   }
 
   fs::path directory_;

@@ -5,13 +5,11 @@
 import { createRequire } from "node:module";
 import fs from "node:fs";
 import path from "node:path";
-import { pathToFileURL } from "node:url";
 
 const [modules, directory] = process.argv.slice(2);
 const find = createRequire(path.join(path.resolve(modules), "oracle.js"));
-const load = (name) => import(pathToFileURL(find.resolve(name)).href);
-const { Tokenizer } = await load("@huggingface/tokenizers");
-const { Template } = await load("@huggingface/jinja");
+const { Tokenizer } = find("@huggingface/tokenizers");
+const { Template } = find("@huggingface/jinja");
 const read = (...parts) => JSON.parse(fs.readFileSync(path.join(directory, ...parts), "utf8"));
 
 const out = { ids: {}, decoded: {}, seconds: {}, rendered: [] };
