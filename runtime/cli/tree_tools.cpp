@@ -165,7 +165,10 @@ void add_tokenizer(VerbTree& tree) {
       *family, "encode", "Text to token ids",
       "weft tokenizer encode tokenizer.json 'Hello there' --json", verb_tokenizer_encode);
   path(encode, e->path);
-  encode->add_option("TEXT", e->text, "The texts; standard input when left out");
+  // One text: a list option would take a text in brackets apart.
+  encode->add_option_function<std::string>(
+      "TEXT", [options = e](const std::string& text) { options->text = {text}; },
+      "The text; standard input when left out");
   encode->add_flag("--special", e->special, "With what the file puts around a text, such as bos");
   encode->add_flag("--plain", e->plain, "Recognise no added token");
   encode

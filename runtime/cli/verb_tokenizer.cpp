@@ -72,30 +72,22 @@ Expected<json> encode_one(const Tokenizer& tokenizer, const std::string& text,
   return encoded(tokenizer, conversation.tokens, &conversation.loss);
 }
 
-Expected<std::vector<json>> encode_all(const TokenizerEncodeOptions& options, Io& io) {
+Expected<json> encode_given(const TokenizerEncodeOptions& options, Io& io) {
   WEFT_TRY_ASSIGN(Tokenizer tokenizer, Tokenizer::load(options.path));
   if (!options.chat.empty()) {
     WEFT_TRY_ASSIGN(ChatTemplate chat, chat_template(options.chat));
     WEFT_TRY_ASSIGN(tokenizer, tokenizer.with_chat(std::move(chat)));
   }
-  std::vector<std::string> texts = options.text;
-  if (texts.empty()) texts.push_back(read_all(io));
-  std::vector<json> out;
-  for (const std::string& text : texts) {
-    WEFT_TRY_ASSIGN(json one, encode_one(tokenizer, text, options));
-    out.push_back(std::move(one));
-  }
-  return out;
+  return encode_one(tokenizer, options.text.empty() ? read_all(io) : options.text.front(), options);
 }
 
 /// One row a token.
-std::vector<json> rows(const std::vector<json>& texts) {
+std::vector<json> rows(const json& text) {
   std::vector<json> out;
-  for (const json& text : texts)
-    for (std::size_t i = 0; i < text["ids"].size(); ++i) {
-      out.push_back({{"id", text["ids"][i]}, {"token", text["tokens"][i]}});
-      if (text.contains("loss")) out.back()["loss"] = text["loss"][i];
-    }
+  for (std::size_t i = 0; i < text["ids"].size(); ++i) {
+    out.push_back({{"id", text["ids"][i]}, {"token", text["tokens"][i]}});
+    if (text.contains("loss")) out.back()["loss"] = text["loss"][i];
+  }
   return out;
 }
 
@@ -195,17 +187,17 @@ int verb_tokenizer_show(const TokenizerShowOptions& options, Io& io) {
 }
 
 int verb_tokenizer_encode(const TokenizerEncodeOptions& options, Io& io) {
-  const auto texts = encode_all(options, io);
-  if (!texts) return report_here(texts.error(), io);
+  const auto text = encode_given(options, io);
+  if (!text) return report_here(text.error(), io);
   if (options.format != Format::Table) {
-    print_list(io, options.format, "tokens", *texts, {}, "ids");
+    print_object(io, options.format, "tokens", *text, "ids", {});
     return kOk;
   }
   std::vector<Column> columns = {{"ID", [](const json& row) { return cell(row, "id"); }, true},
                                  {"TOKEN", [](const json& row) { return cell(row, "token"); }}};
   if (!options.chat.empty())
     columns.push_back({"LOSS", [](const json& row) { return cell(row, "loss"); }, true});
-  print_list(io, options.format, "tokens", rows(*texts), columns, "id");
+  print_list(io, options.format, "tokens", rows(*text), columns, "id");
   return kOk;
 }
 

@@ -89,26 +89,28 @@ void add_chat(std::vector<Field>& out) {
        .names = {{"TRL", "chat_template_path"},
                  {"verl", "data.custom_chat_template"},
                  {"paper", "R1, table 1"}}});
-  const auto text = [&](std::string leaf, Slot (*slot)(Job&), std::string help,
-                        std::string example) {
-    out.push_back({.path = "chat." + leaf,
+  // Literals: a field keeps views of them.
+  const auto text = [&](const char* path, Slot (*slot)(Job&), const char* help,
+                        const char* example) {
+    out.push_back({.path = path,
                    .type = FieldType::Text,
                    .slot = slot,
-                   .help = std::move(help),
+                   .help = help,
                    .interacts = "chat.template: custom, and nothing else, uses it",
-                   .example = std::move(example)});
+                   .example = example});
   };
-  text("begin", WEFT_AT(chat.begin), "What a conversation begins with, behind the begin token.",
-       "You are a careful reasoner.");
-  text("system_prefix", WEFT_AT(chat.system_prefix), "Before the words of the system.", "System: ");
-  text("system_suffix", WEFT_AT(chat.system_suffix), "Behind the words of the system.", " ");
-  text("user_prefix", WEFT_AT(chat.user_prefix), "Before the words of a user.", "User: ");
-  text("user_suffix", WEFT_AT(chat.user_suffix), "Behind the words of a user.", " ");
-  text("assistant_prefix", WEFT_AT(chat.assistant_prefix),
+  text("chat.begin", WEFT_AT(chat.begin),
+       "What a conversation begins with, behind the begin token.", "You are a careful reasoner.");
+  text("chat.system_prefix", WEFT_AT(chat.system_prefix), "Before the words of the system.",
+       "System: ");
+  text("chat.system_suffix", WEFT_AT(chat.system_suffix), "Behind the words of the system.", " ");
+  text("chat.user_prefix", WEFT_AT(chat.user_prefix), "Before the words of a user.", "User: ");
+  text("chat.user_suffix", WEFT_AT(chat.user_suffix), "Behind the words of a user.", " ");
+  text("chat.assistant_prefix", WEFT_AT(chat.assistant_prefix),
        "Before the words of the assistant: what a prompt ends with.", "Assistant: ");
-  text("assistant_suffix", WEFT_AT(chat.assistant_suffix),
+  text("chat.assistant_suffix", WEFT_AT(chat.assistant_suffix),
        "Behind the end of an assistant's turn; not learned.", " ");
-  text("end_token", WEFT_AT(chat.end_token),
+  text("chat.end_token", WEFT_AT(chat.end_token),
        "The token that ends an assistant's turn; empty: the tokenizer's end token.", "<|im_end|>");
 }
 
