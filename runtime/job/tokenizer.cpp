@@ -38,9 +38,16 @@ Expected<Tokenizer> open_tokenizer(const Job& job) {
                          : "tokenizer.path = " + job.tokenizer.path) +
                     "); " + std::to_string((tokenizer.vocab_size() + 63) / 64 * 64) +
                     " is a round width");
-  if (job.chat.template_name == "none") return tokenizer;
-  WEFT_TRY_ASSIGN(ChatTemplate chat, chat_of(job.chat));
-  return tokenizer.with_chat(std::move(chat));
+  if (job.chat.template_name != "none") {
+    WEFT_TRY_ASSIGN(ChatTemplate chat, chat_of(job.chat));
+    WEFT_TRY_ASSIGN(tokenizer, tokenizer.with_chat(std::move(chat)));
+  }
+  if (job.data.task != "text" && tokenizer.eos() < 0)
+    return fail(Code::InvalidArgument,
+                "tokenizer.path = " + job.tokenizer.path +
+                    " has no end token, so no answer to data.task = " + job.data.task +
+                    " would ever end; name one as eos_token in a tokenizer_config.json beside it");
+  return tokenizer;
 }
 
 }  // namespace weft::runtime
