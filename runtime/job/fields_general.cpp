@@ -102,14 +102,15 @@ void add_chat(std::vector<Field>& out) {
   text("chat.begin", WEFT_AT(chat.begin),
        "What a conversation begins with, behind the begin token.", "You are a careful reasoner.");
   text("chat.system_prefix", WEFT_AT(chat.system_prefix), "Before the words of the system.",
-       "System: ");
-  text("chat.system_suffix", WEFT_AT(chat.system_suffix), "Behind the words of the system.", " ");
-  text("chat.user_prefix", WEFT_AT(chat.user_prefix), "Before the words of a user.", "User: ");
-  text("chat.user_suffix", WEFT_AT(chat.user_suffix), "Behind the words of a user.", " ");
+       R"("System: ")");
+  text("chat.system_suffix", WEFT_AT(chat.system_suffix), "Behind the words of the system.",
+       R"(" ")");
+  text("chat.user_prefix", WEFT_AT(chat.user_prefix), "Before the words of a user.", R"("User: ")");
+  text("chat.user_suffix", WEFT_AT(chat.user_suffix), "Behind the words of a user.", R"(" ")");
   text("chat.assistant_prefix", WEFT_AT(chat.assistant_prefix),
-       "Before the words of the assistant: what a prompt ends with.", "Assistant: ");
+       "Before the words of the assistant: what a prompt ends with.", R"("Assistant: ")");
   text("chat.assistant_suffix", WEFT_AT(chat.assistant_suffix),
-       "Behind the end of an assistant's turn; not learned.", " ");
+       "Behind the end of an assistant's turn; not learned.", R"(" ")");
   text("chat.end_token", WEFT_AT(chat.end_token),
        "The token that ends an assistant's turn; empty: the tokenizer's end token.", "<|im_end|>");
 }
