@@ -4,9 +4,9 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -20,15 +20,14 @@
 namespace weft::trainer::tokenizer {
 namespace {
 
-using Seconds = std::chrono::duration<double>;
-
+/// Processor seconds: the machine may be busy with others.
 template <class Work>
 double best_of(int times, Work work) {
   double best = 1e300;
   for (int i = 0; i < times; ++i) {
-    const auto begin = std::chrono::steady_clock::now();
+    const std::clock_t begin = std::clock();
     work();
-    best = std::min(best, Seconds(std::chrono::steady_clock::now() - begin).count());
+    best = std::min(best, static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC);
   }
   return best;
 }

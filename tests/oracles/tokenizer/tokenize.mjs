@@ -1,7 +1,7 @@
 // usage: node tokenize.mjs MODULES DIR
 // For each tokenizer T in DIR/tokenizers.json: encodes DIR/texts.json with DIR/T/tokenizer.json and
 // decodes it again; renders DIR/chats.json. Writes DIR/oracle.json:
-//   {ids: {T: [[id]]}, decoded: {T: [text]}, rendered: [text], seconds: {T: s}}
+//   {ids: {T: [[id]]}, decoded: {T: [text]}, rendered: [text], seconds: {T: processor seconds of encoding}}
 import { createRequire } from "node:module";
 import fs from "node:fs";
 import path from "node:path";
@@ -16,9 +16,10 @@ const out = { ids: {}, decoded: {}, seconds: {}, rendered: [] };
 const texts = read("texts.json");
 for (const name of read("tokenizers.json")) {
   const tokenizer = new Tokenizer(read(name, "tokenizer.json"), { clean_up_tokenization_spaces: false });
-  const begin = process.hrtime.bigint();
+  const begin = process.cpuUsage();
   out.ids[name] = texts.map((text) => tokenizer.encode(text, { add_special_tokens: false }).ids);
-  out.seconds[name] = Number(process.hrtime.bigint() - begin) / 1e9;
+  const used = process.cpuUsage(begin);
+  out.seconds[name] = (used.user + used.system) / 1e6;
   out.decoded[name] = out.ids[name].map((ids) => (ids.length ? tokenizer.decode(ids) : ""));
 }
 if (fs.existsSync(path.join(directory, "chats.json")))
