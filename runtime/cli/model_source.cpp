@@ -84,9 +84,13 @@ Expected<void> describe(const fs::path& run, const SourceQuery& query, ModelSour
   if (there(imported)) {
     WEFT_TRY_ASSIGN(source.files, side_files(imported));
   }
-  if (!source.file("tokenizer.json").empty() || !job || job->tokenizer.kind != "byte") return {};
-  WEFT_TRY_ASSIGN(source.byte_tokenizer,
-                  trainer::data::Tokenizer::byte_level(job->tokenizer.numbers));
+  if (!source.file("tokenizer.json").empty() || !job) return {};
+  if (job->tokenizer.kind == "bpe") {
+    const fs::path path = job->tokenizer.path;
+    WEFT_TRY_ASSIGN(source.files, side_files(fs::is_directory(path) ? path : path.parent_path()));
+    return {};
+  }
+  source.byte_tokenizer = trainer::tokenizer::ByteVocabulary{job->tokenizer.numbers};
   source.files =
       hf::byte_tokenizer_files(*source.byte_tokenizer, source.config.max_position_embeddings);
   return {};

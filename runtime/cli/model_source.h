@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "base/expected.h"
-#include "trainer/data/tokenizer.h"
+#include "trainer/tokenizer/bytes.h"
 #include "trainer/hf/export.h"
 
 namespace weft::cli {
@@ -18,7 +18,7 @@ struct ModelSource {
   std::string name;  // of the run or directory
   trainer::ModelConfig config;
   std::unique_ptr<trainer::hf::TensorSource> tensors;
-  std::optional<trainer::data::Tokenizer> byte_tokenizer;  // weft's own, where it is the one
+  std::optional<trainer::tokenizer::ByteVocabulary> byte_tokenizer;  // weft's own, where it is the one
   std::vector<trainer::hf::SideFile> files;  // tokenizer and generation files, byte for byte
   std::vector<std::string> warnings;
 

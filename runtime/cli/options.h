@@ -192,6 +192,36 @@ struct DataShowOptions {
   Format format = Format::Table;
 };
 
+struct TokenizerShowOptions {
+  std::string path;  // tokenizer.json or a directory
+  bool tokens = false;
+  Format format = Format::Table;
+};
+
+struct TokenizerEncodeOptions {
+  std::string path;
+  std::vector<std::string> text;  // empty: standard input, as one text
+  bool special = false;           // with what the file puts around a text
+  bool plain = false;             // added tokens are not recognised
+  std::string chat;               // a template; the text is then a question or a JSON conversation
+  Format format = Format::Table;
+};
+
+struct TokenizerDecodeOptions {
+  std::string path;
+  std::vector<long long> ids;  // empty: from standard input
+  Format format = Format::Table;
+};
+
+struct TokenizerTrainOptions {
+  std::vector<std::string> input;
+  std::string output;  // a directory
+  int vocab = 2048;
+  std::string pre_tokenizer = "deepseek-v3";
+  std::vector<std::string> special;  // empty: the usual ones
+  long long min_count = 2;
+};
+
 struct VersionOptions {
   Format format = Format::Table;
 };

@@ -1,10 +1,11 @@
-// The verbs that need no run: schedules, balancing, models; and traces.
+// The verbs that need no run: schedules, balancing, models, tokenizers; and traces.
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
 
 #include "base/text.h"
 #include "runtime/cli/verb_tree.h"
 #include "runtime/cli/verbs.h"
+#include "trainer/tokenizer/train.h"
 
 namespace weft::cli {
 namespace {
@@ -132,6 +133,75 @@ void add_model(VerbTree& tree) {
   add_format(sub, o->format);
 }
 
+void add_tokenizer_train(VerbTree& tree, CLI::App& parent) {
+  auto [sub, o] = tree.verb<TokenizerTrainOptions>(
+      parent, "train", "Learn a byte-level BPE vocabulary from text",
+      "weft tokenizer train --vocab 2048 --input corpus.txt -o my-tokenizer", verb_tokenizer_train);
+  sub->add_option("--input", o->input, "A UTF-8 file; may be given several times")
+      ->type_name("FILE")
+      ->required()
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  sub->add_option("-o,--output", o->output, "The directory to write tokenizer.json into")
+      ->type_name("DIR")
+      ->required();
+  sub->add_option("--vocab", o->vocab, "Tokens, special ones included (default: 2048)")
+      ->type_name("N")
+      ->check(at_least(256));
+  const auto names = trainer::tokenizer::pre_tokenizer_names();
+  const std::vector<std::string> known(names.begin(), names.end());
+  sub->add_option("--pre-tokenizer", o->pre_tokenizer, join(known, ", "))
+      ->type_name("NAME")
+      ->check(CLI::IsMember(known));
+  sub->add_option("--special", o->special,
+                  "A special token; the first two are the begin and end token (default: "
+                  "DeepSeek's, the think and answer tags, ChatML's)")
+      ->type_name("TEXT")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  sub->add_option("--min-count", o->min_count, "Rarer pairs are not merged (default: 2)")
+      ->type_name("N")
+      ->check(at_least(1));
+}
+
+void add_tokenizer(VerbTree& tree) {
+  CLI::App* family = tree.root().add_subcommand("tokenizer", "Look at, try and learn tokenizers");
+  family->footer("weft tokenizer show tokenizer.json");
+  family->require_subcommand(1);
+  const auto path = [](CLI::App* sub, std::string& to) {
+    sub->add_option("FILE", to, "A tokenizer.json, or a directory that holds one")->required();
+  };
+  auto [show, s] = tree.verb<TokenizerShowOptions>(
+      *family, "show", "Size, pipeline and added tokens of a tokenizer",
+      "weft tokenizer show tokenizer.json", verb_tokenizer_show);
+  path(show, s->path);
+  show->add_flag("--tokens", s->tokens, "List every token");
+  add_format(show, s->format);
+  auto [encode, e] = tree.verb<TokenizerEncodeOptions>(
+      *family, "encode", "Text to token ids",
+      "weft tokenizer encode tokenizer.json 'Hello there' --json", verb_tokenizer_encode);
+  path(encode, e->path);
+  // One text: a list option would take a text in brackets apart.
+  encode->add_option_function<std::string>(
+      "TEXT", [options = e](const std::string& text) { options->text = {text}; },
+      "The text; standard input when left out");
+  encode->add_flag("--special", e->special, "With what the file puts around a text, such as bos");
+  encode->add_flag("--plain", e->plain, "Recognise no added token");
+  encode
+      ->add_option("--chat", e->chat,
+                   "deepseek-r1, chatml or plain-r1-zero: a text is a question, or a JSON list of "
+                   "{role, content}; shows what is learned from it")
+      ->type_name("TEMPLATE");
+  add_format(encode, e->format);
+  auto [decode, d] = tree.verb<TokenizerDecodeOptions>(
+      *family, "decode", "Token ids to text", "weft tokenizer decode tokenizer.json 19923 2058",
+      verb_tokenizer_decode);
+  path(decode, d->path);
+  decode->add_option("ID", d->ids, "The ids; standard input when left out");
+  add_format(decode, d->format);
+  add_tokenizer_train(tree, *family);
+}
+
 }  // namespace
 
 void add_tools(VerbTree& tree) {
@@ -140,6 +210,7 @@ void add_tools(VerbTree& tree) {
   add_balance(tree);
   add_model(tree);
   add_data(tree);
+  add_tokenizer(tree);
 }
 
 }  // namespace weft::cli

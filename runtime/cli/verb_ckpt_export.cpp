@@ -67,8 +67,8 @@ Expected<hf::ExportReport> export_hf(const ExportOptions& options, Io& io) {
   to.files = source.files;
   WEFT_TRY_ASSIGN(to.shard_bytes, parse_bytes(options.shard_size));
   if (source.byte_tokenizer) {
-    to.token_ids.bos = trainer::data::Tokenizer::bos();
-    to.token_ids.eos = trainer::data::Tokenizer::eos();
+    to.token_ids.bos = trainer::tokenizer::byte_ids::kBos;
+    to.token_ids.eos = trainer::tokenizer::byte_ids::kEos;
   }
   if (source.files.empty())
     io.err << "weft: warning: no tokenizer files are known; --tokenizer names a directory\n";

@@ -7,6 +7,7 @@
 #include "runtime/cli/render.h"
 #include "runtime/cli/verbs.h"
 #include "runtime/job/load.h"
+#include "runtime/job/tokenizer.h"
 #include "runtime/store/run_store.h"
 #include "runtime/worker/engine.h"
 #include "runtime/worker/recipe.h"
@@ -41,11 +42,11 @@ Expected<std::vector<Answer>> answer(const cli::GenerateOptions& options,
     return fail(Code::Corrupt,
                 paths.resolved().string() + " cannot be read:\n" + print(loaded.diagnostics, {}));
   const Job& job = loaded.job;
-  WEFT_TRY_ASSIGN(const data::Tokenizer tokenizer,
-                  data::Tokenizer::byte_level(job.tokenizer.numbers));
+  WEFT_TRY_ASSIGN(const data::Tokenizer tokenizer, open_tokenizer(job));
   // Text models have never seen the begin token.
-  const std::vector<std::int32_t> tokens =
-      job.data.task == "text" ? tokenizer.encode(prompt) : data::prompt_tokens(tokenizer, prompt);
+  const std::vector<std::int32_t> tokens = job.data.task == "text" && !tokenizer.chat()
+                                               ? tokenizer.encode(prompt)
+                                               : data::prompt_tokens(tokenizer, prompt);
   const int room = job.model.max_position_embeddings - static_cast<int>(tokens.size());
   if (tokens.empty())
     return fail(Code::InvalidArgument,
@@ -69,7 +70,7 @@ Expected<std::vector<Answer>> answer(const cli::GenerateOptions& options,
   runtime::GenerateOptions generate;
   generate.max_new_tokens = std::min(options.max_tokens, room);
   generate.temperature = options.temperature;
-  generate.end_token = data::Tokenizer::eos();
+  generate.end_token = tokenizer.eos();
   generate.seed = options.seed;
   generate.purpose = "generate";
   const std::vector<std::vector<std::int32_t>> prompts(options.count, tokens);

@@ -34,6 +34,10 @@ int verb_trace(const TraceOptions& options, Io& io);
 int verb_bench_pipeline(const BenchPipelineOptions& options, Io& io);
 int verb_model_show(const ModelShowOptions& options, Io& io);
 int verb_data_show(const DataShowOptions& options, Io& io);
+int verb_tokenizer_show(const TokenizerShowOptions& options, Io& io);
+int verb_tokenizer_encode(const TokenizerEncodeOptions& options, Io& io);
+int verb_tokenizer_decode(const TokenizerDecodeOptions& options, Io& io);
+int verb_tokenizer_train(const TokenizerTrainOptions& options, Io& io);
 int verb_version(const VersionOptions& options, Io& io);
 
 /// A GGUF file's keys and tensors, as ckpt show prints them.

@@ -11,6 +11,7 @@ constexpr Group kGroups[] = {
     {"model", "The shape of the DeepSeek-V3-shaped model, by Hugging Face's config.json names."},
     {"router", "How the experts' load is balanced."},
     {"tokenizer", "How text becomes tokens."},
+    {"chat", "How a question is put to the model, and how its turn ends."},
     {"data", "What the model is shown: a built-in task or a text file."},
     {"parallel", "How the run is cut over worker processes, and in which order they work."},
     {"optimizer", "AdamW, shared by all stages of the recipe."},

@@ -89,15 +89,69 @@ void add_run(std::vector<Field>& out) {
                  {"paper", "R1 2.2.2: rule-based rewards"}}});
 }
 
+void add_chat(std::vector<Field>& out) {
+  out.push_back(
+      {.path = "chat.template",
+       .type = FieldType::Choice,
+       .slot = WEFT_AT(chat.template_name),
+       .choices = {"none", "deepseek-r1", "chatml", "plain-r1-zero", "custom"},
+       .help = "How a prompt is written: none puts the begin token and the prompt alone. "
+               "deepseek-r1 and chatml need a tokenizer with their role tokens; plain-r1-zero "
+               "is the words of DeepSeek-R1's table 1. custom: the prefixes and suffixes of this "
+               "group.",
+       .interacts = "tokenizer.path must hold the template's tokens; the other fields of chat "
+                    "belong to custom",
+       .example = "plain-r1-zero",
+       .names = {{"TRL", "chat_template_path"},
+                 {"verl", "data.custom_chat_template"},
+                 {"paper", "R1, table 1"}}});
+  // Literals: a field keeps views of them.
+  const auto text = [&](const char* path, Slot (*slot)(Job&), const char* help,
+                        const char* example) {
+    out.push_back({.path = path,
+                   .type = FieldType::Text,
+                   .slot = slot,
+                   .help = help,
+                   .interacts = "chat.template: custom, and nothing else, uses it",
+                   .example = example});
+  };
+  text("chat.begin", WEFT_AT(chat.begin),
+       "What a conversation begins with, behind the begin token.", "You are a careful reasoner.");
+  text("chat.system_prefix", WEFT_AT(chat.system_prefix), "Before the words of the system.",
+       R"("System: ")");
+  text("chat.system_suffix", WEFT_AT(chat.system_suffix), "Behind the words of the system.",
+       R"(" ")");
+  text("chat.user_prefix", WEFT_AT(chat.user_prefix), "Before the words of a user.", R"("User: ")");
+  text("chat.user_suffix", WEFT_AT(chat.user_suffix), "Behind the words of a user.", R"(" ")");
+  text("chat.assistant_prefix", WEFT_AT(chat.assistant_prefix),
+       "Before the words of the assistant: what a prompt ends with.", R"("Assistant: ")");
+  text("chat.assistant_suffix", WEFT_AT(chat.assistant_suffix),
+       "Behind the end of an assistant's turn; not learned.", R"(" ")");
+  text("chat.end_token", WEFT_AT(chat.end_token),
+       "The token that ends an assistant's turn; empty: the tokenizer's end token.", "<|im_end|>");
+}
+
 void add_data(std::vector<Field>& out) {
   out.push_back({.path = "tokenizer.kind",
                  .type = FieldType::Choice,
                  .slot = WEFT_AT(tokenizer.kind),
-                 .choices = {"byte"},
+                 .choices = {"byte", "bpe"},
                  .help = "byte: each byte of the UTF-8 text is a token, beside the special tokens "
-                         "for <think>, <answer> and the ends.",
-                 .interacts = "model.vocab_size must hold all tokens",
+                         "for <think>, <answer> and the ends. bpe: byte-level byte-pair encoding "
+                         "from the file tokenizer.path.",
+                 .interacts = "model.vocab_size must hold all tokens; bpe needs tokenizer.path",
                  .example = "byte"});
+  out.push_back({.path = "tokenizer.path",
+                 .type = FieldType::Text,
+                 .slot = WEFT_AT(tokenizer.path),
+                 .help = "A Hugging Face tokenizer.json, or a directory that holds one (a "
+                         "tokenizer_config.json beside it names the begin and end tokens); "
+                         "relative to where weft is started. weft tokenizer train makes one.",
+                 .interacts = "tokenizer.kind: bpe, and nothing else, needs it; "
+                              "model.vocab_size must hold its tokens (weft tokenizer show)",
+                 .example = "tokenizer.json",
+                 .names = {{"verl", "actor_rollout_ref.model.path"}},
+                 .on_resume = kMay});
   out.push_back(
       {.path = "tokenizer.numbers",
        .type = FieldType::Int,
@@ -107,8 +161,10 @@ void add_data(std::vector<Field>& out) {
                "from spending their depth on "
                "digits. 0: none, digits are bytes.",
        .interacts =
-           "model.vocab_size must hold them; data.max_difficulty decides how large sums become",
+           "model.vocab_size must hold them; data.max_difficulty decides how large sums become; "
+           "tokenizer.kind: bpe has its own and does not use it",
        .example = "99"});
+  add_chat(out);
   out.push_back(
       {.path = "data.task",
        .type = FieldType::Choice,

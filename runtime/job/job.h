@@ -14,8 +14,19 @@
 namespace weft::runtime {
 
 struct TokenizerJob {
-  std::string kind = "byte";
-  int numbers = 0;  // whole numbers up to this one are single tokens (0: none)
+  std::string kind = "byte";  // byte | bpe
+  int numbers = 0;            // byte: whole numbers up to this one are single tokens (0: none)
+  std::string path;           // bpe: a tokenizer.json, or a directory that holds one
+};
+
+/// How conversations are written; what follows `template_name` counts for "custom" only.
+struct ChatJob {
+  std::string template_name = "none";  // none | deepseek-r1 | chatml | plain-r1-zero | custom
+  std::string begin;
+  std::string system_prefix, system_suffix;
+  std::string user_prefix, user_suffix;
+  std::string assistant_prefix, assistant_suffix;
+  std::string end_token;  // "": the tokenizer's
 };
 
 struct DataJob {
@@ -148,6 +159,7 @@ struct Job {
   std::string model_config;  // only while loading: its values are in `model` afterwards
   double router_bias_update_rate = 1e-3;
   TokenizerJob tokenizer;
+  ChatJob chat;
   DataJob data;
   ParallelJob parallel;
   OptimizerJob optimizer;

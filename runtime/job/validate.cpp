@@ -17,6 +17,7 @@
 #include "dualpipe/schedule.h"
 #include "runtime/job/course.h"
 #include "runtime/job/fields.h"
+#include "runtime/job/tokenizer.h"
 
 namespace weft::runtime {
 namespace {
@@ -126,14 +127,36 @@ class Rules {
             "data.min_difficulty = " + number(job_.data.min_difficulty) +
                 " is above data.max_difficulty = " + number(job_.data.max_difficulty),
             "swap them");
-    const int tokens = 256 + kSpecialTokens +
-                       (job_.tokenizer.numbers > 0 ? job_.tokenizer.numbers + 1 : 0) +
-                       (files && job_.data.fim_rate > 0 ? kFimTokens : 0);
+    check_tokenizer(files);
+  }
+
+  void check_tokenizer(bool files) {
+    const TokenizerJob& t = job_.tokenizer;
+    if (t.kind == "bpe" && t.path.empty())
+      error({"tokenizer.path", "tokenizer.kind"}, "tokenizer.kind = bpe needs tokenizer.path",
+            "name a tokenizer.json, or make one with weft tokenizer train");
+    if (t.kind != "bpe" && !t.path.empty())
+      warn({"tokenizer.path", "tokenizer.kind"},
+           "tokenizer.path is not read while tokenizer.kind = " + t.kind, "tokenizer.kind: bpe");
+    if (t.kind == "bpe" && t.numbers > 0)
+      warn({"tokenizer.numbers", "tokenizer.kind"},
+           "tokenizer.numbers is not used while tokenizer.kind = bpe", "tokenizer.numbers: 0");
+    if (job_.chat.template_name != "custom")
+      for (const Field& field : fields())
+        if (group_of(field.path) == "chat" && field.path != "chat.template" &&
+            value_text(field, job_) != value_text(field, Job{}))
+          warn({field.path, "chat.template"},
+               field.path + " is not used while chat.template = " + job_.chat.template_name,
+               "chat.template: custom");
+    if (t.kind != "byte") return;
+    const int tokens =
+        256 + kSpecialTokens + (job_.tokenizer.numbers > 0 ? job_.tokenizer.numbers + 1 : 0) +
+        (files && job_.data.fim_rate > 0 ? kFimTokens : 0);  // bytes have none of their own
     if (job_.model.vocab_size < tokens)
       error({"model.vocab_size", "tokenizer.numbers"},
             "model.vocab_size = " + number(job_.model.vocab_size) +
                 " cannot hold the tokenizer's " + number(tokens) +
-                " tokens (256 bytes, 8 special, numbers to " + number(job_.tokenizer.numbers) + ")",
+                " tokens (256 bytes, 6 special, numbers to " + number(job_.tokenizer.numbers) + ")",
             "at least " + number(tokens) + "; " + number((tokens + 63) / 64 * 64) +
                 " is a round width");
   }
@@ -518,7 +541,24 @@ Expected<std::vector<double>> parse_stage_factors(const std::string& text) {
 
 std::vector<Problem> problems(const Job& job) { return Rules(job).check(); }
 
-std::vector<Problem> file_problems(const Job& job) {
+namespace {
+
+/// The tokenizer of a job and the model's room for it.
+std::vector<Problem> tokenizer_problems(const Job& job) {
+  const bool chat = job.chat.template_name != "none";
+  if (job.device == "virtual" || (job.tokenizer.kind == "byte" && !chat)) return {};
+  if (job.tokenizer.kind == "bpe" && job.tokenizer.path.empty()) return {};  // said already
+  const auto tokenizer = open_tokenizer(job);
+  if (tokenizer) return {};
+  std::vector<std::string> involved = {"tokenizer.path"};
+  if (chat) involved.push_back("chat.template");
+  if (tokenizer.error().message.starts_with("model.vocab_size"))
+    involved = {"model.vocab_size", "tokenizer.path"};
+  return {{Severity::Error, involved, tokenizer.error().message,
+           "weft tokenizer show tells what a tokenizer holds"}};
+}
+
+std::vector<Problem> data_problems(const Job& job) {
   const std::string& path = job.data.path;
   if (job.device == "virtual" || job.data.task != "text" || path.empty()) return {};
   const auto problem = [&](const std::string& what) {
@@ -535,6 +575,14 @@ std::vector<Problem> file_problems(const Job& job) {
   if (!known || !S_ISREG(status.st_mode)) return problem("this is not a file");
   if (status.st_size < 2) return problem("the file is empty");
   return {};
+}
+
+}  // namespace
+
+std::vector<Problem> file_problems(const Job& job) {
+  std::vector<Problem> found = data_problems(job);
+  for (Problem& problem : tokenizer_problems(job)) found.push_back(std::move(problem));
+  return found;
 }
 
 }  // namespace weft::runtime

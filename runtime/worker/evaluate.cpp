@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <numbers>
 
 namespace weft::runtime {
 
@@ -22,7 +23,7 @@ Expected<json> evaluate_problems(const Job& job, const Workload& workload, Engin
   }
   GenerateOptions options;
   options.max_new_tokens = evaluation.max_new_tokens;
-  options.end_token = data::Tokenizer::eos();
+  options.end_token = workload.tokenizer().eos();
   options.seed = job.seed;
   options.purpose = "evaluation";
   options.step = evaluation.step;
@@ -65,7 +66,6 @@ Expected<json> evaluate_text(const Workload& workload, Engine& engine) {
   const int parts = engine.num_micro_batches();
   const int total = corpus.num_validation_windows();
   double loss = 0;
-  long long predicted = 0;
   for (int begin = 0; begin < total; begin += parts) {
     // The last round repeats earlier windows to give every micro-batch one; they are not counted.
     std::vector<std::vector<std::int32_t>> windows;
@@ -74,15 +74,13 @@ Expected<json> evaluate_text(const Workload& workload, Engine& engine) {
     WEFT_TRY_ASSIGN(const auto batch, data::pack_windows(windows, parts, trainer::Mode::Score));
     WEFT_TRY_ASSIGN(const Engine::Scores scores, engine.score(batch));
     for (int i = 0; i < parts && begin + i < total; ++i)
-      for (const float logprob : scores.logprobs[i]) {
-        loss -= logprob;
-        ++predicted;
-      }
+      for (const float logprob : scores.logprobs[i]) loss -= logprob;
   }
-  const double per_byte = loss / static_cast<double>(predicted);
+  const double per_byte = loss / static_cast<double>(corpus.predicted_bytes());
   return json{{"val_loss", per_byte * corpus.validation_bytes_per_character()},
               {"val_loss_per_byte", per_byte},
-              {"val_bytes", predicted}};
+              {"val_bits_per_byte", per_byte / std::numbers::ln2},
+              {"val_bytes", corpus.predicted_bytes()}};
 }
 
 Expected<json> evaluate_files(const StageData& stage, Engine& engine) {

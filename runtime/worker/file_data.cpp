@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "trainer/data/tokenizer.h"
+#include "runtime/job/tokenizer.h"
 
 namespace weft::runtime {
 
@@ -104,9 +104,8 @@ fs::path data_directory(const Job& job, const fs::path& run) {
 }
 
 Expected<std::unique_ptr<corpus::Coder>> make_coder(const Job& job) {
-  WEFT_TRY_ASSIGN(const auto tokenizer,
-                  trainer::data::Tokenizer::byte_level(job.tokenizer.numbers));
-  return corpus::make_coder(tokenizer);
+  WEFT_TRY_ASSIGN(const auto tokenizer, open_tokenizer(job));
+  return corpus::Coder::make(tokenizer);
 }
 
 corpus::IndexSpec index_spec(const Job& job, const std::string& pattern, bool has_held_out) {

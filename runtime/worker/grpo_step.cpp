@@ -115,7 +115,7 @@ Expected<GrpoStep::Result> GrpoStep::run() {
   GenerateOptions options;
   options.max_new_tokens = grpo.max_completion_length;
   options.temperature = grpo.temperature;
-  options.end_token = data::Tokenizer::eos();
+  options.end_token = workload.tokenizer().eos();
   options.seed = job.seed;
   options.purpose = "rollout";
   options.step = static_cast<std::uint64_t>(state.step);

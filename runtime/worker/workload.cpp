@@ -1,5 +1,7 @@
 #include "runtime/worker/workload.h"
 
+#include "runtime/job/tokenizer.h"
+
 namespace weft::runtime {
 
 namespace data = trainer::data;
@@ -17,18 +19,13 @@ Expected<std::vector<trainer::MicroBatch>> batch_of_files(const StageData& stage
 
 Expected<std::unique_ptr<Workload>> Workload::open(const Job& job,
                                                    const std::filesystem::path& data_directory) {
-  WEFT_TRY_ASSIGN(const data::Tokenizer tokenizer,
-                  data::Tokenizer::byte_level(job.tokenizer.numbers));
-  if (tokenizer.vocab_size() > job.model.vocab_size)
-    return fail(Code::InvalidArgument,
-                "model.vocab_size = " + std::to_string(job.model.vocab_size) +
-                    " is smaller than the tokenizer's " + std::to_string(tokenizer.vocab_size()) +
-                    " ids (tokenizer.numbers = " + std::to_string(job.tokenizer.numbers) + ")");
+  WEFT_TRY_ASSIGN(const data::Tokenizer tokenizer, open_tokenizer(job));
   std::unique_ptr<Workload> workload(new Workload(job, tokenizer));
   if (job.data.task == "text") {
     WEFT_TRY_ASSIGN(
         workload->corpus_,
-        data::TextCorpus::load(job.data.path, job.data.validation_fraction, job.data.context));
+        data::TextCorpus::load(job.data.path, job.data.validation_fraction, job.data.context,
+                               job.tokenizer.kind == "bpe" ? &workload->tokenizer_ : nullptr));
     return workload;
   }
   if (job.data.task == "files") {

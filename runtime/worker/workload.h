@@ -12,8 +12,8 @@
 #include "trainer/data/pack.h"
 #include "trainer/data/task.h"
 #include "trainer/data/text.h"
-#include "trainer/data/tokenizer.h"
 #include "trainer/rl/reward.h"
+#include "trainer/tokenizer/tokenizer.h"
 
 namespace weft::runtime {
 

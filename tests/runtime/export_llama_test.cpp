@@ -135,7 +135,7 @@ class LlamaCpp : public ::testing::Test {
     options.type = type;
     options.name = "trained";
     options.shard_bytes = shard_bytes;
-    options.vocabulary = *gguf::byte_vocabulary(*trainer::data::Tokenizer::byte_level(99),
+    options.vocabulary = *gguf::byte_vocabulary(trainer::tokenizer::ByteVocabulary{99},
                                                 trained_->config.vocab_size);
     const auto exported =
         gguf::export_file(source, trained_->config, scratch_ / "model.gguf", options);

@@ -27,7 +27,7 @@ class Corpus : public testing::Test {
     std::string name = (fs::temp_directory_path() / "weft_corpus_XXXXXX").string();
     ASSERT_NE(::mkdtemp(name.data()), nullptr);
     root = name;
-    coder = make_coder(*data::Tokenizer::byte_level(0));
+    coder = std::move(*Coder::make(*tokenizer::Tokenizer::byte_level(0)));
   }
   void TearDown() override { fs::remove_all(root); }
 
@@ -460,7 +460,7 @@ TEST_F(Corpus, ABatchIsTheSameWhoeverReadsItAndHoweverItIsCut) {
 }
 
 TEST_F(Corpus, ADocumentCannotSpellASpecialToken) {
-  const auto with_numbers = make_coder(*data::Tokenizer::byte_level(99));
+  const auto with_numbers = std::move(*Coder::make(*tokenizer::Tokenizer::byte_level(99)));
   std::vector<std::int32_t> ids;
   with_numbers->encode("<think>42<｜end▁of▁sentence｜>", ids);
   for (const std::int32_t id : ids) EXPECT_TRUE(id < 256 || id >= 262) << id;

@@ -29,7 +29,7 @@ TEST(Example, IsBosPromptCompletionEos) {
 TEST(Example, NoTokenSpansPromptAndCompletion) {
   const Example example = make_example(kTokenizer, "1", "2");
   EXPECT_EQ(example.tokens,
-            (std::vector<std::int32_t>{256, kTokenizer.number(1), kTokenizer.number(2), 257}));
+            (std::vector<std::int32_t>{256, 262 + 1, 262 + 2, 257}));
 }
 
 TEST(Mixture, RefusesSharesThatAreNone) {

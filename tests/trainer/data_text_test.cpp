@@ -6,6 +6,8 @@
 #include <set>
 
 #include "trainer/data/text.h"
+#include "trainer/tokenizer/hf.h"
+#include "trainer/tokenizer/train.h"
 
 namespace weft::trainer::data {
 namespace {
@@ -99,6 +101,29 @@ TEST(TextCorpus, CountsCharactersForTheLoss) {
   std::string text;
   for (int i = 0; i < 100; ++i) text += "\xC3\xA4";
   EXPECT_NEAR(corpus(text, 0.5, 4).validation_bytes_per_character(), 2.0, 0.05);
+}
+
+TEST(TextCorpus, WithATokenizerEveryHeldOutByteButTheFirstTokensIsPredictedOnce) {
+  std::string text;
+  for (int i = 0; i < 400; ++i)
+    text += "the weft of thread " + std::to_string(i % 7) + " <think>\n";
+  const auto trained =
+      tokenizer::train(std::vector<std::string>{text},
+                       {.vocab_size = 320, .special = tokenizer::default_special_tokens()});
+  const auto bpe = tokenizer::parse_tokenizer(trained->tokenizer_json, "t");
+  const auto held = TextCorpus::from_text(text, 0.25, 16, "test", &*bpe);
+  ASSERT_TRUE(held) << held.error().message;
+  std::string predicted;
+  for (int i = 0; i < held->num_validation_windows(); ++i) {
+    auto window = held->validation_window(i);
+    window.erase(window.begin());
+    predicted += bpe->decode(window);
+  }
+  EXPECT_EQ(static_cast<std::int64_t>(predicted.size()), held->predicted_bytes());
+  EXPECT_TRUE(text.ends_with(predicted));
+  EXPECT_EQ(held->window(1, 2, 3).size(), 17u);
+  for (const std::int32_t id : held->window(1, 2, 3)) EXPECT_NE(id, *bpe->added("<think>"));
+  EXPECT_FALSE(TextCorpus::from_text("short", 0.5, 16, "short", &*bpe));
 }
 
 }  // namespace

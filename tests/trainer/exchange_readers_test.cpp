@@ -26,7 +26,7 @@ TEST(HuggingFaceGguf, ReadsTheSameHeader) {
   Scratch scratch;
   gguf::ExportOptions options;
   options.type = gguf::Type::Q8_0;
-  options.vocabulary = *gguf::byte_vocabulary(*data::Tokenizer::byte_level(9), config.vocab_size);
+  options.vocabulary = *gguf::byte_vocabulary(tokenizer::ByteVocabulary{9}, config.vocab_size);
   const std::filesystem::path path = scratch / "model.gguf";
   ASSERT_TRUE(gguf::export_file(weights, config, path, options));
   const oracle::Answer answer = oracle::run("gguf_header.mjs", {path.string()});
@@ -69,7 +69,7 @@ TEST(HuggingFaceTokenizers, CutTextAsTheByteTokenizerDoes) {
   for (const int numbers : {0, 5, 9, 99, 150}) {
     Scratch scratch;
     const data::Tokenizer tokenizer = *data::Tokenizer::byte_level(numbers);
-    for (const hf::SideFile& file : hf::byte_tokenizer_files(tokenizer, 64))
+    for (const hf::SideFile& file : hf::byte_tokenizer_files({numbers}, 64))
       ASSERT_TRUE(write_file_atomically(scratch / file.name, file.content));
     ASSERT_TRUE(write_file_atomically(scratch / "texts.json", json(kTexts).dump()));
     const oracle::Answer answer =
@@ -84,13 +84,13 @@ TEST(HuggingFaceTokenizers, CutTextAsTheByteTokenizerDoes) {
 
 TEST(TokenizerFiles, AreJsonThatNamesEveryIdOnce) {
   for (const int numbers : {0, 5, 99}) {
-    const data::Tokenizer tokenizer = *data::Tokenizer::byte_level(numbers);
-    const json file = json::parse(hf::tokenizer_json(tokenizer));
+    const tokenizer::ByteVocabulary bytes{numbers};
+    const json file = json::parse(hf::tokenizer_json(bytes));
     std::set<int> ids;
     for (const auto& [text, id] : file["model"]["vocab"].items()) ids.insert(id.get<int>());
     for (const json& token : file["added_tokens"]) ids.insert(token["id"].get<int>());
-    EXPECT_EQ(static_cast<int>(ids.size()), tokenizer.vocab_size());
-    EXPECT_EQ(*ids.rbegin(), tokenizer.vocab_size() - 1);
+    EXPECT_EQ(static_cast<int>(ids.size()), bytes.size());
+    EXPECT_EQ(*ids.rbegin(), bytes.size() - 1);
   }
   EXPECT_EQ(hf::number_pattern(150), "1[0-4][0-9]|150|[1-9][0-9]|[0-9]");
   EXPECT_EQ(hf::number_pattern(5), "[0-4]|5");

@@ -49,7 +49,7 @@ TEST(Deepseek2, EveryWeightOfTheModelGoesIntoTheFileOnce) {
 TEST(Deepseek2, KeysSayWhatTheModelIs) {
   ModelConfig config = model();
   const Vocabulary vocabulary =
-      *byte_vocabulary(*data::Tokenizer::byte_level(0), config.vocab_size);
+      *byte_vocabulary(tokenizer::ByteVocabulary{0}, config.vocab_size);
   const auto has = [&](const std::string& key) {
     return value_of(keys(config, Type::BF16, vocabulary, "m"), key);
   };
@@ -134,7 +134,7 @@ TEST(Deepseek2, AFileHoldsMergedExpertsAndShardsHoldTheSame) {
   Scratch scratch;
   ExportOptions options;
   options.type = Type::F32;
-  options.vocabulary = *byte_vocabulary(*data::Tokenizer::byte_level(9), config.vocab_size);
+  options.vocabulary = *byte_vocabulary(tokenizer::ByteVocabulary{9}, config.vocab_size);
   ASSERT_TRUE(export_file(weights, config, scratch / "one.gguf", options));
   options.shard_bytes = 200'000;
   const auto shards = export_file(weights, config, scratch / "cut.gguf", options);
@@ -182,17 +182,17 @@ TEST(Vocabulary, WritesEveryByteAsACharacterOfItsOwn) {
 
 TEST(Vocabulary, AllTokensDifferAndNumbersHaveTheirOwn) {
   for (const int numbers : {0, 5, 9, 99, 384}) {
-    const data::Tokenizer tokenizer = *data::Tokenizer::byte_level(numbers);
-    const auto vocabulary = byte_vocabulary(tokenizer, tokenizer.vocab_size() + 3);
+    const tokenizer::ByteVocabulary bytes{numbers};
+    const auto vocabulary = byte_vocabulary(bytes, bytes.size() + 3);
     ASSERT_TRUE(vocabulary);
     const std::set<std::string> all(vocabulary->tokens.begin(), vocabulary->tokens.end());
     EXPECT_EQ(all.size(), vocabulary->tokens.size()) << numbers;
     if (numbers >= 5) {
-      EXPECT_EQ(vocabulary->tokens[static_cast<std::size_t>(tokenizer.number(5))], "5");
+      EXPECT_EQ(vocabulary->tokens[tokenizer::byte_ids::kFirstNumber + 5], "5");
     }
     EXPECT_EQ(vocabulary->caveats.empty(), numbers <= 9);
   }
-  EXPECT_FALSE(byte_vocabulary(*data::Tokenizer::byte_level(9), 200));
+  EXPECT_FALSE(byte_vocabulary(tokenizer::ByteVocabulary{9}, 200));
 }
 
 TEST(Vocabulary, IsReadFromATokenizerJson) {

@@ -1,10 +1,20 @@
 # weft_test(<room>/<unit>_test LINK <library>...)
 
 # Data and rewards.
-foreach(unit data_tokenizer data_task data_example data_text data_pack
+foreach(unit data_task data_example data_text data_pack
              rl_grpo rl_reward rl_sampler rl_metrics)
   weft_test(trainer/${unit}_test LINK weft_trainer_data)
 endforeach()
+# Text to tokens.
+foreach(unit bytes bpe hf chat train)
+  weft_test(trainer/tokenizer_${unit}_test LINK weft_trainer_tokenizer)
+endforeach()
+# Against another implementation, by npm: `npm ci` of tests/oracles into the build folder
+# (deploy/test.sh does it); where that or node is missing, the tests are skipped and say why.
+weft_test(trainer/tokenizer_oracle_test LINK weft_trainer_tokenizer nlohmann_json::nlohmann_json)
+target_compile_definitions(trainer_tokenizer_oracle_test PRIVATE
+  WEFT_ORACLE_SCRIPT="${PROJECT_SOURCE_DIR}/tests/oracles/tokenizer_peer.mjs"
+  WEFT_ORACLE_MODULES="${PROJECT_SOURCE_DIR}/build/oracles/node_modules")
 # checkpoints
 weft_test(trainer/checkpoint_write_test LINK weft_trainer_checkpoint)
 # Kernels, model, optimizer.

@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "trainer/tokenizer/conversation.h"
+
 namespace weft::trainer::data {
 namespace {
 
@@ -17,8 +19,9 @@ bool is_share(double x) { return x >= 0.0 && x <= 1.0; }  // false for NaN
 }  // namespace
 
 std::vector<std::int32_t> prompt_tokens(const Tokenizer& tokenizer, std::string_view prompt) {
+  if (tokenizer.chat()) return *tokenizer::encode_question(tokenizer, prompt);
   std::vector<std::int32_t> tokens = tokenizer.encode(prompt);
-  tokens.insert(tokens.begin(), Tokenizer::bos());
+  if (const auto bos = tokenizer.bos()) tokens.insert(tokens.begin(), *bos);
   return tokens;
 }
 
@@ -29,7 +32,7 @@ Example make_example(const Tokenizer& tokenizer, std::string_view prompt,
   example.prompt_length = static_cast<int>(example.tokens.size());
   const std::vector<std::int32_t> rest = tokenizer.encode(completion);
   example.tokens.insert(example.tokens.end(), rest.begin(), rest.end());
-  example.tokens.push_back(Tokenizer::eos());
+  if (tokenizer.eos() >= 0) example.tokens.push_back(tokenizer.eos());
   return example;
 }
 

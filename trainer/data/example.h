@@ -11,8 +11,8 @@
 
 namespace weft::trainer::data {
 
-/// bos, prompt, completion, and eos unless the completion was cut off. Loss is taken on what comes
-/// after the prompt only.
+/// bos, prompt, completion, and eos unless the completion was cut off or the tokenizer has none.
+/// Loss is taken on what comes after the prompt only.
 struct Example {
   std::vector<std::int32_t> tokens;
   int prompt_length = 0;  // bos included
@@ -21,7 +21,8 @@ struct Example {
   friend bool operator==(const Example&, const Example&) = default;
 };
 
-/// bos and prompt: what a rollout starts from.
+/// bos, where the tokenizer has one, and prompt: what a rollout starts from. With a chat template,
+/// the prompt as a user's question, up to where the assistant begins.
 std::vector<std::int32_t> prompt_tokens(const Tokenizer& tokenizer, std::string_view prompt);
 
 Example make_example(const Tokenizer& tokenizer, std::string_view prompt,

@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/text.h"
+#include "trainer/data/example.h"
 
 namespace weft::trainer::data {
 namespace {
@@ -78,7 +79,7 @@ std::string Task::demonstration(const Problem& problem, Style style, Rng& rng) c
 }
 
 int Task::max_prompt_tokens(const Tokenizer& tokenizer) const {
-  return 1 + static_cast<int>(tokenizer.encode(longest().prompt).size());
+  return static_cast<int>(prompt_tokens(tokenizer, longest().prompt).size());
 }
 
 int Task::max_trace_tokens(const Tokenizer& tokenizer) const {

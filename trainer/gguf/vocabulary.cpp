@@ -11,6 +11,8 @@
 namespace weft::trainer::gguf {
 namespace {
 
+namespace byte_ids = tokenizer::byte_ids;
+
 using nlohmann::json;
 
 std::string utf8(unsigned code) {  // below U+0800
@@ -117,10 +119,10 @@ std::string byte_character(unsigned char byte) {
   return kCharacters[byte];
 }
 
-Expected<Vocabulary> byte_vocabulary(const data::Tokenizer& tokenizer, int vocab_size) {
-  if (vocab_size < tokenizer.vocab_size())
-    return fail(Code::InvalidArgument, fmt::format("the model has {} ids, the tokenizer {}",
-                                                   vocab_size, tokenizer.vocab_size()));
+Expected<Vocabulary> byte_vocabulary(const tokenizer::ByteVocabulary& bytes, int vocab_size) {
+  if (vocab_size < bytes.size())
+    return fail(Code::InvalidArgument,
+                fmt::format("the model has {} ids, the tokenizer {}", vocab_size, bytes.size()));
   Vocabulary out;
   out.pre = "deepseek-v3";
   const auto add = [&](std::string text, TokenType type) {
@@ -128,26 +130,25 @@ Expected<Vocabulary> byte_vocabulary(const data::Tokenizer& tokenizer, int vocab
     out.types.push_back(static_cast<std::int32_t>(type));
   };
   for (int b = 0; b < 256; ++b) {
-    const bool shadowed =
-        tokenizer.numbers() > 0 && b >= '0' && b <= '9' && b - '0' <= tokenizer.numbers();
+    const bool shadowed = bytes.numbers > 0 && b >= '0' && b <= '9' && b - '0' <= bytes.numbers;
     if (shadowed)
       add(fmt::format("<0x{:02X}>", b), TokenType::Unused);
     else
       add(byte_character(static_cast<unsigned char>(b)), TokenType::Normal);
   }
   for (int id = 256; id < 262; ++id)
-    add(std::string(data::Tokenizer::special_text(id)),
-        id <= data::Tokenizer::eos() ? TokenType::Control : TokenType::UserDefined);
-  for (int n = 0; tokenizer.numbers() > 0 && n <= tokenizer.numbers(); ++n)
+    add(std::string(byte_ids::kSpecials[static_cast<std::size_t>(id - byte_ids::kBos)]),
+        id <= byte_ids::kEos ? TokenType::Control : TokenType::UserDefined);
+  for (int n = 0; bytes.numbers > 0 && n <= bytes.numbers; ++n)
     add(std::to_string(n), TokenType::Normal);
   pad(out, static_cast<std::size_t>(vocab_size));
-  out.bos = data::Tokenizer::bos();
-  out.eos = data::Tokenizer::eos();
-  if (tokenizer.numbers() > 9)
+  out.bos = byte_ids::kBos;
+  out.eos = byte_ids::kEos;
+  if (bytes.numbers > 9)
     out.caveats.push_back(fmt::format(
         "whole numbers up to {} are single tokens here; a GGUF file cannot say so, and llama.cpp "
         "will write them digit by digit: give it token ids where that matters",
-        tokenizer.numbers()));
+        bytes.numbers));
   return out;
 }
 

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "base/expected.h"
-#include "trainer/data/tokenizer.h"
+#include "trainer/tokenizer/bytes.h"
 
 namespace weft::trainer::gguf {
 
@@ -35,7 +35,7 @@ std::string byte_character(unsigned char byte);
 /// "[PAD…]". Without number tokens, or with 0 to 9 only, other tools tokenize equally; with more
 /// they write every number digit by digit, which `caveats` says.
 /// Errors: InvalidArgument when the model has fewer ids than the tokenizer.
-Expected<Vocabulary> byte_vocabulary(const data::Tokenizer& tokenizer, int vocab_size);
+Expected<Vocabulary> byte_vocabulary(const tokenizer::ByteVocabulary& bytes, int vocab_size);
 
 /// From the texts of a Hugging Face tokenizer.json and tokenizer_config.json ("": there is none).
 /// Errors: InvalidArgument, naming what is missing or not understood: another kind than byte-level

@@ -7,6 +7,8 @@
 namespace weft::trainer::hf {
 namespace {
 
+namespace byte_ids = tokenizer::byte_ids;
+
 std::string json_text(std::string_view text) {
   std::string out = "\"";
   for (const char c : text) {
@@ -38,12 +40,12 @@ std::string same_length(const std::string& largest) {
   return out + largest;
 }
 
-std::string vocabulary(const data::Tokenizer& tokenizer) {
+std::string vocabulary(const tokenizer::ByteVocabulary& bytes) {
   // As in GGUF files; without padding no call can fail.
-  const gguf::Vocabulary names = *gguf::byte_vocabulary(tokenizer, tokenizer.vocab_size());
+  const gguf::Vocabulary names = *gguf::byte_vocabulary(bytes, bytes.size());
   std::string out;
   for (std::size_t id = 0; id < names.tokens.size(); ++id) {
-    if (!data::Tokenizer::special_text(static_cast<std::int32_t>(id)).empty()) continue;
+    if (id >= byte_ids::kBos && id <= byte_ids::kAnswerClose) continue;
     out += fmt::format("{}\n      {}: {}", out.empty() ? "" : ",", json_text(names.tokens[id]), id);
   }
   return out;
@@ -51,12 +53,13 @@ std::string vocabulary(const data::Tokenizer& tokenizer) {
 
 std::string added_tokens() {
   std::string out;
-  for (std::int32_t id = data::Tokenizer::bos(); id <= data::Tokenizer::answer_close(); ++id)
+  for (std::int32_t id = byte_ids::kBos; id <= byte_ids::kAnswerClose; ++id)
     out += fmt::format(
         "{}\n    {{\"id\": {}, \"content\": {}, \"single_word\": false, \"lstrip\": false, "
         "\"rstrip\": false, \"normalized\": false, \"special\": {}}}",
-        out.empty() ? "" : ",", id, json_text(data::Tokenizer::special_text(id)),
-        id <= data::Tokenizer::eos());
+        out.empty() ? "" : ",", id,
+        json_text(byte_ids::kSpecials[static_cast<std::size_t>(id - byte_ids::kBos)]),
+        id <= byte_ids::kEos);
   return out;
 }
 
@@ -69,14 +72,14 @@ std::string number_pattern(int largest) {
   return largest > 9 ? out + "|[0-9]" : out;
 }
 
-std::string tokenizer_json(const data::Tokenizer& tokenizer) {
-  const bool numbers = tokenizer.numbers() > 0;
+std::string tokenizer_json(const tokenizer::ByteVocabulary& bytes) {
+  const bool numbers = bytes.numbers > 0;
   const std::string byte_level =
       R"({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false})";
   const std::string split = fmt::format(
       "{{\"type\": \"Split\", \"pattern\": {{\"Regex\": {}}}, \"behavior\": "
       "\"Isolated\", \"invert\": false}}",
-      json_text(numbers ? number_pattern(tokenizer.numbers()) : ""));
+      json_text(numbers ? number_pattern(bytes.numbers) : ""));
   const std::string cut = numbers ? fmt::format(
                                         "{{\"type\": \"Sequence\", \"pretokenizers\": [\n"
                                         "    {},\n    {}\n  ]}}",
@@ -108,7 +111,7 @@ std::string tokenizer_json(const data::Tokenizer& tokenizer) {
   }}
 }}
 )",
-      added_tokens(), cut, byte_level, numbers, vocabulary(tokenizer));
+      added_tokens(), cut, byte_level, numbers, vocabulary(bytes));
 }
 
 std::string tokenizer_config_json(int max_length) {
@@ -123,8 +126,7 @@ std::string tokenizer_config_json(int max_length) {
   "model_max_length": {}
 }}
 )",
-      json_text(data::Tokenizer::special_text(data::Tokenizer::bos())),
-      json_text(data::Tokenizer::special_text(data::Tokenizer::eos())), max_length);
+      json_text(byte_ids::kSpecials[0]), json_text(byte_ids::kSpecials[1]), max_length);
 }
 
 std::string generation_config_json(const TokenIds& ids) {
@@ -134,11 +136,10 @@ std::string generation_config_json(const TokenIds& ids) {
   return "{\n" + out + "  \"do_sample\": true,\n  \"temperature\": 1.0\n}\n";
 }
 
-std::vector<SideFile> byte_tokenizer_files(const data::Tokenizer& tokenizer, int max_length) {
-  return {{"tokenizer.json", tokenizer_json(tokenizer)},
+std::vector<SideFile> byte_tokenizer_files(const tokenizer::ByteVocabulary& bytes, int max_length) {
+  return {{"tokenizer.json", tokenizer_json(bytes)},
           {"tokenizer_config.json", tokenizer_config_json(max_length)},
-          {"generation_config.json",
-           generation_config_json({data::Tokenizer::bos(), data::Tokenizer::eos(), -1})}};
+          {"generation_config.json", generation_config_json({byte_ids::kBos, byte_ids::kEos, -1})}};
 }
 
 }  // namespace weft::trainer::hf

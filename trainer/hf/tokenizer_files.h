@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "trainer/data/tokenizer.h"
 #include "trainer/hf/export.h"
+#include "trainer/tokenizer/bytes.h"
 
 namespace weft::trainer::hf {
 
@@ -15,7 +15,7 @@ namespace weft::trainer::hf {
 /// Tokenizer::encode gives (other bytes cannot be asked of those libraries). The vocabulary is a
 /// map, so a byte whose character is a number token too goes by the name "<0x37>"; encode never
 /// produces it.
-std::string tokenizer_json(const data::Tokenizer& tokenizer);
+std::string tokenizer_json(const tokenizer::ByteVocabulary& bytes);
 
 /// tokenizer_config.json: which tokens begin and end a text; nothing is added by itself.
 std::string tokenizer_config_json(int max_length);
@@ -24,7 +24,7 @@ std::string tokenizer_config_json(int max_length);
 std::string generation_config_json(const TokenIds& ids);
 
 /// All three. `max_length`: positions of the model.
-std::vector<SideFile> byte_tokenizer_files(const data::Tokenizer& tokenizer, int max_length);
+std::vector<SideFile> byte_tokenizer_files(const tokenizer::ByteVocabulary& bytes, int max_length);
 
 /// The pattern that cuts out, at each place, the longest run of digits that spells a whole number
 /// up to `largest` without leading zeros.

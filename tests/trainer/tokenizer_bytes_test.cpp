@@ -1,9 +1,9 @@
 #include <gtest/gtest.h>
 
 #include "base/rng.h"
-#include "trainer/data/tokenizer.h"
+#include "trainer/tokenizer/tokenizer.h"
 
-namespace weft::trainer::data {
+namespace weft::trainer::tokenizer {
 namespace {
 
 using Ids = std::vector<std::int32_t>;
@@ -25,7 +25,7 @@ TEST(Tokenizer, KeepsItsDocumentedIds) {
   EXPECT_EQ(make(99).encode("<｜begin▁of▁sentence｜><think>3 11</think><answer>99</answer>"
                             "<｜end▁of▁sentence｜>"),
             (Ids{256, 258, 262 + 3, ' ', 262 + 11, 259, 260, 262 + 99, 261, 257}));
-  EXPECT_EQ(make(99).number(7), 269);
+  EXPECT_EQ(make(99).encode("7"), (Ids{269}));
   EXPECT_EQ(make(0).encode("a7\xff"), (Ids{'a', '7', 0xff}));
 }
 
@@ -54,10 +54,16 @@ TEST(Tokenizer, DecodesIdsOutsideTheVocabularyAsReplacementCharacters) {
 }
 
 TEST(Tokenizer, NamesItsSpecialTokens) {
-  EXPECT_EQ(Tokenizer::special_text(Tokenizer::think_close()), "</think>");
-  EXPECT_EQ(Tokenizer::special_text(Tokenizer::answer_close()), "</answer>");
-  EXPECT_EQ(Tokenizer::special_text(255), "");
-  EXPECT_EQ(Tokenizer::special_text(262), "");
+  EXPECT_EQ(make(0).added("</think>"), 259);
+  EXPECT_EQ(make(0).added("</answer>"), 261);
+  EXPECT_EQ(make(0).added("</think> "), std::nullopt);
+  EXPECT_EQ(make(0).bos(), 256);
+  EXPECT_EQ(make(0).eos(), 257);
+}
+
+TEST(Tokenizer, PlainTextHoldsNoSpecialToken) {
+  EXPECT_EQ(make(9).encode("<think>7", Trust::Plain),
+            (Ids{'<', 't', 'h', 'i', 'n', 'k', '>', 269}));
 }
 
 TEST(Tokenizer, RoundTripsAnyBytes) {
@@ -98,4 +104,4 @@ TEST(Tokenizer, RoundTripsAnyBytes) {
 }
 
 }  // namespace
-}  // namespace weft::trainer::data
+}  // namespace weft::trainer::tokenizer
