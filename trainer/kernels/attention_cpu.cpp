@@ -86,18 +86,28 @@ void to_rows([[maybe_unused]] Vector x, [[maybe_unused]] int j,
 #endif
 }
 
+/// Left sides: tokens by their elements; queries, and tokens, by their scores.
+template <class Words>
+using Tokens = LeftWords<Words, 0>;
+template <class Words>
+using Queries = LeftWords<Words, 1>;
+template <class Words>
+using Scores = LeftWords<Words, kBlock / Words::kPerWord>;
+
 template <class Words, class Act>
 void forward_block(const Head<Words>& h, int block, const Act* q, std::ptrdiff_t ldq, Real scale,
                    Act* out, std::ptrdiff_t ld_out) {
   const int first = block * kBlock, seen = first + kBlock;
   const int n = std::min(kBlock, h.length - first);
   load_block<Words>(q + first * ldq, ldq, n, h.dim, h.dim_width, false, h.q);
-  word_product<Words, false>(seen, h.dim_words, kBlock, {h.keys, h.dim_width / Words::kPerWord, 1},
-                             h.q.across, kBlock, h.scores, kBlock);
+  word_product<Words, false>(seen, h.dim_words, kBlock,
+                             Tokens<Words>{h.keys, 1, h.dim_width / Words::kPerWord}, h.q.across,
+                             kBlock, h.scores, kBlock);
   const Vector inverse = Real(1) / exponentials(h.scores, seen, scale);
   to_pairs<Words>(h.scores, seen, h.p_pairs);
-  word_product<Words, false>(kBlock, seen / Words::kPerWord, h.value_width, {h.p_pairs, 1, kBlock},
-                             h.value_pairs, h.value_width, h.result, h.value_width);
+  word_product<Words, false>(kBlock, seen / Words::kPerWord, h.value_width,
+                             Queries<Words>{h.p_pairs, kBlock}, h.value_pairs, h.value_width,
+                             h.result, h.value_width);
   for (int r = 0; r < n; ++r) {
     const Real* from = h.result + r * h.value_width;
     Act* to = out + (first + r) * ld_out;
@@ -135,17 +145,19 @@ void backward_block(const Head<Words>& h, int block, const Act* q, std::ptrdiff_
   const int n = std::min(kBlock, h.length - first);
   load_block<Words>(q + first * ldq, ldq, n, h.dim, h.dim_width, true, h.q);
   load_block<Words>(d_out + first * ld_out, ld_out, n, h.value, h.value_width, true, h.d_out);
-  word_product<Words, false>(seen, h.dim_words, kBlock, {h.keys, h.dim_width / kPer, 1}, h.q.across,
-                             kBlock, h.scores, kBlock);
-  word_product<Words, false>(seen, h.value_words, kBlock, {h.values, h.value_width / kPer, 1},
-                             h.d_out.across, kBlock, h.d_scores, kBlock);
+  word_product<Words, false>(seen, h.dim_words, kBlock,
+                             Tokens<Words>{h.keys, 1, h.dim_width / kPer}, h.q.across, kBlock,
+                             h.scores, kBlock);
+  word_product<Words, false>(seen, h.value_words, kBlock,
+                             Tokens<Words>{h.values, 1, h.value_width / kPer}, h.d_out.across,
+                             kBlock, h.d_scores, kBlock);
   softmax_backward(h, seen, scale, exponentials(h.scores, seen, scale));
-  word_product<Words, true>(seen, kBlock / kPer, h.value_width, {h.p_rows, kBlock / kPer, 1},
+  word_product<Words, true>(seen, kBlock / kPer, h.value_width, Scores<Words>{h.p_rows, 1},
                             h.d_out.pairs, h.value_width, h.d_values, h.value_width);
-  word_product<Words, true>(seen, kBlock / kPer, h.dim_width, {h.ds_rows, kBlock / kPer, 1},
+  word_product<Words, true>(seen, kBlock / kPer, h.dim_width, Scores<Words>{h.ds_rows, 1},
                             h.q.pairs, h.dim_width, h.d_keys, h.dim_width);
-  word_product<Words, false>(kBlock, seen / kPer, h.dim_width, {h.ds_pairs, 1, kBlock}, h.key_pairs,
-                             h.dim_width, h.result, h.dim_width);
+  word_product<Words, false>(kBlock, seen / kPer, h.dim_width, Queries<Words>{h.ds_pairs, kBlock},
+                             h.key_pairs, h.dim_width, h.result, h.dim_width);
   for (int r = 0; r < n; ++r) {
     const Real* from = h.result + r * h.dim_width;
     Act* to = dq + (first + r) * ldq;

@@ -56,9 +56,17 @@ void load_block(const Act* from, std::ptrdiff_t ld, int n, int dim, int width, b
   for (int r = 0; r < kBlock; ++r, from += ld) {
     load_row<Words, Act>(from, r < n ? dim : 0, nullptr, 0, width, block.rows + r * words);
   }
-  const int used = (dim + Words::kPerWord - 1) / Words::kPerWord;
-  for (int d = 0; d < used; ++d) {
-    for (int r = 0; r < kBlock; ++r) block.across[d * kBlock + r] = block.rows[r * words + d];
+  // Whole vectors of words: what is read behind a row ends up behind what is used.
+  typedef typename Words::WordVector WordVector;
+  for (int d = 0; d * Words::kPerWord < dim; d += kLanes) {
+    WordVector part[kBlock];
+    for (int r = 0; r < kBlock; ++r) {
+      part[r] = *reinterpret_cast<const WordVector*>(block.rows + r * words + d);
+    }
+    transpose(part);
+    for (int r = 0; r < kBlock; ++r) {
+      *reinterpret_cast<WordVector*>(block.across + (d + r) * kBlock) = part[r];
+    }
   }
   if constexpr (Words::kPerWord == 2) {
     if (paired) pair_rows<Words>(block.rows, kBlock, width, block.pairs);

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 #ifdef __AVX512BF16__
 #include <immintrin.h>
 #endif
@@ -39,17 +40,19 @@ struct Bf16Words {
 };
 #endif
 
-/// Word (row, inner) is data[row * row_stride + inner * inner_stride].
-template <class Words>
+/// Word (row, inner) is data[row * row_stride + inner * inner_stride]. kRowStride: row_stride where
+/// it is known, else 0.
+template <class Words, int kRowStride>
 struct LeftWords {
   const typename Words::Word* data;
-  std::ptrdiff_t row_stride;
   std::ptrdiff_t inner_stride;
+  std::ptrdiff_t row_stride = kRowStride;
 };
 
-template <class Words, bool kAdd, int kRows, int kVectors>
-inline void word_tile(int inner, const LeftWords<Words>& a, const typename Words::Word* b,
-                      std::ptrdiff_t ldb, Real* c, std::ptrdiff_t ldc) {
+template <class Words, bool kAdd, int kRows, int kVectors, int kRowStride>
+inline void word_tile(int inner, const LeftWords<Words, kRowStride>& a,
+                      const typename Words::Word* b, std::ptrdiff_t ldb, Real* c,
+                      std::ptrdiff_t ldc) {
   typedef typename Words::WordVector Right;
   Vector sum[kRows][kVectors] = {};
   if constexpr (kAdd) {
@@ -65,9 +68,13 @@ inline void word_tile(int inner, const LeftWords<Words>& a, const typename Words
       right[v] = *reinterpret_cast<const Right*>(b + k * ldb + v * kLanes);
     }
     const typename Words::Word* left = a.data + k * a.inner_stride;
-    for (int r = 0; r < kRows; ++r) {
+    std::ptrdiff_t step = a.row_stride;
+    // Walks from row to row: a pointer a row would not fit into the registers, and the compiler,
+    // seeing that the distances are the same in every turn, would keep them all.
+    if constexpr (kRowStride == 0) asm("" : "+r"(step));
+    for (int r = 0; r < kRows; ++r, left += step) {
       for (int v = 0; v < kVectors; ++v) {
-        sum[r][v] = Words::multiply_add(left[r * a.row_stride], right[v], sum[r][v]);
+        sum[r][v] = Words::multiply_add(*left, right[v], sum[r][v]);
       }
     }
   }
@@ -78,9 +85,10 @@ inline void word_tile(int inner, const LeftWords<Words>& a, const typename Words
   }
 }
 
-template <class Words, bool kAdd, int kRows>
-inline void word_rows(int inner, int n, const LeftWords<Words>& a, const typename Words::Word* b,
-                      std::ptrdiff_t ldb, Real* c, std::ptrdiff_t ldc) {
+template <class Words, bool kAdd, int kRows, int kRowStride>
+inline void word_rows(int inner, int n, const LeftWords<Words, kRowStride>& a,
+                      const typename Words::Word* b, std::ptrdiff_t ldb, Real* c,
+                      std::ptrdiff_t ldc) {
   int column = 0;
   for (; column + 3 * kLanes <= n; column += 3 * kLanes) {
     word_tile<Words, kAdd, kRows, 3>(inner, a, b + column, ldb, c + column, ldc);
@@ -94,8 +102,8 @@ inline void word_rows(int inner, int n, const LeftWords<Words>& a, const typenam
 
 /// c [rows, n] = a [rows, inner words] b [inner words, n], or += with kAdd. rows and n are
 /// multiples of kLanes; rows of b and c have room for it.
-template <class Words, bool kAdd>
-inline void word_product(int rows, int inner, int n, LeftWords<Words> a,
+template <class Words, bool kAdd, int kRowStride>
+inline void word_product(int rows, int inner, int n, LeftWords<Words, kRowStride> a,
                          const typename Words::Word* b, std::ptrdiff_t ldb, Real* c,
                          std::ptrdiff_t ldc) {
   if (n == kLanes) {  // one vector a row: more rows, so that sums do not wait for each other
@@ -106,6 +114,26 @@ inline void word_product(int rows, int inner, int n, LeftWords<Words> a,
   }
   for (; rows > 0; rows -= 8, a.data += 8 * a.row_stride, c += 8 * ldc) {
     word_rows<Words, kAdd, 8>(inner, n, a, b, ldb, c, ldc);
+  }
+}
+
+/// Transposes kLanes rows of kLanes words: a perfect shuffle of halves for every doubling.
+template <class WordVector>
+inline void transpose(WordVector* rows) {
+  typedef std::conditional_t<sizeof(Real) == 4, std::int32_t, std::int64_t> Index;
+  typedef Index Order __attribute__((vector_size(64)));
+  Order low = {}, high = {};
+  for (int i = 0; i < kLanes; ++i) {
+    low[i] = i / 2 + (i % 2) * kLanes;
+    high[i] = low[i] + kLanes / 2;
+  }
+  for (int done = 1; done < kLanes; done *= 2) {
+    WordVector shuffled[kLanes];
+    for (int i = 0; i < kLanes / 2; ++i) {
+      shuffled[2 * i] = __builtin_shuffle(rows[i], rows[i + kLanes / 2], low);
+      shuffled[2 * i + 1] = __builtin_shuffle(rows[i], rows[i + kLanes / 2], high);
+    }
+    for (int i = 0; i < kLanes; ++i) rows[i] = shuffled[i];
   }
 }
 
