@@ -234,7 +234,7 @@ Expected<TrainResult> Engine::finish_step() {
   const double clip = options_.clip_norm;
   const double scale = clip > 0 && result.grad_norm > clip ? clip / result.grad_norm : 1.0;
   if (average_) average_->finish();
-  WEFT_TRY(optimizer_->update(step_.lr, scale, step_.adam_step));
+  WEFT_TRY(optimizer_->update(step_.lr, scale, step_.adam_step, step_.depths > 0));
   for (HeldStage& held : stages_)
     for (auto* part = held.model.get(); part != nullptr; part = part->next_token()) {
       const trainer::StageSpec& spec = part->spec();

@@ -194,10 +194,11 @@ void ShardedOptimizer::squared_norms(std::span<double> by_tensor) const {
           trainer::optimizer::squared_norm(owned_[i].set->gradient(owned_[i].parameter));
 }
 
-Expected<void> ShardedOptimizer::update(double lr, double scale, long long step) {
+Expected<void> ShardedOptimizer::update(double lr, double scale, long long step, bool next_tokens) {
   for (const Owned& owned : owned_) {
     if (owned.moments == nullptr) continue;
     const trainer::Parameter& item = owned.set->items()[owned.parameter];
+    if (item.next_token && !next_tokens) continue;
     const auto update_with = [&]<class Moment>(std::vector<Moment>(&moments)[2]) {
       trainer::optimizer::adamw<Moment>(owned.set->value(owned.parameter),
                                         owned.set->gradient(owned.parameter), moments[0],

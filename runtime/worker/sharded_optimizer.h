@@ -59,7 +59,9 @@ class ShardedOptimizer {
 
   /// Multiplies the owned gradients by `scale`, updates the owned tensors as step `step` (from 1)
   /// and spreads the new values. Collective over every stage's holders.
-  Expected<void> update(double lr, double scale, long long step);
+  /// `next_tokens`: multi-token prediction modules ran; else theirs are left alone, by weight decay
+  /// too.
+  Expected<void> update(double lr, double scale, long long step, bool next_tokens = true);
   /// Gives every replica the owners' values, as an update does. Collective likewise.
   Expected<void> spread();
 

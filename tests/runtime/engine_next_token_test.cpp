@@ -11,6 +11,7 @@
 
 #include "runtime/worker/engine.h"
 #include "tests/runtime/engine_world.h"
+#include "trainer/checkpoint/checkpoint.h"
 
 namespace weft::runtime {
 namespace {
@@ -175,6 +176,17 @@ TEST(EngineNextToken, APairIsMergedPhaseByPhaseInTheLastStageToo) {
   });
 }
 
+Engine::SaveInfo info_of(const std::filesystem::path& directory, int step) {
+  Engine::SaveInfo info;
+  info.directory = directory;
+  info.run = "test";
+  info.step = step;
+  info.state = "{}";
+  info.wall_time = "2026-01-01T00:00:00Z";
+  info.fingerprint = "f";
+  return info;
+}
+
 /// Steps [begin, end) of a run, loaded from and saved to `directory` where it says.
 std::vector<double> run(const EngineOptions& options, int begin, int end,
                         const std::filesystem::path& directory, bool save) {
@@ -190,14 +202,7 @@ std::vector<double> run(const EngineOptions& options, int begin, int end,
       mine.insert(mine.end(), result.next_token_loss.begin(), result.next_token_loss.end());
     }
     if (save) {
-      Engine::SaveInfo info;
-      info.directory = directory;
-      info.run = "test";
-      info.step = end;
-      info.state = "{}";
-      info.wall_time = "2026-01-01T00:00:00Z";
-      info.fingerprint = "f";
-      WEFT_TRY(engine.save(info));
+      WEFT_TRY(engine.save(info_of(directory, end)));
     }
     const std::scoped_lock lock(mutex);
     losses = mine;
@@ -224,6 +229,49 @@ TEST(EngineNextToken, ARunGoesOnInAnyOtherLayout) {
     }
     std::filesystem::remove_all(directory);
   }
+}
+
+// Reinforcement learning keeps them: not even weight decay touches what did not run.
+TEST(EngineNextToken, ModulesThatDoNotRunAreLeftAsTheyAre) {
+  const EngineOptions options = options_of({Kind::OneFOneB, 2, 1, 1, 8}, 4, 1);
+  const auto directory =
+      std::filesystem::temp_directory_path() / ("weft-next-token-" + std::to_string(::getpid()));
+  std::map<std::string, std::vector<float>> seen[3];
+  for (const float weight : {0.0f, 0.3f}) {
+    on_every_rank(options, [&](Engine& engine) -> Expected<void> {
+      WEFT_TRY(engine.train(batch_of(options, 0, weight), 3e-3, 1, false));
+      WEFT_TRY(engine.save(info_of(directory, 1)));
+      return {};
+    });
+    const auto path = directory / "step-000000001";
+    auto reader = trainer::checkpoint::Reader::open(path);
+    ASSERT_TRUE(reader) << reader.error().message;
+    for (const char* name :
+         {"model.layers.4.eh_proj.weight", "model.layers.3.self_attn.o_proj.weight"}) {
+      auto& values = seen[weight > 0][name];
+      values.resize(16 * 32);  // both are [16, 32]
+      ASSERT_TRUE(reader->read("model", name, values));
+    }
+    std::filesystem::remove_all(directory);
+  }
+  trainer::kernels::Context context;
+  const std::string module = "model.layers.4.eh_proj.weight",
+                    layer = "model.layers.3.self_attn.o_proj.weight";
+  on_every_rank(options_of({Kind::OneFOneB, 1, 1, 1, 8}, 4, 1),
+                [&](Engine& engine) -> Expected<void> {
+                  trainer::StageModel fresh(options.model, {0, 4, true, true, 1}, engine.world(),
+                                            context, 64);
+                  fresh.initialize(options.seed);
+                  for (const std::string& name : {module, layer}) {
+                    const trainer::Parameter* item = fresh.parameters().find(name);
+                    const float* at = fresh.parameters().values_data() + item->offset;
+                    seen[2][name].assign(at, at + item->size);
+                  }
+                  return {};
+                });
+  EXPECT_EQ(seen[0][module], seen[2][module]);
+  EXPECT_NE(seen[1][module], seen[2][module]);
+  EXPECT_NE(seen[0][layer], seen[2][layer]);
 }
 
 TEST(EngineNextToken, SamplingAndScoringDoNotSeeTheModules) {

@@ -22,6 +22,7 @@ struct Parameter {
   bool trainable = true;  // false: the router's selection bias
   bool decay = true;      // weight decay applies (matrices yes, norms no)
   bool shared = false;    // the embedding: with multi-token prediction the last stage reads it too
+  bool next_token = false;  // of a multi-token prediction module: learns only where that runs
 };
 
 class ParameterSet {
@@ -30,6 +31,7 @@ class ParameterSet {
   int add(std::string name, std::vector<std::int64_t> shape, bool expert, bool trainable,
           bool decay);
   void share(int index) { items_[static_cast<std::size_t>(index)].shared = true; }
+  void of_next_token(int index) { items_[static_cast<std::size_t>(index)].next_token = true; }
   void allocate();
 
   std::span<const Parameter> items() const { return items_; }

@@ -139,6 +139,7 @@ StageWeights add_module_parameters(const ModelConfig& config, const StageSpec& s
                                    int first_expert, int num_experts, ParameterSet& set) {
   Adder add{set, config};
   const std::string prefix = fmt::format("model.layers.{}.", spec.first_layer);
+  const auto begin = static_cast<int>(set.items().size());
   StageWeights weights;
   weights.enorm = add.vector(prefix + "enorm.weight", config.hidden_size);
   weights.hnorm = add.vector(prefix + "hnorm.weight", config.hidden_size);
@@ -146,6 +147,7 @@ StageWeights add_module_parameters(const ModelConfig& config, const StageSpec& s
                                2 * config.hidden_size);
   weights.layers.push_back(add.layer(spec.first_layer, first_expert, num_experts));
   weights.norm = add.vector(prefix + "shared_head.norm.weight", config.hidden_size);
+  for (int i = begin; i < static_cast<int>(set.items().size()); ++i) set.of_next_token(i);
   return weights;
 }
 
