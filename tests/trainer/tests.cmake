@@ -25,3 +25,8 @@ weft_test(trainer/model_allocation_test LINK weft_trainer)
 weft_test(trainer/model_recompute_test LINK weft_trainer)
 weft_test(trainer/hf_config_test LINK weft_trainer_hf)
 target_compile_definitions(trainer_hf_config_test PRIVATE WEFT_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+# FP8.
+foreach(unit fp8_codec fp8_tiles fp8_product)
+  weft_test(trainer/${unit}_test LINK weft_trainer_fp8)
+endforeach()
+weft_test(trainer/fp8_linear_test LINK weft_trainer)
