@@ -113,10 +113,11 @@ template <class T>
 void expect_backward_weight(const Shape& s, Fp8Scale rule) {
   Context context;
   Operands<T> o(s);
-  const Image dy = image(o.dy, s.m, s.out, 128, 1, rule);
+  const Fp8Scale other = rule == Fp8Scale::Fp32 ? Fp8Scale::PowerOfTwo : Fp8Scale::Fp32;
+  const Image dy = image(o.dy, s.m, s.out, 128, 1, other);
   const Image x = image(o.x, s.m, s.in, 128, 1, rule);
   std::vector<float> dw(o.w.begin(), o.w.end());
-  fp8_backward_weight(context, o.dy.data(), o.x.data(), s.m, s.out, s.in, rule, dw.data());
+  fp8_backward_weight(context, o.dy.data(), other, o.x.data(), rule, s.m, s.out, s.in, dw.data());
   for (int j = 0; j < s.out; ++j)
     for (int k = 0; k < s.in; ++k) {
       const float want = blocked_sum(s.m, o.w[std::size_t(j * s.in + k)], [&](int i) {
@@ -145,6 +146,34 @@ TEST(Fp8Linear, BackwardForTheWeightAddsProductsOfTilesAlongTheTokens) {
     expect_backward_weight<float>(s, Fp8Scale::Fp32);
     expect_backward_weight<Bf16>(s, Fp8Scale::PowerOfTwo);
   }
+}
+
+TEST(Fp8Linear, KeptTilesAreReadAsTheirValuesForTheWeightsGradient) {
+  const Shape s{150, 20, 140};
+  Context context;
+  Operands<Bf16> o(s);
+  std::vector<std::uint8_t> codes(o.x.size());
+  std::vector<float> scales(std::size_t(s.m * fp8_tiles(s.in))), values(o.x.size());
+  quantize_rows(o.x.data(), s.m, s.in, Fp8Scale::Fp32, codes.data(), scales.data());
+  const Fp8Rows kept{codes.data(), scales.data(), s.m, s.in};
+  dequantize_rows(kept, values.data());
+  std::vector<float> a(o.w.size()), b(o.w.size());
+  fp8_backward_weight(context, o.dy.data(), Fp8Scale::Fp32, kept, Fp8Scale::Fp32, s.out, a.data());
+  fp8_backward_weight(context, o.dy.data(), Fp8Scale::Fp32, values.data(), Fp8Scale::Fp32, s.m,
+                      s.out, s.in, b.data());
+  EXPECT_EQ(a, b);
+}
+
+TEST(Fp8Linear, ShowsTheWeightThatItsProductsRead) {
+  Context context;
+  Operands<float> o({1, 130, 200});
+  std::vector<float> seen(o.w.size());
+  fp8_dequantized(context, o.weight, seen.data());
+  const Image w = image(o.w, 130, 200, 128, 128, Fp8Scale::Fp32);
+  for (int r = 0; r < 130; ++r)
+    for (int c = 0; c < 200; ++c) {
+      ASSERT_EQ(seen[std::size_t(r * 200 + c)], w.at(r, c) * w.scale_at(r, c));
+    }
 }
 
 TEST(Fp8Linear, ARowDoesNotDependOnTheOtherRowsNorOnThreads) {
@@ -194,7 +223,7 @@ TEST(Fp8Linear, DoesNothingForNoRows) {
   Context context;
   Operands<float> o({1, 2, 3});
   fp8_forward(context, o.x.data(), 0, o.weight, Fp8Scale::Fp32, static_cast<float*>(nullptr));
-  fp8_backward_weight(context, o.dy.data(), o.x.data(), 0, 2, 3, Fp8Scale::Fp32,
+  fp8_backward_weight(context, o.dy.data(), Fp8Scale::Fp32, o.x.data(), Fp8Scale::Fp32, 0, 2, 3,
                       static_cast<float*>(nullptr));
 }
 

@@ -29,7 +29,16 @@ void fp8_backward_input(Context& context, const X* dy, int m, const Weight& weig
 
 /// dw [out, in] += dy [m, out]^T x [m, in]. D, X: float or Bf16.
 template <class D, class X>
-void fp8_backward_weight(Context& context, const D* dy, const X* x, int m, int out, int in,
-                         Fp8Scale scale, float* dw);
+void fp8_backward_weight(Context& context, const D* dy, Fp8Scale dy_scale, const X* x,
+                         Fp8Scale x_scale, int m, int out, int in, float* dw);
+
+/// The same with x as its 1 x 128 tiles were kept by the forward pass: read as code * scale in
+/// FP32, and from there to 128 x 1 tiles.
+template <class D>
+void fp8_backward_weight(Context& context, const D* dy, Fp8Scale dy_scale, const Fp8Rows& x,
+                         Fp8Scale x_scale, int out, float* dw);
+
+/// W as the products above read it: its blocks' codes times their scales. w: [out, in].
+void fp8_dequantized(Context& context, const Weight& weight, float* w);
 
 }  // namespace weft::trainer::kernels
