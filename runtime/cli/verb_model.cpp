@@ -8,6 +8,7 @@
 #include "runtime/cli/render.h"
 #include "runtime/cli/verbs.h"
 #include "scheduler/placement.h"
+#include "trainer/hf/config.h"
 #include "trainer/hf/inventory.h"
 
 namespace weft::cli {
@@ -15,6 +16,7 @@ namespace {
 
 using nlohmann::json;
 using namespace trainer::hf;
+using trainer::ModelConfig;
 
 constexpr std::size_t kConfigBytesMax = 16 << 20;
 // Bytes of a parameter's state: BF16 weights, FP32 gradients; spread over replicas (ZeRO-1): FP32
@@ -36,7 +38,7 @@ struct RankBytes {
 };
 
 /// Per pipeline position: all lanes of a position hold equally much.
-Expected<std::vector<RankBytes>> bytes_by_position(const Config& config,
+Expected<std::vector<RankBytes>> bytes_by_position(const ModelConfig& config,
                                                    const std::vector<Tensor>& tensors,
                                                    const ModelShowOptions& options) {
   scheduler::Layout layout;
@@ -94,7 +96,7 @@ std::vector<std::pair<std::string, std::int64_t>> by_part(const std::vector<Tens
   return sums;
 }
 
-std::string attention_text(const Config& c) {
+std::string attention_text(const ModelConfig& c) {
   if (!c.latent_attention())
     return fmt::format("grouped-query, {} heads of {}, {} of keys and values",
                        c.num_attention_heads, c.head_dim, c.num_key_value_heads);
@@ -103,7 +105,7 @@ std::string attention_text(const Config& c) {
                      c.q_lora_rank, c.kv_lora_rank);
 }
 
-std::string experts_text(const Config& c) {
+std::string experts_text(const ModelConfig& c) {
   if (c.n_routed_experts == 0) return "none";
   return fmt::format("{} routed (top {}, {} of {} groups), {} shared, from layer {}",
                      c.n_routed_experts, c.num_experts_per_tok, c.topk_group, c.n_group,
@@ -115,7 +117,7 @@ struct Shown {
   std::vector<std::pair<std::string, std::string>> lines;
 };
 
-Expected<Shown> show(const Config& config, const ModelShowOptions& options) {
+Expected<Shown> show(const ModelConfig& config, const ModelShowOptions& options) {
   const std::vector<Tensor> tensors = tensors_of(config);
   const Counts counts = count(config);
   const Flops flops = flops_per_token(config, options.context);

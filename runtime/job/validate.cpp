@@ -142,6 +142,9 @@ class Rules {
       if (involved.empty()) involved.push_back("model.hidden_size");
       error(std::move(involved), message, "");
     }
+    for (const std::string& what : trainer::not_computed(job_.model))
+      error({"model." + what.substr(0, what.find(' '))},
+            "model." + what + " is described, shown and exported, but not trained yet", "");
   }
   static bool mentions(std::string_view text, std::string_view word) {
     const auto part = [](char c) {

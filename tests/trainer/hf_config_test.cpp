@@ -19,10 +19,10 @@ std::string v3_text() {
   return *read_file(WEFT_SOURCE_DIR "/deploy/models/deepseek-v3.config.json");
 }
 
-Config must(const std::string& text) {
+ModelConfig must(const std::string& text) {
   const auto parsed = parse_config(text, "config.json");
   EXPECT_TRUE(parsed) << parsed.error().message;
-  return parsed ? parsed->config : Config{};
+  return parsed ? parsed->config : ModelConfig{};
 }
 
 /// The text with one piece of it replaced.
@@ -54,7 +54,7 @@ TEST(HfInventory, CountsDeepSeekV3Exactly) {
 }
 
 TEST(HfInventory, ListsEveryTensorOfThePublishedCheckpoint) {
-  const Config config = must(v3_text());
+  const ModelConfig config = must(v3_text());
   std::int64_t tensors = 0, weights = 0, scales = 0;
   std::set<std::string> names;
   const auto blocks = [](std::int64_t length, int block) { return (length + block - 1) / block; };
@@ -82,7 +82,7 @@ TEST(HfInventory, FlopsOfATokenAreThosePublishedWithinTheHeadsShare) {
 }
 
 TEST(HfInventory, CountsADenseStudentExactly) {
-  const Config config = must(kQwen);
+  const ModelConfig config = must(kQwen);
   EXPECT_FALSE(config.latent_attention());
   EXPECT_TRUE(config.attention_bias);
   EXPECT_EQ(count(config).total, 7'615'616'512);  // Qwen2.5-7B
@@ -98,15 +98,38 @@ TEST(HfConfig, VariantsOfTheShapeAllWork) {
   const std::string ungrouped =
       with(with(v3, "\"n_group\": 8", "\"n_group\": 1"), "\"topk_group\": 4", "\"topk_group\": 1");
   EXPECT_EQ(must(ungrouped).n_group, 1);
-  const Config dense = must(with(v3, "\"n_routed_experts\": 256,", ""));
+  const ModelConfig dense = must(with(v3, "\"n_routed_experts\": 256,", ""));
   EXPECT_FALSE(dense.is_moe(60));
   EXPECT_EQ(count(dense).active, count(dense).total);
   EXPECT_FALSE(must(with(v3, "\"rope_scaling\": {\"type\": \"yarn\"",
                          "\"rope_scaling\": {\"type\": \"default\""))
-                   .yarn);
-  const Config tied =
+                   .yarn.active());
+  const ModelConfig tied =
       must(with(kQwen, "\"tie_word_embeddings\": false", "\"tie_word_embeddings\": true"));
   EXPECT_EQ(count(tied).total, 7'615'616'512 - 152'064LL * 3584);
+}
+
+TEST(HfConfig, WhatIsWrittenIsReadBackAsTheSameModel) {
+  const std::string v3 = v3_text();
+  const std::string qwen3 = with(kQwen, "\"qwen2\"", "\"qwen3\"");
+  for (const std::string& text :
+       {v3, with(v3, "\"q_lora_rank\": 1536", "\"q_lora_rank\": null"),
+        with(v3, "\"n_routed_experts\": 256,", ""), with(v3, "noaux_tc", "group_limited_greedy"),
+        std::string(kQwen), qwen3, with(kQwen, "\"qwen2\"", "\"llama\""),
+        with(kQwen, "\"hidden_act\"",
+             "\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 4.5, "
+             "\"original_max_position_embeddings\": 32768}, \"hidden_act\"")}) {
+    const ModelConfig config = must(text);
+    const std::string written = write_config(config, {.bos = 0, .eos = 1});
+    const auto again = parse_config(written, "written");
+    ASSERT_TRUE(again) << again.error().message << "\n" << written;
+    EXPECT_EQ(again->config, config) << written;
+    EXPECT_TRUE(again->warnings.empty()) << again->warnings[0];
+  }
+}
+
+TEST(HfConfig, TheSmallModelOfJobFilesIsWrittenToo) {
+  EXPECT_EQ(must(write_config(ModelConfig{})), ModelConfig{});
 }
 
 TEST(HfConfig, WhatHasNoEffectIsSaid) {
@@ -122,8 +145,9 @@ TEST(HfConfig, EveryContradictionIsNamedAtOnce) {
   text = with(text, "\"hidden_act\": \"silu\"", "\"hidden_act\": \"gelu\"");
   text = with(text, "\"vocab_size\": 129280,", "");
   text = with(text, "\"qk_rope_head_dim\": 64", "\"qk_rope_head_dim\": 63");
-  EXPECT_THAT(why(text), AllOf(HasSubstr("256 is not divisible by n_group 7"), HasSubstr("gelu"),
-                               HasSubstr("vocab_size is missing"), HasSubstr("turn pairs")));
+  EXPECT_THAT(why(text),
+              AllOf(HasSubstr("(256) is not divisible by n_group (7)"), HasSubstr("gelu"),
+                    HasSubstr("vocab_size is missing"), HasSubstr("turn pairs")));
 }
 
 TEST(HfConfig, BadTextIsRefusedWithTheFilesName) {

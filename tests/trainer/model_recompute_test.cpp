@@ -196,7 +196,7 @@ TEST(Recompute, AForwardAloneKeepsNoBlockInAnyMode) {
 
 TEST(Arena, HandsABlockOnAndCounts) {
   Arena arena;
-  Buffer a, b;
+  Buffer<Real> a, b;
   Real* first = a.get(arena, 100);
   EXPECT_EQ(arena.live_bytes(), a.bytes());
   EXPECT_EQ(a.bytes(), 100 * sizeof(Real));

@@ -8,7 +8,7 @@ namespace {
 /// Lists a model's tensors in order.
 class Lister {
  public:
-  explicit Lister(const Config& config) : c_(config) {}
+  explicit Lister(const ModelConfig& config) : c_(config) {}
 
   std::vector<Tensor> list() {
     const std::int64_t d = c_.hidden_size;
@@ -113,7 +113,7 @@ class Lister {
     next_ = false;
   }
 
-  const Config& c_;
+  const ModelConfig& c_;
   std::vector<Tensor> out_;
   int layer_ = -1;
   bool next_ = false;
@@ -134,9 +134,9 @@ std::int64_t Tensor::size() const {
   return product;
 }
 
-std::vector<Tensor> tensors_of(const Config& config) { return Lister(config).list(); }
+std::vector<Tensor> tensors_of(const ModelConfig& config) { return Lister(config).list(); }
 
-Counts count(const Config& config) {
+Counts count(const ModelConfig& config) {
   Counts counts;
   for (const Tensor& tensor : tensors_of(config)) {
     const std::int64_t size = tensor.size();
@@ -154,7 +154,7 @@ Counts count(const Config& config) {
   return counts;
 }
 
-Flops flops_per_token(const Config& config, int context) {
+Flops flops_per_token(const ModelConfig& config, int context) {
   const Counts counts = count(config);
   // Every active parameter takes part in one multiply-add, but for the embedding, which is looked
   // up (and used by the head when tied).

@@ -4,9 +4,10 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
-#include "trainer/hf/config.h"
+#include "trainer/model/config.h"
 
 namespace weft::trainer::hf {
 
@@ -36,7 +37,8 @@ struct Tensor {
 
 /// In layer order, experts ascending. Next-token (MTP) modules follow as layers num_hidden_layers
 /// and up.
-std::vector<Tensor> tensors_of(const Config& config);
+/// The config must have no `problems`.
+std::vector<Tensor> tensors_of(const ModelConfig& config);
 
 struct Counts {
   std::int64_t total = 0;       // without next-token modules
@@ -45,7 +47,7 @@ struct Counts {
   std::int64_t head = 0;        // and head (the embedding's matrix again when tied: then 0)
   std::int64_t next_token = 0;  // next-token modules, without what they share with the model
 };
-Counts count(const Config& config);
+Counts count(const ModelConfig& config);
 
 /// Per token, multiply and add counted as two. Training is three times the forward pass. Next-token
 /// modules are left out, as in published figures.
@@ -55,6 +57,6 @@ struct Flops {
   double training() const { return 3 * forward; }
   double training_full() const { return 3 * forward_full; }
 };
-Flops flops_per_token(const Config& config, int context);
+Flops flops_per_token(const ModelConfig& config, int context);
 
 }  // namespace weft::trainer::hf

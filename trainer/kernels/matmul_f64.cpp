@@ -9,6 +9,7 @@ Context::Products& Context::products() {
   return *products_;
 }
 
+template <>
 void linear_forward(Context&, const Real* x, int m, const Weight& weight, Real* y,
                     bool accumulate) {
   for (int i = 0; i < m; ++i) {
@@ -22,6 +23,7 @@ void linear_forward(Context&, const Real* x, int m, const Weight& weight, Real* 
   }
 }
 
+template <>
 void linear_backward_input(Context&, const Real* dy, int m, const Weight& weight, Real* dx,
                            bool accumulate) {
   for (int i = 0; i < m; ++i) {
@@ -36,6 +38,7 @@ void linear_backward_input(Context&, const Real* dy, int m, const Weight& weight
   }
 }
 
+template <>
 void linear_backward_weight(Context&, const Real* dy, const Real* x, int m, int out, int in,
                             Real* dw) {
   for (int o = 0; o < out; ++o) {
@@ -45,6 +48,10 @@ void linear_backward_weight(Context&, const Real* dy, const Real* x, int m, int 
       dw[o * in + k] += sum;
     }
   }
+}
+
+Expected<void> check_bf16_products() {
+  return fail(Code::Unsupported, "the double build computes in double only");
 }
 
 }  // namespace weft::trainer::kernels

@@ -19,12 +19,12 @@ std::pair<std::size_t, std::size_t> Arena::shelf_of(std::size_t n) {
   const auto octave = static_cast<std::size_t>(std::bit_width(n - 1));  // 2^(octave-1) < n
   const std::size_t step = (std::size_t{1} << octave) / (2 * kSteps);
   const std::size_t count = (n + step - 1) / step;  // kSteps + 1 .. 2 * kSteps
-  return {1 + (octave - 7) * kSteps + count - kSteps - 1, count * step};
+  return {1 + (octave - 9) * kSteps + count - kSteps - 1, count * step};
 }
 
 Arena::Block Arena::take(std::size_t n) {
   const auto [index, size] = shelf_of(n);
-  WEFT_CHECK(index + kSteps < shelves_.size(), "a buffer of " + std::to_string(n) + " elements");
+  WEFT_CHECK(index + kSteps < shelves_.size(), "a buffer of " + std::to_string(n) + " bytes");
   Block block;
   for (std::size_t i = index; i <= index + kSteps && block.data == nullptr; ++i) {
     if (shelves_[i].free.empty()) continue;
@@ -35,17 +35,17 @@ Arena::Block Arena::take(std::size_t n) {
     memory_.emplace_back(size);
     block = {memory_.back().data(), size, n};
     shelves_[index].free.reserve(++shelves_[index].blocks);
-    reserved_ += size * sizeof(Real);
+    reserved_ += size;
   }
-  ASAN_UNPOISON_MEMORY_REGION(block.data, block.size * sizeof(Real));
+  ASAN_UNPOISON_MEMORY_REGION(block.data, block.size);
   block.asked = n;
-  charge(n * sizeof(Real));
+  charge(n);
   return block;
 }
 
 void Arena::give(Block block) {
-  ASAN_POISON_MEMORY_REGION(block.data, block.size * sizeof(Real));
-  discharge(block.asked * sizeof(Real));
+  ASAN_POISON_MEMORY_REGION(block.data, block.size);
+  discharge(block.asked);
   shelves_[shelf_of(block.size).first].free.push_back(block);
 }
 

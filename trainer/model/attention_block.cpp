@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "trainer/kernels/convert.h"
 #include "trainer/kernels/rmsnorm.h"
 #include "trainer/model/stage_impl.h"
 
@@ -9,54 +10,49 @@ namespace weft::trainer {
 
 using namespace kernels;
 
-namespace {
-std::size_t elements(int rows, int columns) {
-  return static_cast<std::size_t>(rows) * static_cast<std::size_t>(columns);
-}
-}  // namespace
-
 /// The compressed latents of queries, keys and values.
-void StageModel::Impl::down_project(int slot, int layer) {
+template <class Act>
+void StageImpl<Act>::down_project(int slot, int layer) {
   const int n = batches[static_cast<std::size_t>(slot)].num_tokens();
   const auto [a, w] = at(slot, layer);
   const int latent_width = config.kv_lora_rank + config.qk_rope_head_dim;
-  const Real* x = norm1(slot, layer);
+  const Act* x = norm1(slot, layer);
   if (config.q_lora_rank > 0) {
-    linear_forward(context, x, n, weight(w.q_down),
-                   take(a.q_latent, elements(n, config.q_lora_rank)));
+    linear.forward(context, w.q_down, x, n, take(a.q_latent, elements(n, config.q_lora_rank)));
   }
-  linear_forward(context, x, n, weight(w.kv_down), take(a.kv_latent, elements(n, latent_width)));
+  linear.forward(context, w.kv_down, x, n, take(a.kv_latent, elements(n, latent_width)));
 }
 
 /// From the latents: queries and keys (rotated) and, but for decoding, each head's keys and values.
-void StageModel::Impl::up_project(int slot, int layer) {
+template <class Act>
+void StageImpl<Act>::up_project(int slot, int layer) {
   const MicroBatch& batch = batches[static_cast<std::size_t>(slot)];
   const auto [a, w] = at(slot, layer);
   const int n = batch.num_tokens();
   const int lora = config.kv_lora_rank, rope_dim = config.qk_rope_head_dim;
   if (!a.q.held()) {
     const bool low_rank = config.q_lora_rank > 0;
-    Real* q = take(a.q, elements(n, w.q_up.out));
-    linear_forward(context, low_rank ? q_norm(slot, layer) : norm1(slot, layer), n, weight(w.q_up),
-                   q);
+    Act* q = take(a.q, elements(n, w.q_up.out));
+    linear.forward(context, w.q_up, low_rank ? q_norm(slot, layer) : norm1(slot, layer), n, q);
     kernels::rope(context, rope, batch.positions.data(), n, config.num_attention_heads,
                   q + config.qk_nope_head_dim, w.q_up.out, config.qk_nope_head_dim + rope_dim);
   }
-  const Real* latent = a.kv_latent.data();
-  Real* k_rope = take(a.k_rope, elements(n, rope_dim));
+  const Act* latent = a.kv_latent.data();
+  Act* k_rope = take(a.k_rope, elements(n, rope_dim));
   for (int t = 0; t < n; ++t) {
     std::copy_n(latent + t * (lora + rope_dim) + lora, rope_dim, k_rope + t * rope_dim);
   }
   kernels::rope(context, rope, batch.positions.data(), n, 1, k_rope, rope_dim, rope_dim);
-  const Real* normed = kv_norm(slot, layer);
+  const Act* normed = kv_norm(slot, layer);
   if (batch.mode == Mode::Decode) return;
-  linear_forward(context, normed, n, weight(w.kv_up), take(a.kv, elements(n, w.kv_up.out)));
+  linear.forward(context, w.kv_up, normed, n, take(a.kv, elements(n, w.kv_up.out)));
 }
 
-void StageModel::Impl::attend_cached(int slot, int layer) {
+template <class Act>
+void StageImpl<Act>::attend_cached(int slot, int layer) {
   const MicroBatch& batch = batches[static_cast<std::size_t>(slot)];
-  Activations& activations = live(slot);
-  LayerActivations& a = activations.layers[static_cast<std::size_t>(layer)];
+  Activations<Act>& activations = live(slot);
+  LayerActivations<Act>& a = activations.layers[static_cast<std::size_t>(layer)];
   LayerWeights& w = weights.layers[static_cast<std::size_t>(layer)];
   WEFT_CHECK(static_cast<std::size_t>(slot) < caches.size() &&
                  !caches[static_cast<std::size_t>(slot)].empty(),
@@ -79,14 +75,15 @@ void StageModel::Impl::attend_cached(int slot, int layer) {
              set.values_data() + w.kv_up.offset, a.attended.data());
 }
 
-void StageModel::Impl::route(int slot, int layer, bool again) {
+template <class Act>
+void StageImpl<Act>::route(int slot, int layer, bool again) {
   const MicroBatch& batch = batches[static_cast<std::size_t>(slot)];
-  LayerActivations& a = live(slot).layers[static_cast<std::size_t>(layer)];
+  LayerActivations<Act>& a = live(slot).layers[static_cast<std::size_t>(layer)];
   LayerWeights& w = weights.layers[static_cast<std::size_t>(layer)];
   const int n = batch.num_tokens(), top_k = config.num_experts_per_tok;
   const std::size_t all = elements(n, config.n_routed_experts);
   Real* logits_of_gate = context.scratch(kRouterLogits, all).data();
-  linear_forward(context, a.norm2.data(), n, weight(w.gate), logits_of_gate);
+  linear.forward(context, w.gate, a.norm2.data(), n, logits_of_gate);
   Real* scores = take(a.scores, all);
   Real* gate_weight = take(a.gate_weight, elements(n, top_k));
   if (again) {
@@ -104,15 +101,15 @@ void StageModel::Impl::route(int slot, int layer, bool again) {
   }
 }
 
-/// `again`: in the backward of a block that kept only its input and its choices.
-void StageModel::Impl::attention(int slot, int layer, bool again) {
+template <class Act>
+void StageImpl<Act>::attention(int slot, int layer, bool again) {
   const MicroBatch& batch = batches[static_cast<std::size_t>(slot)];
   const auto [a, w] = at(slot, layer);
   const int n = batch.num_tokens(), hidden = config.hidden_size;
   drop_forward(a);  // nothing of an earlier pass may be taken for this one's
   down_project(slot, layer);
   up_project(slot, layer);
-  Real* attended = take(a.attended, elements(n, w.out.in));
+  Act* attended = take(a.attended, elements(n, w.out.in));
   if (batch.mode == Mode::Decode) {
     attend_cached(slot, layer);
   } else {
@@ -121,26 +118,28 @@ void StageModel::Impl::attention(int slot, int layer, bool again) {
   }
   Real* middle = take(a.middle, elements(n, hidden));
   std::copy_n(layer_input(slot, layer), elements(n, hidden), middle);
-  linear_forward(context, attended, n, weight(w.out), middle, true);
+  linear.forward(context, w.out, attended, n, middle, true);
   norm2(slot, layer);
   if (w.moe) route(slot, layer, again);
   if (!again) after_attention(slot, layer);
 }
 
 /// d_norm2 += what the gate weights ask for.
-void StageModel::Impl::gate_backward(int slot, int layer) {
+template <class Act>
+void StageImpl<Act>::gate_backward(int slot, int layer) {
   const int n = batches[static_cast<std::size_t>(slot)].num_tokens();
-  LayerActivations& a = live(slot).layers[static_cast<std::size_t>(layer)];
+  LayerActivations<Act>& a = live(slot).layers[static_cast<std::size_t>(layer)];
   LayerWeights& w = weights.layers[static_cast<std::size_t>(layer)];
   Real* d_router = take(a.d_router, elements(n, config.n_routed_experts));
   router_backward(context, router_shape, a.d_gate_weight.data(), a.scores.data(), a.chosen.data(),
                   n, d_router);
-  linear_backward_input(context, d_router, n, weight(w.gate), a.d_norm2.data(), true);
+  linear.backward_input(context, w.gate, d_router, n, a.d_norm2.data(), true);
 }
 
-void StageModel::Impl::attention_backward_input(int slot, int layer) {
+template <class Act>
+void StageImpl<Act>::attention_backward_input(int slot, int layer) {
   const MicroBatch& batch = batches[static_cast<std::size_t>(slot)];
-  LayerActivations& a = live(slot).layers[static_cast<std::size_t>(layer)];
+  LayerActivations<Act>& a = live(slot).layers[static_cast<std::size_t>(layer)];
   LayerWeights& w = weights.layers[static_cast<std::size_t>(layer)];
   const int n = batch.num_tokens(), hidden = config.hidden_size;
   const int lora = config.kv_lora_rank, rope_dim = config.qk_rope_head_dim;
@@ -156,15 +155,17 @@ void StageModel::Impl::attention_backward_input(int slot, int layer) {
   Real* d_q_norm_weight = d_norm2_weight + hidden;
   Real* d_kv_norm_weight = d_q_norm_weight + rank;
 
-  Real* d_middle = take(a.d_middle, elements(n, hidden));
-  std::copy_n(layer_output_gradient(slot, layer), elements(n, hidden), d_middle);
+  Real* d_input = take(a.d_input, elements(n, hidden));
+  std::copy_n(layer_output_gradient(slot, layer), elements(n, hidden), d_input);
   rmsnorm_backward(context, a.d_norm2.data(), a.middle.data(), hidden, value(w.norm2),
-                   a.rstd2.data(), n, hidden, d_middle, hidden, true, d_norm2_weight);
+                   a.rstd2.data(), n, hidden, d_input, hidden, true, d_norm2_weight);
+  Act* d_middle = take(a.d_middle, elements(n, hidden));
+  convert(d_input, elements(n, hidden), d_middle);
 
-  Real* d_attended = context.scratch(kDAttended, elements(n, w.out.in)).data();
-  linear_backward_input(context, d_middle, n, weight(w.out), d_attended);
-  Real* dq = take(a.dq, elements(n, w.q_up.out));
-  Real* d_kv = take(a.d_kv, elements(n, w.kv_up.out));
+  Act* d_attended = context.scratch<Act>(kDAttended, elements(n, w.out.in)).data();
+  linear.backward_input(context, w.out, d_middle, n, d_attended);
+  Act* dq = take(a.dq, elements(n, w.q_up.out));
+  Act* d_kv = take(a.d_kv, elements(n, w.kv_up.out));
   Real* d_k_rope = context.scratch(kDKRope, elements(n, rope_dim)).data();
   causal_attention_backward(context, attention_shape, batch.sequence_begin, a.q.data(), a.kv.data(),
                             a.k_rope.data(), rope_dim, d_attended, dq, d_kv, d_k_rope);
@@ -173,46 +174,46 @@ void StageModel::Impl::attention_backward_input(int slot, int layer) {
   kernels::rope(context, rope, batch.positions.data(), n, 1, d_k_rope, rope_dim, rope_dim, true);
 
   const int latent_width = lora + rope_dim;
-  Real* d_kv_latent = take(a.d_kv_latent, elements(n, latent_width));
-  Real* d_latent_norm = context.scratch(kDLatent, elements(n, std::max(lora, rank))).data();
-  linear_backward_input(context, d_kv, n, weight(w.kv_up), d_latent_norm);
+  Act* d_kv_latent = take(a.d_kv_latent, elements(n, latent_width));
+  Act* d_latent_norm = context.scratch<Act>(kDLatent, elements(n, std::max(lora, rank))).data();
+  linear.backward_input(context, w.kv_up, d_kv, n, d_latent_norm);
   rmsnorm_backward(context, d_latent_norm, a.kv_latent.data(), latent_width, value(w.kv_norm),
                    a.kv_rstd.data(), n, lora, d_kv_latent, latent_width, false, d_kv_norm_weight);
   for (int t = 0; t < n; ++t) {
-    std::copy_n(d_k_rope + t * rope_dim, rope_dim, d_kv_latent + t * latent_width + lora);
+    convert(d_k_rope + t * rope_dim, static_cast<std::size_t>(rope_dim),
+            d_kv_latent + t * latent_width + lora);
   }
   Real* d_norm1 = context.scratch(kDNorm, elements(n, hidden)).data();
-  linear_backward_input(context, d_kv_latent, n, weight(w.kv_down), d_norm1);
+  linear.backward_input(context, w.kv_down, d_kv_latent, n, d_norm1);
   if (rank > 0) {
-    Real* d_q_latent = take(a.d_q_latent, elements(n, rank));
-    linear_backward_input(context, dq, n, weight(w.q_up), d_latent_norm);
+    Act* d_q_latent = take(a.d_q_latent, elements(n, rank));
+    linear.backward_input(context, w.q_up, dq, n, d_latent_norm);
     rmsnorm_backward(context, d_latent_norm, a.q_latent.data(), rank, value(w.q_norm),
                      a.q_rstd.data(), n, rank, d_q_latent, rank, false, d_q_norm_weight);
-    linear_backward_input(context, d_q_latent, n, weight(w.q_down), d_norm1, true);
+    linear.backward_input(context, w.q_down, d_q_latent, n, d_norm1, true);
   } else {
-    linear_backward_input(context, dq, n, weight(w.q_up), d_norm1, true);
+    linear.backward_input(context, w.q_up, dq, n, d_norm1, true);
   }
-  Real* d_input = take(a.d_input, elements(n, hidden));
-  std::copy_n(d_middle, elements(n, hidden), d_input);
   rmsnorm_backward(context, d_norm1, layer_input(slot, layer), hidden, value(w.norm1),
                    a.rstd1.data(), n, hidden, d_input, hidden, true, d_norm1_weight);
   after_attention_backward_input(slot, layer);
 }
 
-void StageModel::Impl::attention_backward_weights(int slot, int layer) {
+template <class Act>
+void StageImpl<Act>::attention_backward_weights(int slot, int layer) {
   const int n = batches[static_cast<std::size_t>(slot)].num_tokens();
-  LayerActivations& a = live(slot).layers[static_cast<std::size_t>(layer)];
+  LayerActivations<Act>& a = live(slot).layers[static_cast<std::size_t>(layer)];
   LayerWeights& w = weights.layers[static_cast<std::size_t>(layer)];
   const int hidden = config.hidden_size, rank = config.q_lora_rank;
-  if (w.moe) add_weight_gradient(w.gate, a.d_router.data(), norm2(slot, layer), n);
-  add_weight_gradient(w.out, a.d_middle.data(), a.attended.data(), n);
-  add_weight_gradient(w.kv_up, a.d_kv.data(), kv_norm(slot, layer), n);
-  add_weight_gradient(w.kv_down, a.d_kv_latent.data(), norm1(slot, layer), n);
+  if (w.moe) linear.backward_weight(context, w.gate, a.d_router.data(), norm2(slot, layer), n);
+  linear.backward_weight(context, w.out, a.d_middle.data(), a.attended.data(), n);
+  linear.backward_weight(context, w.kv_up, a.d_kv.data(), kv_norm(slot, layer), n);
+  linear.backward_weight(context, w.kv_down, a.d_kv_latent.data(), norm1(slot, layer), n);
   if (rank > 0) {
-    add_weight_gradient(w.q_up, a.dq.data(), q_norm(slot, layer), n);
-    add_weight_gradient(w.q_down, a.d_q_latent.data(), norm1(slot, layer), n);
+    linear.backward_weight(context, w.q_up, a.dq.data(), q_norm(slot, layer), n);
+    linear.backward_weight(context, w.q_down, a.d_q_latent.data(), norm1(slot, layer), n);
   } else {
-    add_weight_gradient(w.q_up, a.dq.data(), norm1(slot, layer), n);
+    linear.backward_weight(context, w.q_up, a.dq.data(), norm1(slot, layer), n);
   }
   const Real* d_norms = a.d_norm_weights.data();
   add_vector_gradient(w.norm1, d_norms);
@@ -221,5 +222,11 @@ void StageModel::Impl::attention_backward_weights(int slot, int layer) {
   add_vector_gradient(w.kv_norm, d_norms + 2 * hidden + rank);
   after_attention_backward_weights(slot, layer);
 }
+
+#define WEFT_INSTANTIATE(Act)                                       \
+  template void StageImpl<Act>::attention(int, int, bool);          \
+  template void StageImpl<Act>::attention_backward_input(int, int); \
+  template void StageImpl<Act>::attention_backward_weights(int, int);
+WEFT_FOR_EACH_ACTIVATION(WEFT_INSTANTIATE)
 
 }  // namespace weft::trainer

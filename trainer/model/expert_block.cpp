@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "trainer/kernels/convert.h"
 #include "trainer/kernels/parallel.h"
 #include "trainer/kernels/swiglu.h"
 #include "trainer/model/stage_impl.h"
@@ -17,10 +18,6 @@ using namespace kernels;
 
 namespace {
 
-std::size_t elements(int rows, int columns) {
-  return static_cast<std::size_t>(rows) * static_cast<std::size_t>(columns);
-}
-
 Real slot_weight(const comm::ExpertLayout& layout, std::size_t slot) {
   if constexpr (sizeof(Real) == sizeof(double)) {
     return static_cast<Real>(layout.slot_weight_double[slot]);
@@ -29,60 +26,69 @@ Real slot_weight(const comm::ExpertLayout& layout, std::size_t slot) {
   }
 }
 
-/// Pointers of one feed-forward's rows, so that experts can share buffers.
-struct MlpRows {
-  const Real* x;
-  Real* gate_up;
-  Real* act;
-  Real* y;
+/// The products of one feed-forward on rows that may be an expert's part of shared buffers. Act: as
+/// its intermediate values are kept.
+template <class Act>
+struct Mlp {
+  const Linear& linear;
+  Context& context;
+  MlpWeights& weights;
+  int rows;
+
+  template <class Y>
+  void forward(const Act* x, Act* gate_up, Act* act, Y* y, bool accumulate) const {
+    up(x, gate_up, act);
+    linear.forward(context, weights.down, act, rows, y, accumulate);
+  }
+  void up(const Act* x, Act* gate_up, Act* act) const {
+    linear.forward(context, weights.gate_up, x, rows, gate_up);
+    swiglu_forward(context, gate_up, rows, weights.width, act);
+  }
+  /// d_act is scratch [rows, width]; dx is overwritten.
+  template <class D, class Y>
+  void backward_input(const D* dy, const Act* gate_up, Act* d_act, Act* d_gate_up, Y* dx) const {
+    linear.backward_input(context, weights.down, dy, rows, d_act);
+    swiglu_backward(context, d_act, gate_up, rows, weights.width, d_gate_up);
+    linear.backward_input(context, weights.gate_up, d_gate_up, rows, dx);
+  }
+  template <class D>
+  void backward_weights(const D* dy, const Act* act, const Act* d_gate_up, const Act* x) const {
+    linear.backward_weight(context, weights.down, dy, act, rows);
+    linear.backward_weight(context, weights.gate_up, d_gate_up, x, rows);
+  }
 };
 
-void mlp_forward(Context& context, const Weight& gate_up, const Weight& down, int rows,
-                 const MlpRows& at, bool accumulate) {
-  linear_forward(context, at.x, rows, gate_up, at.gate_up);
-  swiglu_forward(context, at.gate_up, rows, down.in, at.act);
-  linear_forward(context, at.act, rows, down, at.y, accumulate);
-}
-
-/// d_act is scratch [rows, width]; dx is overwritten.
-void mlp_backward_input(Context& context, const Weight& gate_up, const Weight& down, int rows,
-                        const Real* dy, const Real* gate_up_values, Real* d_act, Real* d_gate_up,
-                        Real* dx) {
-  linear_backward_input(context, dy, rows, down, d_act);
-  swiglu_backward(context, d_act, gate_up_values, rows, down.in, d_gate_up);
-  linear_backward_input(context, d_gate_up, rows, gate_up, dx);
-}
-
-/// Calls run(context, expert) for every local expert that has slots; in parallel where the context
+/// Calls run(mlp, first slot) for every local expert that has slots; in parallel where the context
 /// has threads, each product on one thread then.
-template <class Run>
-void for_each_expert(Context& context, const comm::ExpertLayout& layout, int num_experts,
-                     const Run& run) {
-  const auto has_work = [&](int e) {
-    return layout.expert_begin[static_cast<std::size_t>(e) + 1] >
-           layout.expert_begin[static_cast<std::size_t>(e)];
-  };
-  parallel_for(context, num_experts, [&](Context& worker, int e) {
-    if (has_work(e)) run(worker, e);
+template <class Act, class Run>
+void for_each_expert(Context& context, const Linear& linear, const comm::ExpertLayout& layout,
+                     std::vector<MlpWeights>& experts, const Run& run) {
+  parallel_for(context, static_cast<int>(experts.size()), [&](Context& worker, int index) {
+    const auto e = static_cast<std::size_t>(index);
+    const int begin = layout.expert_begin[e], rows = layout.expert_begin[e + 1] - begin;
+    if (rows > 0) run(Mlp<Act>{linear, worker, experts[e], rows}, std::ptrdiff_t{begin});
   });
 }
 
 }  // namespace
 
-void StageModel::Impl::gather_slots(LayerActivations& a) {
+template <class Act>
+void StageImpl<Act>::gather_slots(LayerActivations<Act>& a) {
   const int hidden = config.hidden_size;
-  Real* slot_in = take(a.slot_in, elements(a.layout->num_slots, hidden));
+  Act* slot_in = take(a.slot_in, elements(a.layout->num_slots, hidden));
   for (int s = 0; s < a.layout->num_slots; ++s) {
     const std::ptrdiff_t row = a.layout->slot_row[static_cast<std::size_t>(s)];
-    std::copy_n(a.rows_in + row * hidden, hidden,
-                slot_in + static_cast<std::ptrdiff_t>(s) * hidden);
+    convert(a.rows_in + row * hidden, static_cast<std::size_t>(hidden),
+            slot_in + static_cast<std::ptrdiff_t>(s) * hidden);
   }
 }
 
 /// to[row of slot] += from[slot] * factor[slot], slots in ascending order: each row's experts
 /// ascending. No factor: 1.
-void StageModel::Impl::scatter_slots(const comm::ExpertLayout& layout, const Real* from,
-                                     bool weighted, Real* to) const {
+template <class Act>
+template <class T>
+void StageImpl<Act>::scatter_slots(const comm::ExpertLayout& layout, const T* from, bool weighted,
+                                   Real* to) const {
   const int hidden = config.hidden_size;
   std::fill_n(to, elements(layout.num_rows, hidden), Real(0));
   for (int s = 0; s < layout.num_slots; ++s, from += hidden) {
@@ -90,39 +96,36 @@ void StageModel::Impl::scatter_slots(const comm::ExpertLayout& layout, const Rea
     Real* row = to + static_cast<std::ptrdiff_t>(layout.slot_row[index]) * hidden;
     const Real factor = weighted ? slot_weight(layout, index) : Real(1);
 #pragma omp simd
-    for (int i = 0; i < hidden; ++i) row[i] += from[i] * factor;
+    for (int i = 0; i < hidden; ++i) row[i] += static_cast<Real>(from[i]) * factor;
   }
 }
 
 /// This rank's routed experts on the rows that dispatch brought: every slot's result.
-void StageModel::Impl::run_routed(LayerActivations& a, LayerWeights& w) {
+template <class Act>
+void StageImpl<Act>::run_routed(LayerActivations<Act>& a, LayerWeights& w) {
   const int hidden = config.hidden_size, width = config.moe_intermediate_size;
   gather_slots(a);
   const comm::ExpertLayout& layout = *a.layout;
-  Real* gate_up = take(a.routed.gate_up, elements(layout.num_slots, 2 * width));
-  Real* act = take(a.routed.act, elements(layout.num_slots, width));
-  Real* out = take(a.slot_out, elements(layout.num_slots, hidden));
-  for_each_expert(context, layout, static_cast<int>(w.experts.size()), [&](Context& worker, int e) {
-    MlpWeights& expert = w.experts[static_cast<std::size_t>(e)];
-    const std::ptrdiff_t begin = layout.expert_begin[static_cast<std::size_t>(e)];
-    const int rows = layout.expert_begin[static_cast<std::size_t>(e) + 1] - static_cast<int>(begin);
-    mlp_forward(worker, weight(expert.gate_up), weight(expert.down), rows,
-                {a.slot_in.data() + begin * hidden, gate_up + begin * 2 * width,
-                 act + begin * width, out + begin * hidden},
-                false);
-  });
+  Act* gate_up = take(a.routed.gate_up, elements(layout.num_slots, 2 * width));
+  Act* act = take(a.routed.act, elements(layout.num_slots, width));
+  Act* out = take(a.slot_out, elements(layout.num_slots, hidden));
+  for_each_expert<Act>(context, linear, layout, w.experts,
+                       [&](const Mlp<Act>& expert, std::ptrdiff_t at) {
+                         expert.forward(a.slot_in.data() + at * hidden, gate_up + at * 2 * width,
+                                        act + at * width, out + at * hidden, false);
+                       });
 }
 
-void StageModel::Impl::run_experts(int slot, int layer) {
+template <class Act>
+void StageImpl<Act>::run_experts(int slot, int layer) {
   const int n = batches[static_cast<std::size_t>(slot)].num_tokens(), hidden = config.hidden_size;
   const auto [a, w] = at(slot, layer);
   Real* y = take(a.output, elements(n, hidden));
   std::copy_n(a.middle.data(), elements(n, hidden), y);
   if (w.mlp.width > 0) {
-    mlp_forward(context, weight(w.mlp.gate_up), weight(w.mlp.down), n,
-                {a.norm2.data(), take(a.mlp.gate_up, elements(n, 2 * w.mlp.width)),
-                 take(a.mlp.act, elements(n, w.mlp.width)), y},
-                true);
+    Mlp<Act>{linear, context, w.mlp, n}.forward(a.norm2.data(),
+                                                take(a.mlp.gate_up, elements(n, 2 * w.mlp.width)),
+                                                take(a.mlp.act, elements(n, w.mlp.width)), y, true);
   }
   if (w.moe) {
     run_routed(a, w);
@@ -133,23 +136,25 @@ void StageModel::Impl::run_experts(int slot, int layer) {
 }
 
 /// What the backward of the experts reads, once more; the block's output is not needed.
-void StageModel::Impl::run_experts_again(int slot, int layer) {
+template <class Act>
+void StageImpl<Act>::run_experts_again(int slot, int layer) {
   const int n = batches[static_cast<std::size_t>(slot)].num_tokens();
   const auto [a, w] = at(slot, layer);
   if (w.mlp.width > 0) {
-    Real* gate_up = take(a.mlp.gate_up, elements(n, 2 * w.mlp.width));
-    linear_forward(context, a.norm2.data(), n, weight(w.mlp.gate_up), gate_up);
-    swiglu_forward(context, gate_up, n, w.mlp.width, take(a.mlp.act, elements(n, w.mlp.width)));
+    Mlp<Act>{linear, context, w.mlp, n}.up(a.norm2.data(),
+                                           take(a.mlp.gate_up, elements(n, 2 * w.mlp.width)),
+                                           take(a.mlp.act, elements(n, w.mlp.width)));
   }
   if (w.moe) run_routed(a, w);
 }
 
 /// From the gradients of rows: those of weighted results per slot, and of the gate weights.
-void StageModel::Impl::slot_gradients(LayerActivations& a) {
+template <class Act>
+void StageImpl<Act>::slot_gradients(LayerActivations<Act>& a) {
   const int hidden = config.hidden_size, slots_here = a.layout->num_slots;
-  Real* d_out = take(a.d_slot_out, elements(slots_here, hidden));
+  Act* d_out = take(a.d_slot_out, elements(slots_here, hidden));
   Real* d_weight = take(a.d_slot_weight, elements(slots_here, 1));
-  const Real* out = a.slot_out.data();
+  const Act* out = a.slot_out.data();
   for (int s = 0; s < slots_here; ++s, d_out += hidden, out += hidden) {
     const auto index = static_cast<std::size_t>(s);
     const Real* d_row =
@@ -158,23 +163,24 @@ void StageModel::Impl::slot_gradients(LayerActivations& a) {
     Real dot = 0;
 #pragma omp simd reduction(+ : dot)
     for (int i = 0; i < hidden; ++i) {
-      dot += d_row[i] * out[i];
-      d_out[i] = d_row[i] * factor;
+      dot += d_row[i] * static_cast<Real>(out[i]);
+      d_out[i] = static_cast<Act>(d_row[i] * factor);
     }
     d_weight[s] = dot;
   }
 }
 
-void StageModel::Impl::experts_backward_input(int slot, int layer) {
+template <class Act>
+void StageImpl<Act>::experts_backward_input(int slot, int layer) {
   const int n = batches[static_cast<std::size_t>(slot)].num_tokens(), hidden = config.hidden_size;
   const auto [a, w] = at(slot, layer);
   WEFT_CHECK(a.middle.held(), "the block must be computed again first");
   Real* d_norm2 = take(a.d_norm2, elements(n, hidden));
   if (w.mlp.width > 0) {
-    mlp_backward_input(context, weight(w.mlp.gate_up), weight(w.mlp.down), n,
-                       layer_output_gradient(slot, layer), a.mlp.gate_up.data(),
-                       context.scratch(kDAct, elements(n, w.mlp.width)).data(),
-                       take(a.mlp.d_gate_up, elements(n, 2 * w.mlp.width)), d_norm2);
+    Mlp<Act>{linear, context, w.mlp, n}.backward_input(
+        layer_output_gradient(slot, layer), a.mlp.gate_up.data(),
+        context.scratch<Act>(kDAct, elements(n, w.mlp.width)).data(),
+        take(a.mlp.d_gate_up, elements(n, 2 * w.mlp.width)), d_norm2);
   } else {
     std::fill_n(d_norm2, elements(n, hidden), Real(0));
   }
@@ -184,54 +190,45 @@ void StageModel::Impl::experts_backward_input(int slot, int layer) {
   }
   slot_gradients(a);
   const int slots_here = a.layout->num_slots, width = config.moe_intermediate_size;
-  Real* d_act = context.scratch(kDAct, elements(slots_here, width)).data();
-  Real* d_gate_up = take(a.routed.d_gate_up, elements(slots_here, 2 * width));
-  Real* d_in = take(a.d_slot_in, elements(slots_here, hidden));
-  for_each_expert(
-      context, *a.layout, static_cast<int>(w.experts.size()), [&](Context& worker, int e) {
-        MlpWeights& expert = w.experts[static_cast<std::size_t>(e)];
-        const std::ptrdiff_t begin = a.layout->expert_begin[static_cast<std::size_t>(e)];
-        const int rows =
-            a.layout->expert_begin[static_cast<std::size_t>(e) + 1] - static_cast<int>(begin);
-        mlp_backward_input(worker, weight(expert.gate_up), weight(expert.down), rows,
-                           a.d_slot_out.data() + begin * hidden,
-                           a.routed.gate_up.data() + begin * 2 * width, d_act + begin * width,
-                           d_gate_up + begin * 2 * width, d_in + begin * hidden);
+  Act* d_act = context.scratch<Act>(kDAct, elements(slots_here, width)).data();
+  Act* d_gate_up = take(a.routed.d_gate_up, elements(slots_here, 2 * width));
+  Act* d_in = take(a.d_slot_in, elements(slots_here, hidden));
+  for_each_expert<Act>(
+      context, linear, *a.layout, w.experts, [&](const Mlp<Act>& expert, std::ptrdiff_t at) {
+        expert.backward_input(a.d_slot_out.data() + at * hidden,
+                              a.routed.gate_up.data() + at * 2 * width, d_act + at * width,
+                              d_gate_up + at * 2 * width, d_in + at * hidden);
       });
   scatter_slots(*a.layout, d_in, false, take(a.d_rows_in, elements(a.layout->num_rows, hidden)));
   drop(a.mlp.gate_up, a.slot_out, a.routed.gate_up, a.d_slot_in);
 }
 
-void StageModel::Impl::experts_backward_weights(int slot, int layer) {
+template <class Act>
+void StageImpl<Act>::experts_backward_weights(int slot, int layer) {
   const int n = batches[static_cast<std::size_t>(slot)].num_tokens(), hidden = config.hidden_size;
   const auto [a, w] = at(slot, layer);
   if (w.mlp.width > 0) {
-    add_weight_gradient(w.mlp.down, layer_output_gradient(slot, layer), a.mlp.act.data(), n);
-    add_weight_gradient(w.mlp.gate_up, a.mlp.d_gate_up.data(), norm2(slot, layer), n);
+    Mlp<Act>{linear, context, w.mlp, n}.backward_weights(layer_output_gradient(slot, layer),
+                                                         a.mlp.act.data(), a.mlp.d_gate_up.data(),
+                                                         norm2(slot, layer));
     drop(a.mlp.act, a.mlp.d_gate_up);
   }
   if (!w.moe) return;
   const int width = config.moe_intermediate_size;
-  for_each_expert(
-      context, *a.layout, static_cast<int>(w.experts.size()), [&](Context& worker, int e) {
-        MlpWeights& expert = w.experts[static_cast<std::size_t>(e)];
-        const std::ptrdiff_t begin = a.layout->expert_begin[static_cast<std::size_t>(e)];
-        const int rows =
-            a.layout->expert_begin[static_cast<std::size_t>(e) + 1] - static_cast<int>(begin);
-        linear_backward_weight(worker, a.d_slot_out.data() + begin * hidden,
-                               a.routed.act.data() + begin * width, rows, hidden, width,
-                               gradient(expert.down.offset));
-        linear_backward_weight(worker, a.routed.d_gate_up.data() + begin * 2 * width,
-                               a.slot_in.data() + begin * hidden, rows, 2 * width, hidden,
-                               gradient(expert.gate_up.offset));
+  for_each_expert<Act>(
+      context, linear, *a.layout, w.experts, [&](const Mlp<Act>& expert, std::ptrdiff_t at) {
+        expert.backward_weights(a.d_slot_out.data() + at * hidden, a.routed.act.data() + at * width,
+                                a.routed.d_gate_up.data() + at * 2 * width,
+                                a.slot_in.data() + at * hidden);
       });
   drop(a.slot_in, a.routed.act, a.routed.d_gate_up, a.d_slot_out);
 }
 
-std::size_t StageModel::exchanged_bytes(int slot, int layer) const {
-  const LayerActivations& a = impl_->live(slot).layers[static_cast<std::size_t>(layer)];
-  if (a.layout == nullptr) return 0;
-  return elements(a.layout->num_rows, config().hidden_size) * sizeof(Real);
-}
+#define WEFT_INSTANTIATE(Act)                                     \
+  template void StageImpl<Act>::run_experts(int, int);            \
+  template void StageImpl<Act>::run_experts_again(int, int);      \
+  template void StageImpl<Act>::experts_backward_input(int, int); \
+  template void StageImpl<Act>::experts_backward_weights(int, int);
+WEFT_FOR_EACH_ACTIVATION(WEFT_INSTANTIATE)
 
 }  // namespace weft::trainer

@@ -2,6 +2,7 @@
 // tokens that have a loss (Decode: each sequence's last) are computed.
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 
 #include "base/check.h"
 #include "trainer/kernels/rmsnorm.h"
@@ -14,10 +15,6 @@ namespace weft::trainer {
 using namespace kernels;
 
 namespace {
-
-std::size_t elements(int rows, int columns) {
-  return static_cast<std::size_t>(rows) * static_cast<std::size_t>(columns);
-}
 
 void clear_output(HeadOutput& out, const MicroBatch& batch) {
   const auto n = static_cast<std::size_t>(batch.num_tokens());
@@ -43,7 +40,8 @@ rl::TokenLoss loss_of_token(const MicroBatch& batch, std::size_t t, double logpr
 
 }  // namespace
 
-void StageModel::Impl::pick_rows(const MicroBatch& batch, HeadActivations& h) {
+template <class Act>
+void StageImpl<Act>::pick_rows(const MicroBatch& batch, HeadActivations<Act>& h) {
   h.rows.clear();
   h.targets.clear();
   if (batch.mode == Mode::Decode) {
@@ -61,8 +59,9 @@ void StageModel::Impl::pick_rows(const MicroBatch& batch, HeadActivations& h) {
   }
 }
 
-/// Fills head_output; in Train, turns logits into their gradient.
-void StageModel::Impl::losses(int slot, HeadActivations& h) {
+/// Fills head_output; in Train, makes the gradient of the logits. The logits are dropped.
+template <class Act>
+void StageImpl<Act>::losses(int slot, HeadActivations<Act>& h) {
   const MicroBatch& batch = batches[static_cast<std::size_t>(slot)];
   HeadOutput& out = head_outputs[static_cast<std::size_t>(slot)];
   clear_output(out, batch);
@@ -88,19 +87,22 @@ void StageModel::Impl::losses(int slot, HeadActivations& h) {
     d_logprob[r] = static_cast<Real>(loss.d_logprob);
   }
   if (batch.mode == Mode::Train) {
-    log_softmax_backward(context, h.logits.data(), h.targets.data(), rows, vocab, log_sum,
-                         d_logprob, h.logits.data());
+    const Real* made = h.logits.data();
+    if constexpr (std::is_same_v<Act, Real>) {
+      h.d_logits = std::move(h.logits);  // the gradient takes its place
+    } else {
+      take(h.d_logits, elements(rows, vocab));
+    }
+    log_softmax_backward(context, made, h.targets.data(), rows, vocab, log_sum, d_logprob,
+                         h.d_logits.data());
   }
+  drop(h.logits);
 }
 
-const Real* StageModel::Impl::head_norm(HeadActivations& h) {
-  return normed(h.norm, h.rstd, h.picked.data(), config.hidden_size, weights.norm,
-                static_cast<int>(h.rows.size()));
-}
-
-void StageModel::Impl::head(int slot) {
+template <class Act>
+void StageImpl<Act>::head(int slot) {
   const MicroBatch& batch = batches[static_cast<std::size_t>(slot)];
-  HeadActivations& h = live(slot).head;
+  HeadActivations<Act>& h = live(slot).head;
   const int hidden = config.hidden_size;
   pick_rows(batch, h);
   const int rows = static_cast<int>(h.rows.size());
@@ -111,29 +113,30 @@ void StageModel::Impl::head(int slot) {
                 hidden, picked + static_cast<std::ptrdiff_t>(r) * hidden);
   }
   drop(h.norm);
-  const Real* norm = head_norm(h);
+  const Act* norm = head_norm(h);
   const std::size_t n = elements(rows, config.vocab_size);
   if (batch.mode == Mode::Decode) {
     auto& kept = logits[static_cast<std::size_t>(slot)];
     if (kept.size() < n) kept.resize(n);
-    linear_forward(context, norm, rows, weight(weights.head), kept.data());
+    linear.forward(context, weights.head, norm, rows, kept.data());
     drop(h.picked, h.norm, h.rstd);
     return;
   }
-  linear_forward(context, norm, rows, weight(weights.head), take(h.logits, n));
+  linear.forward(context, weights.head, norm, rows, take(h.logits, n));
   losses(slot, h);
   if (recompute != Recompute::None) drop(h.norm);
-  if (!trains(slot)) drop(h.picked, h.norm, h.rstd, h.logits);
+  if (!trains(slot)) drop(h.picked, h.norm, h.rstd);
 }
 
-void StageModel::Impl::head_backward_input(int slot) {
+template <class Act>
+void StageImpl<Act>::head_backward_input(int slot) {
   const int hidden = config.hidden_size;
   const std::size_t all = elements(batches[static_cast<std::size_t>(slot)].num_tokens(), hidden);
-  HeadActivations& h = live(slot).head;
+  HeadActivations<Act>& h = live(slot).head;
   const int rows = static_cast<int>(h.rows.size());
   const std::size_t n = elements(rows, hidden);
   Real* d_norm = context.scratch(kDNorm, n).data();
-  linear_backward_input(context, h.logits.data(), rows, weight(weights.head), d_norm);
+  linear.backward_input(context, weights.head, h.d_logits.data(), rows, d_norm);
   Real* d_norm_weight = take(h.d_norm_weight, elements(1, hidden));
   std::fill_n(d_norm_weight, hidden, Real(0));
   Real* d_picked = context.scratch(kDAttended, n).data();
@@ -148,11 +151,19 @@ void StageModel::Impl::head_backward_input(int slot) {
   }
 }
 
-void StageModel::Impl::head_backward_weights(int slot) {
-  HeadActivations& h = live(slot).head;
-  add_weight_gradient(weights.head, h.logits.data(), head_norm(h), static_cast<int>(h.rows.size()));
+template <class Act>
+void StageImpl<Act>::head_backward_weights(int slot) {
+  HeadActivations<Act>& h = live(slot).head;
+  linear.backward_weight(context, weights.head, h.d_logits.data(), head_norm(h),
+                         static_cast<int>(h.rows.size()));
   add_vector_gradient(weights.norm, h.d_norm_weight.data());
-  drop(h.picked, h.norm, h.rstd, h.logits, h.d_norm_weight);
+  drop(h.picked, h.norm, h.rstd, h.d_logits, h.d_norm_weight);
 }
+
+#define WEFT_INSTANTIATE(Act)                             \
+  template void StageImpl<Act>::head(int);                \
+  template void StageImpl<Act>::head_backward_input(int); \
+  template void StageImpl<Act>::head_backward_weights(int);
+WEFT_FOR_EACH_ACTIVATION(WEFT_INSTANTIATE)
 
 }  // namespace weft::trainer

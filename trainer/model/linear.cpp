@@ -9,9 +9,9 @@ namespace weft::trainer {
 
 Operands operands_of(LinearKind kind, Precision precision) {
   if (precision == Precision::F32 || kind == LinearKind::Gate || kind == LinearKind::Embedding) {
-    return Operands::Real;
+    return Operands::F32;
   }
-  return Operands::Bf16;
+  return Operands::BF16;
 }
 
 namespace {
@@ -33,10 +33,10 @@ const To* as(kernels::Context& context, int slot, const From* x, int rows, int c
 template <class Result, class Run>
 void with_operands(LinearKind kind, Precision precision, const Run& run) {
 #ifdef WEFT_REAL_DOUBLE
-  WEFT_CHECK(operands_of(kind, precision) == Operands::Real);
+  WEFT_CHECK(operands_of(kind, precision) == Operands::F32);
   run(Real{});
 #else
-  if (operands_of(kind, precision) == Operands::Bf16) {
+  if (operands_of(kind, precision) == Operands::BF16) {
     run(Bf16{});
   } else if constexpr (std::is_same_v<Result, Real>) {
     run(Real{});
@@ -58,8 +58,8 @@ void Linear::forward(kernels::Context& context, Matrix& matrix, const X* x, int 
 }
 
 template <class D, class Y>
-void Linear::backward_input(kernels::Context& context, Matrix& matrix, const D* dy, int rows,
-                            Y* dx, bool accumulate) const {
+void Linear::backward_input(kernels::Context& context, Matrix& matrix, const D* dy, int rows, Y* dx,
+                            bool accumulate) const {
   with_operands<Y>(matrix.kind, precision_, [&](auto number) {
     const auto* operand = as<decltype(number)>(context, 0, dy, rows, matrix.out);
     kernels::linear_backward_input(context, operand, rows, weight(matrix), dx, accumulate);
@@ -77,11 +77,11 @@ void Linear::backward_weight(kernels::Context& context, const Matrix& matrix, co
   });
 }
 
-#define WEFT_INSTANTIATE(A, B)                                                                    \
-  template void Linear::forward(kernels::Context&, Matrix&, const A*, int, B*, bool) const;       \
+#define WEFT_INSTANTIATE(A, B)                                                                     \
+  template void Linear::forward(kernels::Context&, Matrix&, const A*, int, B*, bool) const;        \
   template void Linear::backward_input(kernels::Context&, Matrix&, const A*, int, B*, bool) const; \
-  template void Linear::backward_weight(kernels::Context&, const Matrix&, const A*, const B*,     \
-                                        int) const;
+  template void Linear::backward_weight(kernels::Context&, const Matrix&, const A*, const B*, int) \
+      const;
 WEFT_INSTANTIATE(Real, Real)
 #ifndef WEFT_REAL_DOUBLE
 WEFT_INSTANTIATE(Real, Bf16)

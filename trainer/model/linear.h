@@ -28,7 +28,7 @@ enum class LinearKind : std::uint8_t {
 };
 
 /// What both operands of a product are rounded to. The sum is always F32.
-enum class Operands : std::uint8_t { Real, Bf16 };
+enum class Operands : std::uint8_t { F32, BF16 };
 
 /// The gate stays in F32 whatever the precision: its choices are not differentiable, and its
 /// product is small. Source: DeepSeek-V3 report, section 3.3.1.
@@ -45,9 +45,9 @@ struct Matrix {
 };
 
 /// Products with the weights of one parameter set. X, Y, D: Real or Bf16, as the caller keeps them;
-/// an operand that is kept otherwise than the product wants it is rounded (or widened) into scratch.
-/// Scratch slots of the context: kLinearScratch and the next.
-/// Threads: as of the context and of the matrix, each in one thread at a time.
+/// an operand that is kept otherwise than the product wants it is rounded (or widened) into
+/// scratch. Scratch slots of the context: kLinearScratch and the next. Threads: as of the context
+/// and of the matrix, each in one thread at a time.
 class Linear {
  public:
   static constexpr int kLinearScratch = 24;

@@ -12,8 +12,8 @@ namespace weft::trainer {
 /// all of them; what differs is what is kept for the backward and what products are made of.
 enum class Precision : std::uint8_t {
   F32,
-  Bf16,  // kept and multiplied in BF16, summed in F32
-  Fp8    // as Bf16, with the products that DeepSeek-V3 lists in E4M3; reserved
+  BF16,  // kept and multiplied in BF16, summed in F32
+  FP8    // as BF16, with the products that DeepSeek-V3 lists in E4M3; reserved
 };
 std::string_view to_string(Precision precision);  // f32, bf16, fp8
 /// Errors: InvalidArgument naming the three.

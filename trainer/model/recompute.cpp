@@ -15,12 +15,6 @@
 
 namespace weft::trainer {
 
-namespace {
-std::size_t elements(int rows, int columns) {
-  return static_cast<std::size_t>(rows) * static_cast<std::size_t>(columns);
-}
-}  // namespace
-
 std::string_view to_string(Recompute recompute) {
   switch (recompute) {
     case Recompute::None:
@@ -42,8 +36,10 @@ Expected<Recompute> parse_recompute(std::string_view text) {
 }
 
 /// The rows' norm: as it is kept, or made now.
-const Real* StageModel::Impl::normed(Buffer& kept, Buffer& rstd, const Real* x, int ldx,
-                                     const Vector1& gain, int rows) {
+template <class Act>
+template <class X>
+const Act* StageImpl<Act>::normed(Buffer<Act>& kept, Buffer<Real>& rstd, const X* x, int ldx,
+                                  const Vector1& gain, int rows) {
   if (kept.held()) return kept.data();
   kernels::rmsnorm_forward(context, x, ldx, value(gain), rows, gain.size,
                            static_cast<Real>(config.rms_norm_eps),
@@ -51,51 +47,55 @@ const Real* StageModel::Impl::normed(Buffer& kept, Buffer& rstd, const Real* x, 
   return kept.data();
 }
 
-const Real* StageModel::Impl::norm1(int slot, int layer) {
+template <class Act>
+const Act* StageImpl<Act>::norm1(int slot, int layer) {
   const auto [a, w] = at(slot, layer);
   return normed(a.norm1, a.rstd1, layer_input(slot, layer), config.hidden_size, w.norm1,
                 batches[static_cast<std::size_t>(slot)].num_tokens());
 }
 
-const Real* StageModel::Impl::norm2(int slot, int layer) {
+template <class Act>
+const Act* StageImpl<Act>::norm2(int slot, int layer) {
   const auto [a, w] = at(slot, layer);
   return normed(a.norm2, a.rstd2, a.middle.data(), config.hidden_size, w.norm2,
                 batches[static_cast<std::size_t>(slot)].num_tokens());
 }
 
-const Real* StageModel::Impl::q_norm(int slot, int layer) {
+template <class Act>
+const Act* StageImpl<Act>::q_norm(int slot, int layer) {
   const auto [a, w] = at(slot, layer);
   return normed(a.q_norm, a.q_rstd, a.q_latent.data(), config.q_lora_rank, w.q_norm,
                 batches[static_cast<std::size_t>(slot)].num_tokens());
 }
 
-const Real* StageModel::Impl::kv_norm(int slot, int layer) {
+template <class Act>
+const Act* StageImpl<Act>::kv_norm(int slot, int layer) {
   const auto [a, w] = at(slot, layer);
   return normed(a.kv_norm, a.kv_rstd, a.kv_latent.data(),
                 config.kv_lora_rank + config.qk_rope_head_dim, w.kv_norm,
                 batches[static_cast<std::size_t>(slot)].num_tokens());
 }
 
-bool StageModel::Impl::trains(int slot) const {
-  return batches[static_cast<std::size_t>(slot)].mode == Mode::Train;
+template <class Act>
+const Act* StageImpl<Act>::head_norm(HeadActivations<Act>& h) {
+  return normed(h.norm, h.rstd, h.picked.data(), config.hidden_size, weights.norm,
+                static_cast<int>(h.rows.size()));
 }
 
-/// Does the block's backward find what its forward computed?
-bool StageModel::Impl::keeps_block(int slot) const {
-  return trains(slot) && recompute != Recompute::Full;
-}
-
-void StageModel::Impl::drop_forward(LayerActivations& a) {
-  a.each_forward([this](Buffer& buffer) { buffer.drop(arena); });
+template <class Act>
+void StageImpl<Act>::drop_forward(LayerActivations<Act>& a) {
+  a.each_forward([this](AnyBuffer& buffer) { buffer.drop(arena); });
 }
 
 /// Results of norms and up-projections. Without a low rank the queries come from no latent.
-void StageModel::Impl::drop_up(LayerActivations& a) {
+template <class Act>
+void StageImpl<Act>::drop_up(LayerActivations<Act>& a) {
   drop(a.norm1, a.q_norm, a.kv_norm, a.k_rope, a.kv);
   if (config.q_lora_rank > 0) drop(a.q);
 }
 
-void StageModel::Impl::after_attention(int slot, int layer) {
+template <class Act>
+void StageImpl<Act>::after_attention(int slot, int layer) {
   const auto [a, w] = at(slot, layer);
   if (keeps_block(slot)) {
     if (recompute == Recompute::MlaUp) drop_up(a);
@@ -105,7 +105,8 @@ void StageModel::Impl::after_attention(int slot, int layer) {
        a.k_rope, a.kv, a.attended, a.rstd2, a.scores);
 }
 
-void StageModel::Impl::after_experts(int slot, int layer) {
+template <class Act>
+void StageImpl<Act>::after_experts(int slot, int layer) {
   const auto [a, w] = at(slot, layer);
   if (!keeps_block(slot)) {
     drop_forward(a);
@@ -114,7 +115,8 @@ void StageModel::Impl::after_experts(int slot, int layer) {
   }
 }
 
-void StageModel::Impl::after_attention_backward_input(int slot, int layer) {
+template <class Act>
+void StageImpl<Act>::after_attention_backward_input(int slot, int layer) {
   const auto [a, w] = at(slot, layer);
   drop(a.q, a.kv, a.k_rope, a.scores, a.d_norm2, a.d_gate_weight);
   if (recompute == Recompute::MlaUp) {
@@ -126,12 +128,13 @@ void StageModel::Impl::after_attention_backward_input(int slot, int layer) {
 
 /// The block's last phase; blocks come here in descending order. What the block read from its
 /// neighbours has no other reader any more.
-void StageModel::Impl::after_attention_backward_weights(int slot, int layer) {
-  Activations& all = live(slot);
-  LayerActivations& a = all.layers[static_cast<std::size_t>(layer)];
+template <class Act>
+void StageImpl<Act>::after_attention_backward_weights(int slot, int layer) {
+  Activations<Act>& all = live(slot);
+  LayerActivations<Act>& a = all.layers[static_cast<std::size_t>(layer)];
   drop_forward(a);
   give_layout(a);
-  a.each_gradient([this](Buffer& buffer) { buffer.drop(arena); });
+  a.each_gradient([this](AnyBuffer& buffer) { buffer.drop(arena); });
   if (layer + 1 < spec.num_layers) {
     drop(all.layers[static_cast<std::size_t>(layer) + 1].d_input);
   } else {
@@ -140,20 +143,17 @@ void StageModel::Impl::after_attention_backward_weights(int slot, int layer) {
   drop(layer > 0 ? all.layers[static_cast<std::size_t>(layer) - 1].output : all.input);
 }
 
-ActivationBytes StageModel::activation_bytes() const {
-  const Arena& arena = impl_->arena;
-  return {arena.live_bytes(), arena.peak_bytes(), arena.reserved_bytes()};
-}
-
-std::size_t StageModel::activation_bytes(int slot) const {
-  const auto& held = impl_->slots.at(static_cast<std::size_t>(slot));
-  if (held == nullptr) return 0;
-  std::size_t sum = 0;
-  held->each([&](const Buffer& buffer) { sum += buffer.bytes(); });
-  for (const LayerActivations& layer : held->layers) sum += layer.layout_bytes;
-  return sum;
-}
-
-void StageModel::clear_activation_peak() { impl_->arena.reset_peak(); }
+#define WEFT_INSTANTIATE(Act)                                             \
+  template const Act* StageImpl<Act>::norm1(int, int);                    \
+  template const Act* StageImpl<Act>::norm2(int, int);                    \
+  template const Act* StageImpl<Act>::q_norm(int, int);                   \
+  template const Act* StageImpl<Act>::kv_norm(int, int);                  \
+  template const Act* StageImpl<Act>::head_norm(HeadActivations<Act>&);   \
+  template void StageImpl<Act>::drop_forward(LayerActivations<Act>&);     \
+  template void StageImpl<Act>::after_attention(int, int);                \
+  template void StageImpl<Act>::after_experts(int, int);                  \
+  template void StageImpl<Act>::after_attention_backward_input(int, int); \
+  template void StageImpl<Act>::after_attention_backward_weights(int, int);
+WEFT_FOR_EACH_ACTIVATION(WEFT_INSTANTIATE)
 
 }  // namespace weft::trainer

@@ -1,138 +1,123 @@
-// The inside of StageModel, shared by the files that implement its phases: stage_model.cpp (slots
-// and edges), attention_block.cpp, expert_block.cpp, exchange_block.cpp, head_block.cpp, and
-// recompute.cpp (what is kept how long).
+// The inside of a stage for one type of activations, shared by the files that implement its phases:
+// stage_slots.cpp (slots and edges), attention_block.cpp, expert_block.cpp, exchange_block.cpp,
+// head_block.cpp, and recompute.cpp (what is kept how long). Each file instantiates at its end what
+// others call.
 #pragma once
 
 #include <memory>
-#include <optional>
 #include <vector>
 
-#include "trainer/kernels/attention.h"
-#include "trainer/kernels/matmul.h"
-#include "trainer/kernels/mla_decode.h"
-#include "trainer/kernels/rope.h"
-#include "trainer/kernels/router.h"
+#include "trainer/kernels/vector_math.h"
 #include "trainer/model/activations.h"
-#include "trainer/model/weights.h"
+#include "trainer/model/stage_base.h"
 
 namespace weft::trainer {
 
-/// Scratch slots of layers (kernels use 0..7).
+/// Scratch slots of layers (kernels use 0..7, Linear its own).
 enum Scratch {
   kRouterLogits = 8,
   kDNorm = 9,
   kDAct = 10,
   kDAttended = 11,
   kDKRope = 12,
-  kDLatent = 13
+  kDLatent = 13,
+  kRows = 14
 };
 
-struct StageModel::Impl {
-  Impl(const ModelConfig& config, const StageSpec& spec, comm::Communicator& experts,
-       kernels::Context& context, int max_tokens, Recompute recompute,
-       const comm::ExchangeOptions& exchange_options);
+/// Act: Real or Bf16 (activations.h).
+template <class Act>
+class StageImpl final : public StageBase {
+ public:
+  using StageBase::StageBase;
 
-  // stage_model.cpp
-  Activations& live(int slot);
+  // stage_slots.cpp
+  void resize_slots(std::size_t n) override;
+  void release(int slot) override;
+  std::size_t activation_bytes(int slot) const override;
+  Real* input(int slot) override;
+  Real* output_gradient(int slot) override;
+  const Real* layer_input(int slot, int layer) override;
+  const Real* layer_output_gradient(int slot, int layer) override;
+  Activations<Act>& live(int slot);
   struct Layer {
-    LayerActivations& a;
+    LayerActivations<Act>& a;
     LayerWeights& w;
   };
   Layer at(int slot, int layer) {
     const auto index = static_cast<std::size_t>(layer);
     return {live(slot).layers[index], weights.layers[index]};
   }
-  Real* take(Buffer& buffer, std::size_t n) { return buffer.get(arena, n); }
+  template <class T>
+  T* take(Buffer<T>& buffer, std::size_t n) {
+    return buffer.get(arena, n);
+  }
   template <class... Buffers>
   void drop(Buffers&... buffers) {
     (buffers.drop(arena), ...);
   }
-  const Real* layer_input(int slot, int layer);
-  const Real* layer_output_gradient(int slot, int layer);
-  comm::Tag tag(int slot, int layer, int exchange) const;
-  kernels::Weight weight(Matrix& matrix) const {
-    return {set.values_data() + matrix.offset, matrix.out, matrix.in, set.version(),
-            &matrix.packed};
-  }
-  const Real* value(const Vector1& vector) const { return set.values_data() + vector.offset; }
-  Real* gradient(std::int64_t offset) { return set.gradients().data() + offset; }
-  void add_weight_gradient(const Matrix& matrix, const Real* dy, const Real* x, int rows);
-  void add_vector_gradient(const Vector1& vector, const Real* d);
 
   // attention_block.cpp
   void down_project(int slot, int layer);
   void up_project(int slot, int layer);
   void attend_cached(int slot, int layer);
   void route(int slot, int layer, bool again);
-  void attention(int slot, int layer, bool again);
+  void attention(int slot, int layer, bool again) override;
   void gate_backward(int slot, int layer);
-  void attention_backward_input(int slot, int layer);
-  void attention_backward_weights(int slot, int layer);
+  void attention_backward_input(int slot, int layer) override;
+  void attention_backward_weights(int slot, int layer) override;
 
   // expert_block.cpp
-  void gather_slots(LayerActivations& a);
-  void scatter_slots(const comm::ExpertLayout& layout, const Real* from, bool weighted,
+  void gather_slots(LayerActivations<Act>& a);
+  template <class T>
+  void scatter_slots(const comm::ExpertLayout& layout, const T* from, bool weighted,
                      Real* to) const;
-  void slot_gradients(LayerActivations& a);
-  void run_routed(LayerActivations& a, LayerWeights& w);
-  void run_experts(int slot, int layer);
-  void run_experts_again(int slot, int layer);
-  void experts_backward_input(int slot, int layer);
-  void experts_backward_weights(int slot, int layer);
+  void slot_gradients(LayerActivations<Act>& a);
+  void run_routed(LayerActivations<Act>& a, LayerWeights& w);
+  void run_experts(int slot, int layer) override;
+  void run_experts_again(int slot, int layer) override;
+  void experts_backward_input(int slot, int layer) override;
+  void experts_backward_weights(int slot, int layer) override;
 
   // exchange_block.cpp
-  comm::ExpertLayout& take_layout(LayerActivations& a);
-  void give_layout(LayerActivations& a);
-  void charge_rows(LayerActivations& a);
-  Expected<void> begin_dispatch(int slot, int layer, bool again);
+  comm::ExpertLayout& take_layout(LayerActivations<Act>& a);
+  void give_layout(LayerActivations<Act>& a);
+  void charge_rows(LayerActivations<Act>& a);
+  std::size_t exchanged_bytes(int slot, int layer) override;
+  Expected<void> begin_dispatch(int slot, int layer, bool again) override;
+  Expected<void> end_dispatch(int slot, int layer) override;
+  Expected<void> begin_combine(int slot, int layer) override;
+  Expected<void> end_combine(int slot, int layer) override;
+  Expected<void> begin_combine_backward(int slot, int layer) override;
+  Expected<void> end_combine_backward(int slot, int layer) override;
+  Expected<void> begin_dispatch_backward(int slot, int layer) override;
+  Expected<void> end_dispatch_backward(int slot, int layer) override;
 
   // recompute.cpp
-  const Real* normed(Buffer& kept, Buffer& rstd, const Real* x, int ldx, const Vector1& gain,
-                     int rows);
-  const Real* norm1(int slot, int layer);
-  const Real* norm2(int slot, int layer);
-  const Real* q_norm(int slot, int layer);
-  const Real* kv_norm(int slot, int layer);
-  bool trains(int slot) const;
-  bool keeps_block(int slot) const;
-  void drop_forward(LayerActivations& a);
-  void drop_up(LayerActivations& a);
+  template <class X>
+  const Act* normed(Buffer<Act>& kept, Buffer<Real>& rstd, const X* x, int ldx, const Vector1& gain,
+                    int rows);
+  const Act* norm1(int slot, int layer);
+  const Act* norm2(int slot, int layer);
+  const Act* q_norm(int slot, int layer);
+  const Act* kv_norm(int slot, int layer);
+  const Act* head_norm(HeadActivations<Act>& h);
+  void drop_forward(LayerActivations<Act>& a);
+  void drop_up(LayerActivations<Act>& a);
   void after_attention(int slot, int layer);
   void after_experts(int slot, int layer);
   void after_attention_backward_input(int slot, int layer);
   void after_attention_backward_weights(int slot, int layer);
 
   // head_block.cpp
-  const Real* head_norm(HeadActivations& h);
-  void head(int slot);
-  void pick_rows(const MicroBatch& batch, HeadActivations& h);
-  void losses(int slot, HeadActivations& h);
-  void head_backward_input(int slot);
-  void head_backward_weights(int slot);
+  void head(int slot) override;
+  void pick_rows(const MicroBatch& batch, HeadActivations<Act>& h);
+  void losses(int slot, HeadActivations<Act>& h);
+  void head_backward_input(int slot) override;
+  void head_backward_weights(int slot) override;
 
-  ModelConfig config;
-  StageSpec spec;
-  kernels::Context& context;
-  int max_tokens;
-  Recompute recompute;
-  ParameterSet set;
-  StageWeights weights;
-  kernels::RopeTable rope;
-  kernels::AttentionShape attention_shape;
-  kernels::RouterShape router_shape;
-  std::optional<comm::ExpertExchange<Real>> exchange;  // only where a MoE layer is
-
-  Arena arena;
-  std::vector<std::unique_ptr<comm::ExpertLayout>> layouts;  // of no layer at present
-  std::size_t num_layouts = 0;                               // in all
-  std::span<const MicroBatch> batches;
-  std::vector<std::unique_ptr<Activations>> slots;  // null: not live
-  std::vector<std::unique_ptr<Activations>> pool;
-  std::vector<HeadOutput> head_outputs;
-  std::vector<double> loss_sums;
-  std::vector<std::vector<Real>> logits;                  // Decode, by slot
-  std::vector<std::vector<kernels::LatentCache>> caches;  // by slot and layer; empty: not open
-  std::vector<std::vector<double>> expert_load;           // by layer; empty for dense ones
+ private:
+  std::vector<std::unique_ptr<Activations<Act>>> slots_;  // null: not live
+  std::vector<std::unique_ptr<Activations<Act>>> pool_;
 };
 
 }  // namespace weft::trainer

@@ -6,7 +6,7 @@
 #include "base/check.h"
 #include "base/rng.h"
 #include "trainer/kernels/embedding.h"
-#include "trainer/model/stage_impl.h"
+#include "trainer/model/stage_base.h"
 
 namespace weft::trainer {
 
@@ -16,20 +16,18 @@ bool has_moe(const ModelConfig& config, const StageSpec& spec) {
   return spec.num_layers > 0 && config.is_moe(spec.first_layer + spec.num_layers - 1);
 }
 
-std::size_t elements(int rows, int columns) {
-  return static_cast<std::size_t>(rows) * static_cast<std::size_t>(columns);
-}
-
 }  // namespace
 
-StageModel::Impl::Impl(const ModelConfig& config_in, const StageSpec& spec_in,
-                       comm::Communicator& experts, kernels::Context& context_in, int max_tokens_in,
-                       Recompute recompute_in, const comm::ExchangeOptions& exchange_options)
+StageBase::StageBase(const ModelConfig& config_in, const StageSpec& spec_in,
+                     comm::Communicator& experts, kernels::Context& context_in, int max_tokens_in,
+                     Recompute recompute_in, const comm::ExchangeOptions& exchange_options,
+                     Precision precision)
     : config(config_in),
       spec(spec_in),
       context(context_in),
       max_tokens(max_tokens_in),
       recompute(recompute_in),
+      linear(set, precision),
       rope(config_in.rope_theta, config_in.qk_rope_head_dim, config_in.max_position_embeddings) {
   int first_expert = 0, num_experts = 0;
   if (has_moe(config, spec)) {
@@ -55,57 +53,28 @@ StageModel::Impl::Impl(const ModelConfig& config_in, const StageSpec& spec_in,
   }
 }
 
-Activations& StageModel::Impl::live(int slot) {
-  auto& held = slots.at(static_cast<std::size_t>(slot));
-  if (held) return *held;
-  if (pool.empty()) {
-    pool.push_back(std::make_unique<Activations>());
-    pool.back()->layers.resize(static_cast<std::size_t>(spec.num_layers));
-  }
-  held = std::move(pool.back());
-  pool.pop_back();
-  return *held;
-}
-
-const Real* StageModel::Impl::layer_input(int slot, int layer) {
-  Activations& a = live(slot);
-  return layer == 0 ? a.input.data() : a.layers[static_cast<std::size_t>(layer) - 1].output.data();
-}
-
-const Real* StageModel::Impl::layer_output_gradient(int slot, int layer) {
-  Activations& a = live(slot);
-  if (layer + 1 < spec.num_layers) {
-    return a.layers[static_cast<std::size_t>(layer) + 1].d_input.data();
-  }
-  return spec.head ? a.head.d_input.data() : a.output_gradient.data();
-}
-
-comm::Tag StageModel::Impl::tag(int slot, int layer, int exchange_index) const {
+comm::Tag StageBase::tag(int slot, int layer, int exchange_index) const {
   return static_cast<comm::Tag>(spec.first_layer + layer) << 32 |
          static_cast<comm::Tag>(slot) << 4 | static_cast<comm::Tag>(exchange_index);
 }
 
-void StageModel::Impl::add_weight_gradient(const Matrix& matrix, const Real* dy, const Real* x,
-                                           int rows) {
-  kernels::linear_backward_weight(context, dy, x, rows, matrix.out, matrix.in,
-                                  gradient(matrix.offset));
-}
-
-void StageModel::Impl::add_vector_gradient(const Vector1& vector, const Real* d) {
+void StageBase::add_vector_gradient(const Vector1& vector, const Real* d) {
   Real* sum = gradient(vector.offset);
   for (int i = 0; i < vector.size; ++i) sum[i] += d[i];
 }
 
 StageModel::StageModel(const ModelConfig& config, const StageSpec& spec,
                        comm::Communicator& experts, kernels::Context& context, int max_tokens,
-                       Recompute recompute, const comm::ExchangeOptions& exchange)
-    : impl_(std::make_unique<Impl>(config, spec, experts, context, max_tokens, recompute,
-                                   exchange)) {}
+                       Recompute recompute, const comm::ExchangeOptions& exchange,
+                       Precision precision)
+    : impl_(
+          make_stage(config, spec, experts, context, max_tokens, recompute, exchange, precision)) {}
 StageModel::~StageModel() = default;
 
 const ModelConfig& StageModel::config() const { return impl_->config; }
 const StageSpec& StageModel::spec() const { return impl_->spec; }
 Recompute StageModel::recompute() const { return impl_->recompute; }
+Precision StageModel::precision() const { return impl_->linear.precision(); }
 ParameterSet& StageModel::parameters() { return impl_->set; }
 const ParameterSet& StageModel::parameters() const { return impl_->set; }
 
@@ -125,7 +94,7 @@ void StageModel::initialize(std::uint64_t seed) {
 }
 
 void StageModel::set_micro_batches(std::span<const MicroBatch> batches) {
-  for (std::size_t slot = 0; slot < impl_->slots.size(); ++slot) release(static_cast<int>(slot));
+  impl_->resize_slots(batches.size());
   impl_->batches = batches;
   for (const MicroBatch& batch : batches) {
     WEFT_CHECK(batch.num_tokens() <= impl_->max_tokens,
@@ -134,8 +103,7 @@ void StageModel::set_micro_batches(std::span<const MicroBatch> batches) {
     WEFT_CHECK(batch.sequence_begin.size() >= 1 &&
                batch.sequence_begin.back() == batch.num_tokens());
   }
-  const std::size_t n = std::max(batches.size(), impl_->slots.size());
-  impl_->slots.resize(n);
+  const std::size_t n = std::max(batches.size(), impl_->head_outputs.size());
   impl_->head_outputs.resize(n);
   impl_->loss_sums.resize(n);
   impl_->logits.resize(n);
@@ -147,7 +115,7 @@ const MicroBatch& StageModel::micro_batch(int slot) const {
 
 std::span<Real> StageModel::input(int slot) {
   const std::size_t n = elements(micro_batch(slot).num_tokens(), impl_->config.hidden_size);
-  return {impl_->take(impl_->live(slot).input, n), n};
+  return {impl_->input(slot), n};
 }
 
 std::span<const Real> StageModel::output(int slot) {
@@ -157,7 +125,7 @@ std::span<const Real> StageModel::output(int slot) {
 
 std::span<Real> StageModel::output_gradient(int slot) {
   const std::size_t n = elements(micro_batch(slot).num_tokens(), impl_->config.hidden_size);
-  return {impl_->take(impl_->live(slot).output_gradient, n), n};
+  return {impl_->output_gradient(slot), n};
 }
 
 std::span<const Real> StageModel::input_gradient(int slot) {
@@ -199,13 +167,49 @@ void StageModel::attention_backward_weights(int slot, int layer) {
   impl_->attention_backward_weights(slot, layer);
 }
 
-void StageModel::release(int slot) {
-  auto& held = impl_->slots.at(static_cast<std::size_t>(slot));
-  if (held == nullptr) return;
-  held->each([this](Buffer& buffer) { impl_->drop(buffer); });
-  for (LayerActivations& layer : held->layers) impl_->give_layout(layer);
-  impl_->pool.push_back(std::move(held));
+Expected<void> StageModel::begin_dispatch(int slot, int layer) {
+  return impl_->begin_dispatch(slot, layer, false);
 }
+Expected<void> StageModel::begin_dispatch_again(int slot, int layer) {
+  return impl_->begin_dispatch(slot, layer, true);
+}
+Expected<void> StageModel::end_dispatch(int slot, int layer) {
+  return impl_->end_dispatch(slot, layer);
+}
+Expected<void> StageModel::end_dispatch_again(int slot, int layer) {
+  return impl_->end_dispatch(slot, layer);
+}
+Expected<void> StageModel::begin_combine(int slot, int layer) {
+  return impl_->begin_combine(slot, layer);
+}
+Expected<void> StageModel::end_combine(int slot, int layer) {
+  return impl_->end_combine(slot, layer);
+}
+Expected<void> StageModel::begin_combine_backward(int slot, int layer) {
+  return impl_->begin_combine_backward(slot, layer);
+}
+Expected<void> StageModel::end_combine_backward(int slot, int layer) {
+  return impl_->end_combine_backward(slot, layer);
+}
+Expected<void> StageModel::begin_dispatch_backward(int slot, int layer) {
+  return impl_->begin_dispatch_backward(slot, layer);
+}
+Expected<void> StageModel::end_dispatch_backward(int slot, int layer) {
+  return impl_->end_dispatch_backward(slot, layer);
+}
+
+std::size_t StageModel::exchanged_bytes(int slot, int layer) const {
+  return impl_->exchanged_bytes(slot, layer);
+}
+
+void StageModel::release(int slot) { impl_->release(slot); }
+
+ActivationBytes StageModel::activation_bytes() const {
+  const Arena& arena = impl_->arena;
+  return {arena.live_bytes(), arena.peak_bytes(), arena.reserved_bytes()};
+}
+std::size_t StageModel::activation_bytes(int slot) const { return impl_->activation_bytes(slot); }
+void StageModel::clear_activation_peak() { impl_->arena.reset_peak(); }
 
 const HeadOutput& StageModel::head_output(int slot) const {
   return impl_->head_outputs.at(static_cast<std::size_t>(slot));

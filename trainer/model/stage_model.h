@@ -16,6 +16,7 @@
 #include "trainer/kernels/context.h"
 #include "trainer/model/config.h"
 #include "trainer/model/parameters.h"
+#include "trainer/model/precision.h"
 
 namespace weft::trainer {
 
@@ -44,17 +45,21 @@ struct StageSpec {
   bool head = false;       // last stage: final norm, output head, loss
 };
 
+class StageBase;
+
 /// Threads: one at a time. References passed in must outlive the model.
 class StageModel {
  public:
   /// `experts`: the group that together holds all experts (its size divides n_routed_experts;
   /// a group of one for an unsharded model). max_tokens bounds any micro-batch.
   /// `exchange`: how rows travel to the experts; equal on every rank of the group.
+  /// `precision`: one that check_precision allows; equal on every rank of a run.
   StageModel(const ModelConfig& config, const StageSpec& spec, comm::Communicator& experts,
              kernels::Context& context, int max_tokens, Recompute recompute = Recompute::None,
-             const comm::ExchangeOptions& exchange = {});
+             const comm::ExchangeOptions& exchange = {}, Precision precision = Precision::F32);
   ~StageModel();
   Recompute recompute() const;
+  Precision precision() const;
 
   const ModelConfig& config() const;
   const StageSpec& spec() const;
@@ -144,8 +149,7 @@ class StageModel {
   void update_selection_bias(int layer, std::span<const double> load, double rate);
 
  private:
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
+  std::unique_ptr<StageBase> impl_;
 };
 
 }  // namespace weft::trainer

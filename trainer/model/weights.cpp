@@ -10,9 +10,9 @@ struct Adder {
   ParameterSet& set;
   const ModelConfig& config;
 
-  Matrix matrix(std::string name, int out, int in, bool expert = false) {
+  Matrix matrix(LinearKind kind, std::string name, int out, int in, bool expert = false) {
     const int index = set.add(std::move(name), {out, in}, expert, true, true);
-    return {out, in, set.items()[static_cast<std::size_t>(index)].offset, {}};
+    return {kind, out, in, set.items()[static_cast<std::size_t>(index)].offset, {}};
   }
   Vector1 vector(std::string name, int size, bool trainable = true) {
     const int index = set.add(std::move(name), {size}, false, trainable, false);
@@ -23,10 +23,12 @@ struct Adder {
     const int hidden = config.hidden_size;
     MlpWeights result;
     result.width = width;
-    result.gate_up = matrix(prefix + "gate_proj.weight", width, hidden, expert);
-    matrix(prefix + "up_proj.weight", width, hidden, expert);
+    const auto gate_up = expert ? LinearKind::ExpertGateUp : LinearKind::MlpGateUp;
+    result.gate_up = matrix(gate_up, prefix + "gate_proj.weight", width, hidden, expert);
+    matrix(gate_up, prefix + "up_proj.weight", width, hidden, expert);
     result.gate_up.out = 2 * width;
-    result.down = matrix(prefix + "down_proj.weight", hidden, width, expert);
+    result.down = matrix(expert ? LinearKind::ExpertDown : LinearKind::MlpDown,
+                         prefix + "down_proj.weight", hidden, width, expert);
     return result;
   }
 
@@ -35,18 +37,20 @@ struct Adder {
     const int heads = c.num_attention_heads;
     const int q_dim = heads * (c.qk_nope_head_dim + c.qk_rope_head_dim);
     if (c.q_lora_rank > 0) {
-      layer.q_down = matrix(prefix + "q_a_proj.weight", c.q_lora_rank, c.hidden_size);
+      layer.q_down =
+          matrix(LinearKind::QDown, prefix + "q_a_proj.weight", c.q_lora_rank, c.hidden_size);
       layer.q_norm = vector(prefix + "q_a_layernorm.weight", c.q_lora_rank);
-      layer.q_up = matrix(prefix + "q_b_proj.weight", q_dim, c.q_lora_rank);
+      layer.q_up = matrix(LinearKind::QUp, prefix + "q_b_proj.weight", q_dim, c.q_lora_rank);
     } else {
-      layer.q_up = matrix(prefix + "q_proj.weight", q_dim, c.hidden_size);
+      layer.q_up = matrix(LinearKind::QUp, prefix + "q_proj.weight", q_dim, c.hidden_size);
     }
-    layer.kv_down = matrix(prefix + "kv_a_proj_with_mqa.weight",
+    layer.kv_down = matrix(LinearKind::KvDown, prefix + "kv_a_proj_with_mqa.weight",
                            c.kv_lora_rank + c.qk_rope_head_dim, c.hidden_size);
     layer.kv_norm = vector(prefix + "kv_a_layernorm.weight", c.kv_lora_rank);
-    layer.kv_up = matrix(prefix + "kv_b_proj.weight", heads * (c.qk_nope_head_dim + c.v_head_dim),
-                         c.kv_lora_rank);
-    layer.out = matrix(prefix + "o_proj.weight", c.hidden_size, heads * c.v_head_dim);
+    layer.kv_up = matrix(LinearKind::KvUp, prefix + "kv_b_proj.weight",
+                         heads * (c.qk_nope_head_dim + c.v_head_dim), c.kv_lora_rank);
+    layer.out = matrix(LinearKind::AttentionOut, prefix + "o_proj.weight", c.hidden_size,
+                       heads * c.v_head_dim);
   }
 
   LayerWeights layer(int index, int first_expert, int num_experts) {
@@ -60,7 +64,8 @@ struct Adder {
       layer.mlp = mlp(prefix + "mlp.", config.intermediate_size, false);
       return layer;
     }
-    layer.gate = matrix(prefix + "mlp.gate.weight", config.n_routed_experts, config.hidden_size);
+    layer.gate = matrix(LinearKind::Gate, prefix + "mlp.gate.weight", config.n_routed_experts,
+                        config.hidden_size);
     layer.selection_bias =
         vector(prefix + "mlp.gate.e_score_correction_bias", config.n_routed_experts, false);
     if (config.n_shared_experts > 0) {
@@ -82,15 +87,16 @@ StageWeights add_parameters(const ModelConfig& config, const StageSpec& spec, in
   Adder add{set, config};
   StageWeights weights;
   if (spec.embedding) {
-    weights.embedding =
-        add.matrix("model.embed_tokens.weight", config.vocab_size, config.hidden_size);
+    weights.embedding = add.matrix(LinearKind::Embedding, "model.embed_tokens.weight",
+                                   config.vocab_size, config.hidden_size);
   }
   for (int l = 0; l < spec.num_layers; ++l) {
     weights.layers.push_back(add.layer(spec.first_layer + l, first_expert, num_experts));
   }
   if (spec.head) {
     weights.norm = add.vector("model.norm.weight", config.hidden_size);
-    weights.head = add.matrix("lm_head.weight", config.vocab_size, config.hidden_size);
+    weights.head =
+        add.matrix(LinearKind::Head, "lm_head.weight", config.vocab_size, config.hidden_size);
   }
   set.allocate();
   return weights;

@@ -3,21 +3,12 @@
 
 #include <vector>
 
-#include "trainer/kernels/matmul.h"
 #include "trainer/model/config.h"
+#include "trainer/model/linear.h"
 #include "trainer/model/parameters.h"
 #include "trainer/model/stage_model.h"
 
 namespace weft::trainer {
-
-/// A matrix of the parameter set with the library's copy of it. Gate and up projections lie one
-/// behind the other, so that they are also one matrix [2 * width, hidden].
-struct Matrix {
-  int out = 0;
-  int in = 0;
-  std::int64_t offset = -1;
-  kernels::PackedCopy packed;
-};
 
 struct Vector1 {
   int size = 0;

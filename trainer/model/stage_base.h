@@ -1,0 +1,104 @@
+// What a StageModel holds and does whatever numbers it computes in. StageImpl (stage_impl.h) is the
+// rest, for one type of activations.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "trainer/kernels/attention.h"
+#include "trainer/kernels/mla_decode.h"
+#include "trainer/kernels/rope.h"
+#include "trainer/kernels/router.h"
+#include "trainer/model/arena.h"
+#include "trainer/model/linear.h"
+#include "trainer/model/stage_model.h"
+#include "trainer/model/weights.h"
+
+namespace weft::trainer {
+
+class StageBase {
+ public:
+  StageBase(const ModelConfig& config, const StageSpec& spec, comm::Communicator& experts,
+            kernels::Context& context, int max_tokens, Recompute recompute,
+            const comm::ExchangeOptions& exchange_options, Precision precision);
+  virtual ~StageBase() = default;
+  StageBase(const StageBase&) = delete;
+  StageBase& operator=(const StageBase&) = delete;
+
+  // What StageModel promises under the same or nearly the same names.
+  virtual void resize_slots(std::size_t n) = 0;
+  virtual void release(int slot) = 0;
+  virtual std::size_t activation_bytes(int slot) const = 0;
+  virtual std::size_t exchanged_bytes(int slot, int layer) = 0;
+  virtual Real* input(int slot) = 0;
+  virtual Real* output_gradient(int slot) = 0;
+  /// The residual stream before block `layer`, and its gradient behind it. num_layers, -1: the
+  /// stage's edges.
+  virtual const Real* layer_input(int slot, int layer) = 0;
+  virtual const Real* layer_output_gradient(int slot, int layer) = 0;
+
+  /// `again`: in the backward of a block that kept only its input and its choices.
+  virtual void attention(int slot, int layer, bool again) = 0;
+  virtual Expected<void> begin_dispatch(int slot, int layer, bool again) = 0;
+  virtual Expected<void> end_dispatch(int slot, int layer) = 0;
+  virtual void run_experts(int slot, int layer) = 0;
+  virtual void run_experts_again(int slot, int layer) = 0;
+  virtual Expected<void> begin_combine(int slot, int layer) = 0;
+  virtual Expected<void> end_combine(int slot, int layer) = 0;
+  virtual void head(int slot) = 0;
+
+  virtual void head_backward_input(int slot) = 0;
+  virtual void head_backward_weights(int slot) = 0;
+  virtual Expected<void> begin_combine_backward(int slot, int layer) = 0;
+  virtual Expected<void> end_combine_backward(int slot, int layer) = 0;
+  virtual void experts_backward_input(int slot, int layer) = 0;
+  virtual void experts_backward_weights(int slot, int layer) = 0;
+  virtual Expected<void> begin_dispatch_backward(int slot, int layer) = 0;
+  virtual Expected<void> end_dispatch_backward(int slot, int layer) = 0;
+  virtual void attention_backward_input(int slot, int layer) = 0;
+  virtual void attention_backward_weights(int slot, int layer) = 0;
+
+  comm::Tag tag(int slot, int layer, int exchange) const;
+  const Real* value(const Vector1& vector) const { return set.values_data() + vector.offset; }
+  Real* gradient(std::int64_t offset) { return set.gradients().data() + offset; }
+  void add_vector_gradient(const Vector1& vector, const Real* d);
+  bool trains(int slot) const {
+    return batches[static_cast<std::size_t>(slot)].mode == Mode::Train;
+  }
+  /// Does the block's backward find what its forward computed?
+  bool keeps_block(int slot) const { return trains(slot) && recompute != Recompute::Full; }
+
+  ModelConfig config;
+  StageSpec spec;
+  kernels::Context& context;
+  int max_tokens;
+  Recompute recompute;
+  ParameterSet set;
+  Linear linear;  // every product with a weight
+  StageWeights weights;
+  kernels::RopeTable rope;
+  kernels::AttentionShape attention_shape;
+  kernels::RouterShape router_shape;
+  std::optional<comm::ExpertExchange<Real>> exchange;  // only where a MoE layer is
+
+  Arena arena;
+  std::vector<std::unique_ptr<comm::ExpertLayout>> layouts;  // of no layer at present
+  std::size_t num_layouts = 0;                               // in all
+  std::span<const MicroBatch> batches;
+  std::vector<HeadOutput> head_outputs;
+  std::vector<double> loss_sums;
+  std::vector<std::vector<Real>> logits;                  // Decode, by slot
+  std::vector<std::vector<kernels::LatentCache>> caches;  // by slot and layer; empty: not open
+  std::vector<std::vector<double>> expert_load;           // by layer; empty for dense ones
+};
+
+/// The stage for a precision, which check_precision has allowed.
+std::unique_ptr<StageBase> make_stage(const ModelConfig& config, const StageSpec& spec,
+                                      comm::Communicator& experts, kernels::Context& context,
+                                      int max_tokens, Recompute recompute,
+                                      const comm::ExchangeOptions& exchange_options,
+                                      Precision precision);
+
+}  // namespace weft::trainer
