@@ -22,7 +22,8 @@ class StageBase {
  public:
   StageBase(const ModelConfig& config, const StageSpec& spec, comm::Communicator& experts,
             kernels::Context& context, int max_tokens, Recompute recompute,
-            const comm::ExchangeOptions& exchange_options, Precision precision);
+            const comm::ExchangeOptions& exchange_options, Precision precision,
+            const Fp8Options& fp8);
   virtual ~StageBase() = default;
   StageBase(const StageBase&) = delete;
   StageBase& operator=(const StageBase&) = delete;
@@ -69,6 +70,7 @@ class StageBase {
   }
   /// Does the block's backward find what its forward computed?
   bool keeps_block(int slot) const { return trains(slot) && recompute != Recompute::Full; }
+  bool is_fp8() const { return linear.precision() == Precision::FP8; }
 
   ModelConfig config;
   StageSpec spec;
@@ -99,6 +101,6 @@ std::unique_ptr<StageBase> make_stage(const ModelConfig& config, const StageSpec
                                       comm::Communicator& experts, kernels::Context& context,
                                       int max_tokens, Recompute recompute,
                                       const comm::ExchangeOptions& exchange_options,
-                                      Precision precision);
+                                      Precision precision, const Fp8Options& fp8);
 
 }  // namespace weft::trainer

@@ -21,13 +21,13 @@ bool has_moe(const ModelConfig& config, const StageSpec& spec) {
 StageBase::StageBase(const ModelConfig& config_in, const StageSpec& spec_in,
                      comm::Communicator& experts, kernels::Context& context_in, int max_tokens_in,
                      Recompute recompute_in, const comm::ExchangeOptions& exchange_options,
-                     Precision precision)
+                     Precision precision, const Fp8Options& fp8)
     : config(config_in),
       spec(spec_in),
       context(context_in),
       max_tokens(max_tokens_in),
       recompute(recompute_in),
-      linear(set, precision),
+      linear(set, precision, fp8),
       rope(config_in.rope_theta, config_in.qk_rope_head_dim, config_in.max_position_embeddings) {
   int first_expert = 0, num_experts = 0;
   if (has_moe(config, spec)) {
@@ -66,9 +66,9 @@ void StageBase::add_vector_gradient(const Vector1& vector, const Real* d) {
 StageModel::StageModel(const ModelConfig& config, const StageSpec& spec,
                        comm::Communicator& experts, kernels::Context& context, int max_tokens,
                        Recompute recompute, const comm::ExchangeOptions& exchange,
-                       Precision precision)
-    : impl_(
-          make_stage(config, spec, experts, context, max_tokens, recompute, exchange, precision)) {}
+                       Precision precision, const Fp8Options& fp8)
+    : impl_(make_stage(config, spec, experts, context, max_tokens, recompute, exchange, precision,
+                       fp8)) {}
 StageModel::~StageModel() = default;
 
 const ModelConfig& StageModel::config() const { return impl_->config; }

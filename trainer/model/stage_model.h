@@ -15,6 +15,7 @@
 #include "trainer/batch.h"
 #include "trainer/kernels/context.h"
 #include "trainer/model/config.h"
+#include "trainer/model/fp8_recipe.h"
 #include "trainer/model/parameters.h"
 #include "trainer/model/precision.h"
 
@@ -53,10 +54,11 @@ class StageModel {
   /// `experts`: the group that together holds all experts (its size divides n_routed_experts;
   /// a group of one for an unsharded model). max_tokens bounds any micro-batch.
   /// `exchange`: how rows travel to the experts; equal on every rank of the group.
-  /// `precision`: one that check_precision allows; equal on every rank of a run.
+  /// `precision`: one that check_precision allows; equal on every rank of a run, as is `fp8`.
   StageModel(const ModelConfig& config, const StageSpec& spec, comm::Communicator& experts,
              kernels::Context& context, int max_tokens, Recompute recompute = Recompute::None,
-             const comm::ExchangeOptions& exchange = {}, Precision precision = Precision::F32);
+             const comm::ExchangeOptions& exchange = {}, Precision precision = Precision::F32,
+             const Fp8Options& fp8 = {});
   ~StageModel();
   Recompute recompute() const;
   Precision precision() const;
