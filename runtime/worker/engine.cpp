@@ -78,7 +78,7 @@ Expected<void> Engine::build(comm::Transport& transport, const EngineOptions& op
                                   stage == placement_.num_stages() - 1};
     held.model = std::make_unique<trainer::StageModel>(options.model, spec, experts, *context_,
                                                        options.max_tokens, options.recompute,
-                                                       exchange, options.precision);
+                                                       exchange, options.precision, options.fp8);
     held.model->initialize(options.seed);
     held.adapter = std::make_unique<StageAdapter>(*held.model);
   }

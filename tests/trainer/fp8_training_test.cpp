@@ -75,7 +75,7 @@ std::vector<double> train(const data::TextCorpus& corpus, Precision precision) {
     optimizer::AdamWOptions options;
     options.lr = learning_rate(step);
     options.step = step + 1;
-    optimizer::adamw(set.values(), set.gradients(), m, v, options, norm > 1 ? 1 / norm : 1.0);
+    optimizer::adamw<Real>(set.values(), set.gradients(), m, v, options, norm > 1 ? 1 / norm : 1.0);
     set.touch();
     for (int l = c.first_k_dense_replace; l < c.num_hidden_layers; ++l) {
       model.update_selection_bias(l, model.expert_load(l), 0.001);
