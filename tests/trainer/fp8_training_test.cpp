@@ -11,21 +11,20 @@
 namespace weft::trainer {
 namespace {
 
-constexpr int kContext = 64, kWindows = 12, kSteps = 400;
+constexpr int kContext = 64, kWindows = 12, kSteps = 240;
 
-/// Text to learn: each letter is drawn from the few that may follow the last two, so that there is
-/// something to know, more the longer one looks, and a part that cannot be known.
+/// Text to learn: four letters may follow a letter, some more often than others. Text with more to
+/// it is learned at a pace that depends on every rounding (with a mixture of experts and a high
+/// learning rate F32 and BF16 are a per cent apart after 400 steps), so that it would measure luck.
 std::string text() {
   constexpr int kLetters = 27, kChoices = 4, kLength = 400'000;
   Rng rng(11, "text");
-  std::string result = "ab";
+  std::string result = "a";
   while (result.size() < kLength) {
-    const auto last = static_cast<std::uint64_t>(result[result.size() - 1]);
-    const auto before = static_cast<std::uint64_t>(result[result.size() - 2]);
-    // The lower of two draws: a skewed choice.
+    const auto last = static_cast<std::uint64_t>(result.back());
     const std::uint32_t choice = std::min(rng.below(kChoices), rng.below(kChoices));
-    Rng of_pair(13, "follows", before * 256 + last, choice);
-    const std::uint32_t letter = of_pair.below(kLetters);
+    Rng of_letter(13, "follows", last, choice);
+    const std::uint32_t letter = of_letter.below(kLetters);
     result.push_back(letter == 26 ? ' ' : static_cast<char>('a' + letter));
   }
   return result;
@@ -42,7 +41,7 @@ ModelConfig config() {
 double learning_rate(int step) {
   const double warm = std::min(1.0, (step + 1) / 50.0);
   const double done = static_cast<double>(step) / kSteps;
-  return warm * (1e-4 + 0.5 * (2e-3 - 1e-4) * (1 + std::cos(3.14159265 * done)));
+  return warm * (5e-5 + 0.5 * (1e-3 - 5e-5) * (1 + std::cos(3.14159265 * done)));
 }
 
 /// Loss of every step.
@@ -93,7 +92,7 @@ TEST(Fp8Training, LossFollowsBf16WithinAQuarterOfAPercent) {
   const auto corpus = *data::TextCorpus::from_text(text(), 0.05, kContext, "made up");
   const std::vector<double> bf16 = train(corpus, Precision::BF16);
   const std::vector<double> fp8 = train(corpus, Precision::FP8);
-  constexpr std::size_t kWindow = 100;
+  constexpr std::size_t kWindow = 30;
   for (std::size_t end = 2 * kWindow; end <= bf16.size(); end += kWindow) {
     const double of_bf16 = mean(std::span(bf16).subspan(end - kWindow, kWindow));
     const double of_fp8 = mean(std::span(fp8).subspan(end - kWindow, kWindow));
@@ -102,7 +101,7 @@ TEST(Fp8Training, LossFollowsBf16WithinAQuarterOfAPercent) {
                 end, of_bf16, of_fp8, 100 * error);
     EXPECT_LT(std::fabs(error), 0.0025) << "up to step " << end;
   }
-  EXPECT_LT(mean(std::span(fp8).last(kWindow)), 0.75 * fp8.front()) << "it must have learned";
+  EXPECT_LT(mean(std::span(fp8).last(kWindow)), 0.4 * fp8.front()) << "it must have learned";
 }
 
 }  // namespace
