@@ -122,7 +122,9 @@ double difference(const Result& a, const Result& b) {
   return norm(d) / norm(b.gradients);
 }
 
-// A stage of dense layers: no gate, so that no token takes another way for a rounding.
+// An E4M3 number is off by 2.6 % (root mean square), a product of two by 3.7 %. A gradient has
+// passed some thirty products, which add up as a random walk: about 20 %. (Of dense layers: no
+// gate, so that no token takes another way for a rounding.)
 TEST(Fp8Model, IsNearBf16) {
   ModelConfig config = fp8_config();
   config.first_k_dense_replace = config.num_hidden_layers;
@@ -132,14 +134,12 @@ TEST(Fp8Model, IsNearBf16) {
   const Result want = train(config, bf16), got = train(config), scaled = train(config, power);
   RecordProperty("loss", std::to_string(got.loss / want.loss));
   RecordProperty("gradient", std::to_string(difference(got, want)));
-  std::printf("gradients %.3f and %.3f apart from BF16\n", difference(got, want),
-              difference(scaled, want));
   EXPECT_NEAR(got.loss, want.loss, 0.005 * want.loss);
   EXPECT_NEAR(scaled.loss, want.loss, 0.005 * want.loss);
   EXPECT_NE(got.loss, want.loss);
   EXPECT_NE(got.loss, scaled.loss);
-  EXPECT_LT(difference(got, want), 0.15);
-  EXPECT_LT(difference(scaled, want), 0.15);
+  EXPECT_LT(difference(got, want), 0.25);
+  EXPECT_LT(difference(scaled, want), 0.25);
 }
 
 /// Bytes that one slot holds between its forward and its backward, without the residual stream.
@@ -207,8 +207,42 @@ TEST(Fp8Model, ATokenDoesNotDependOnTheSequencesAroundIt) {
   EXPECT_TRUE(std::equal(first.begin(), first.end(), all.begin()));
 }
 
+// The cache keeps latents in full length, and what it multiplies is the weight's FP8 numbers: what
+// differs from the full forward is the rounding of the latents.
+TEST(Fp8Model, DecodingIsNearTheFullForward) {
+  ModelConfig config = fp8_config();
+  config.first_k_dense_replace = config.num_hidden_layers;
+  constexpr int kLength = 10;
+  Alone alone;
+  StageModel model(config, whole(config), *alone.group, alone.context, 256, Recompute::None, {},
+                   Precision::FP8);
+  model.initialize(5);
+  MicroBatch all = random_batch(config, {kLength}, 4);
+  all.mode = Mode::Score;
+  for (std::size_t t = 0; t + 1 < kLength; ++t) all.targets[t] = all.tokens[t + 1];
+  std::vector<MicroBatch> batches = {all};
+  model.set_micro_batches(batches);
+  forward(model, 0);
+  const std::vector<float> want = model.head_output(0).logprob;
+  batches = {random_batch(config, {1}, 1)};
+  batches[0].mode = Mode::Decode;
+  model.open_cache(0, 1, kLength);
+  for (std::size_t t = 0; t + 1 < kLength; ++t) {
+    batches[0].tokens[0] = all.tokens[t];
+    batches[0].positions[0] = static_cast<int>(t);
+    model.set_micro_batches(batches);
+    forward(model, 0);
+    double sum = 0;
+    for (const Real x : model.logits(0)) sum += std::exp(static_cast<double>(x));
+    const Real logit = model.logits(0)[static_cast<std::size_t>(all.tokens[t + 1])];
+    EXPECT_NEAR(static_cast<double>(logit) - std::log(sum), want[t], 0.05) << t;
+    model.release(0);
+  }
+}
+
 TEST(Fp8Model, ANanInAWeightReachesTheLoss) {
-  const ModelConfig config = fp8_config();
+  ModelConfig config = fp8_config();  // dense: a dispatch refuses rows that are not finite
+  config.first_k_dense_replace = config.num_hidden_layers;
   Alone alone;
   StageModel model(config, whole(config), *alone.group, alone.context, 256, Recompute::None, {},
                    Precision::FP8);
