@@ -55,8 +55,9 @@ struct Fp8Right {
   const float* scales = nullptr;  // [tiles, padded columns]
 };
 
-/// Where the result goes: rows first_row.. of all columns. T: float or Bf16; Bf16 is rounded once,
-/// at the end.
+/// Rows first_row..last_row of c [rows, columns] = left [rows, inner] right [inner, columns], or +=
+/// with `accumulate`. first_row: a multiple of 4. T: float or Bf16; Bf16 is rounded once, at the
+/// end.
 template <class T>
 void fp8_product(const Fp8Left& left, const Fp8Right& right, int first_row, int last_row, int inner,
                  int rows, int columns, T* c, bool accumulate);
