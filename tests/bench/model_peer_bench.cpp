@@ -2,7 +2,7 @@
 // the peer's shapes: tokens per second, peak memory, and the limit that the matrix-product library
 // sets in the same process. tests/bench/model_peer.sh puts it beside PyTorch.
 //
-//   model_peer_bench HIDDEN LAYERS EXPERTS TOP_K LENGTH SEQUENCES THREADS f32 [STEPS]
+//   model_peer_bench HIDDEN LAYERS EXPERTS TOP_K LENGTH SEQUENCES THREADS f32|bf16 [STEPS]
 #include <omp.h>
 #include <sys/resource.h>
 
@@ -91,11 +91,11 @@ void must(const Expected<void>& result) {
 
 class Trainer {
  public:
-  Trainer(const ModelConfig& config, int threads, int tokens)
+  Trainer(const ModelConfig& config, int threads, int tokens, Precision precision)
       : transport_(comm::make_self_transport()),
         groups_(transport_->make_groups(specs_).value()),
         context_(threads),
-        model_(config, {0, config.num_hidden_layers, true, true}, *groups_[0], context_, tokens) {
+        model_(config, {0, config.num_hidden_layers, true, true}, *groups_[0], context_, tokens, Recompute::None, {}, precision) {
     model_.initialize(1);
     first_.resize(model_.parameters().values().size());
     second_.resize(first_.size());
@@ -194,11 +194,14 @@ int run(int argc, char** argv) {
   const ModelConfig c = make_config(number(1), number(2), number(3), number(4), number(5));
   const int length = number(5), sequences = number(6), threads = number(7);
   const int steps = argc > 9 ? number(9) : 12, tokens = sequences * length;
+  const auto precision = parse_precision(argv[8]);
+  if (!precision) must(tl::unexpected(precision.error()));
+  must(check_precision(precision.value()));
   used_clock = threads > 1 ? CLOCK_MONOTONIC : CLOCK_PROCESS_CPUTIME_ID;
   std::vector<double> times, losses;
   std::size_t parameters = 0;
   {
-    Trainer trainer(c, threads, tokens);
+    Trainer trainer(c, threads, tokens, precision.value());
     parameters = trainer.num_parameters();
     for (int i = 0; i < steps; ++i) {
       const MicroBatch batch = make_batch(c, sequences, length, static_cast<std::uint64_t>(i));
@@ -230,7 +233,7 @@ int main(int argc, char** argv) {
   if (argc < 9) {
     std::fprintf(stderr,
                  "usage: model_peer_bench HIDDEN LAYERS EXPERTS TOP_K LENGTH SEQUENCES THREADS "
-                 "f32 [STEPS]\n");
+                 "f32|bf16 [STEPS]\n");
     return 2;
   }
   return weft::trainer::run(argc, argv);

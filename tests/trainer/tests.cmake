@@ -25,6 +25,7 @@ weft_test(trainer/model_stage_test LINK weft_trainer)
 weft_test(trainer/model_allocation_test LINK weft_trainer)
 weft_test(trainer/model_recompute_test LINK weft_trainer)
 weft_test(trainer/model_precision_test LINK weft_trainer)
+weft_test(trainer/precision_learning_test LABELS slow TIMEOUT 900 LINK weft_trainer)
 weft_test(trainer/hf_config_test LINK weft_trainer_hf)
 target_compile_definitions(trainer_hf_config_test PRIVATE WEFT_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
 # FP8.

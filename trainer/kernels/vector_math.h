@@ -57,15 +57,16 @@ typedef Real Vector __attribute__((vector_size(64), aligned(sizeof(Real)), may_a
 constexpr int kLanes = 64 / sizeof(Real);
 constexpr int padded(int n) { return (n + kLanes - 1) / kLanes * kLanes; }
 
-/// vector_exp of every lane; arguments above 88 are the caller's mistake.
+/// vector_exp of every lane.
 inline Vector vector_exp(Vector x) {
 #ifdef WEFT_REAL_DOUBLE
   for (int i = 0; i < kLanes; ++i) x[i] = std::exp(x[i]);
   return x;
 #else
   typedef std::int32_t Bits __attribute__((vector_size(64)));
-  const Vector lowest = Vector{} - 87.0f;
+  const Vector lowest = Vector{} - 87.0f, highest = Vector{} + 88.0f;
   x = x < lowest ? lowest : x;
+  x = x > highest ? highest : x;
   constexpr float kMagic = 12582912.0f;
   const Vector shifted = x * 1.44269504088896341f + kMagic;
   const Vector n = shifted - kMagic;
