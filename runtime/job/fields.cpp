@@ -8,6 +8,7 @@ namespace {
 
 constexpr Group kGroups[] = {
     {"", "The run as a whole."},
+    {"fp8", "What DeepSeek-V3's recipe leaves open where precision is fp8."},
     {"model", "The shape of the DeepSeek-V3-shaped model, by Hugging Face's config.json names."},
     {"router", "How the experts' load is balanced."},
     {"tokenizer", "How text becomes tokens."},

@@ -63,14 +63,39 @@ void add_run(std::vector<Field>& out) {
        .help = "What is kept for the backward, and what products are made of. bf16: half the "
                "bytes and up to twice the speed; sums, the residual stream, the gate, "
                "softmax, losses, gradients of weights and the weights that the optimizer updates "
-               "stay f32. Needs a processor with AVX-512. fp8 is reserved.",
+               "stay f32. fp8: as bf16, with the products of attention's and experts' "
+               "projections made of E4M3 numbers, and their inputs kept so, as DeepSeek-V3 trains; "
+               "emulated, so it saves memory but no time here. Both need a processor with "
+               "AVX-512.",
        .interacts = "optimizer.moments; parallel.dispatch_payload (bf16 rows lose nothing in "
-                    "bf16); a run cannot change it when it resumes",
+                    "bf16, fp8 rows almost nothing in fp8); fp8.*; a run cannot change it when it "
+                    "resumes",
        .example = "bf16",
        .names = {{"TRL", "bf16"},
                  {"Megatron", "bf16"},
                  {"verl", "actor_rollout_ref.actor.fsdp_config.model_dtype"},
                  {"paper", "DeepSeek-V3 3.3"}}});
+  out.push_back({.path = "fp8.scales",
+                 .type = FieldType::Choice,
+                 .slot = WEFT_AT(fp8.scales),
+                 .choices = {"fp32", "power_of_two"},
+                 .help = "The scale of a tile of FP8 numbers. fp32: largest / 448, as DeepSeek-V3. "
+                         "power_of_two: the smallest that holds the largest number, as its "
+                         "successors. Scales of dispatched rows and of the input of the linear "
+                         "after attention are powers of two in any case.",
+                 .interacts = "precision: read with fp8 only",
+                 .example = "power_of_two",
+                 .names = {{"DeepSeek", "scale_fmt"}, {"paper", "DeepSeek-V3 3.3.2"}}});
+  out.push_back({.path = "fp8.gradient_tiles",
+                 .type = FieldType::Choice,
+                 .slot = WEFT_AT(fp8.gradient_tiles),
+                 .choices = {"1x128", "128x128"},
+                 .help = "Which numbers of an activation's gradient share a scale. 128x128 is "
+                         "refused: DeepSeek-V3 reports that a 16B model diverged with it after "
+                         "300B tokens.",
+                 .interacts = "precision: read with fp8 only",
+                 .example = "1x128",
+                 .names = {{"paper", "DeepSeek-V3 B.2"}}});
   out.push_back(
       {.path = "rewards",
        .type = FieldType::Rewards,

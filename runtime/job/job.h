@@ -66,6 +66,12 @@ struct ParallelJob {
   int threads = 1;  // per worker
 };
 
+/// What DeepSeek-V3's recipe leaves open; read while precision is fp8.
+struct Fp8Job {
+  std::string scales = "fp32";           // fp32 | power_of_two
+  std::string gradient_tiles = "1x128";  // 128x128 is refused
+};
+
 struct OptimizerJob {
   double beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8, weight_decay = 0.1, clip_norm = 1.0;
   double ema_decay = 0;         // 0: no moving average of the parameters
@@ -155,6 +161,7 @@ struct Job {
   std::string device = "cpu";                      // cpu | virtual
   std::vector<std::string> recipe = {"pretrain"};  // of pretrain, cold_start, grpo; in this order
   std::string precision = "f32";                   // f32 | bf16 | fp8
+  Fp8Job fp8;
   trainer::ModelConfig model;
   std::string model_config;  // only while loading: its values are in `model` afterwards
   double router_bias_update_rate = 1e-3;

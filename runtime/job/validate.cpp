@@ -162,8 +162,21 @@ class Rules {
   }
 
   void check_precision() {
-    if (job_.precision == "fp8")
-      error({"precision"}, "precision = fp8 is not built yet", "precision: bf16, or f32");
+    if (job_.fp8.gradient_tiles != "1x128")
+      error({"fp8.gradient_tiles"},
+            "fp8.gradient_tiles = " + job_.fp8.gradient_tiles +
+                " is refused: a token whose gradient is an outlier would take the precision of "
+                "127 others, and DeepSeek-V3's 16B model diverged with it (report, B.2)",
+            "fp8.gradient_tiles: 1x128");
+    if (job_.precision == "fp8" && job_.parallel.dispatch_payload != "fp8" &&
+        job_.model.is_moe(job_.model.num_hidden_layers - 1))
+      warn({"parallel.dispatch_payload", "precision"},
+           "parallel.dispatch_payload = " + job_.parallel.dispatch_payload +
+               " sends rows at full length that the experts then round to FP8",
+           "parallel.dispatch_payload: fp8, as DeepSeek-V3's recipe has it");
+    if (job_.precision != "fp8" && job_.fp8.scales != "fp32")
+      warn({"fp8.scales", "precision"},
+           "fp8.scales is not read while precision = " + job_.precision, "precision: fp8");
     // A step of BF16 is up to 2^-7 of a number: a decay below half of that rounds to none.
     const double beta = std::max(job_.optimizer.beta1, job_.optimizer.beta2);
     if (job_.optimizer.moments == "bf16" && 1 - beta < 0x1p-8)

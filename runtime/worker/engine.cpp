@@ -83,9 +83,9 @@ Expected<void> Engine::build(comm::Transport& transport, const EngineOptions& op
     held.direction = bidirectional ? i : 0;
     const trainer::StageSpec spec{layers.first, layers.count, stage == 0,
                                   stage == placement_.num_stages() - 1, layers.next_token};
-    held.model = std::make_unique<trainer::StageModel>(options.model, spec, experts, *context_,
-                                                       options.max_tokens, options.recompute,
-                                                       exchange, options.precision, first_stage);
+    held.model = std::make_unique<trainer::StageModel>(
+        options.model, spec, experts, *context_, options.max_tokens, options.recompute, exchange,
+        options.precision, options.fp8, first_stage);
     if (stage == 0) first_stage = held.model.get();
     held.model->initialize(options.seed);
     held.adapter = std::make_unique<StageAdapter>(*held.model);

@@ -31,6 +31,7 @@ struct EngineOptions {
   bool overlap = true;
   trainer::Recompute recompute = trainer::Recompute::None;
   trainer::Precision precision = trainer::Precision::F32;
+  trainer::Fp8Options fp8;  // read where precision is FP8
   comm::Payload dispatch_payload = comm::Payload::full;
   int threads = 1;
   int max_tokens = 1024;  // of any micro-batch

@@ -286,25 +286,32 @@ TEST(EngineGradient, ExpertShardsStayWithinAMillionthOfPlainAccumulation) {
   }
 }
 
-TEST(EngineGradient, TheSameHoldsInBf16) {
+/// `experts_apart`: how far the experts' gradients may be where a sum over rows is cut otherwise.
+void expect_the_same_in(trainer::Precision precision, double experts_apart) {
   const trainer::ModelConfig model = narrow_model(4);
-  const auto bf16 = trainer::Precision::BF16;
   for (const scheduler::Layout& layout : {scheduler::Layout{Kind::OneFOneB, 2, 1, 1, 4},
                                           {Kind::ZeroBubble, 4, 1, 1, 4},
                                           {Kind::DualPipeV, 2, 1, 1, 4},
                                           {Kind::DualPipe, 2, 2, 1, 4}}) {
     SCOPED_TRACE(std::string(dualpipe::to_string(layout.kind)));
-    const Gradients want = plain(model, layout, bf16);
+    const Gradients want = plain(model, layout, precision);
     for (const auto recompute : {trainer::Recompute::None, trainer::Recompute::Full})
-      expect_equal(of_step(layout, model, recompute, bf16), want);
+      expect_equal(of_step(layout, model, recompute, precision), want);
   }
   const scheduler::Layout sharded{Kind::DualPipe, 2, 2, 2, 4};
-  const Gradients want = plain(model, sharded, bf16);
-  const Gradients got = of_step(sharded, model, trainer::Recompute::None, bf16);
-  for (const auto& [name, gradient] : want)
-    if (!is_expert(name)) EXPECT_TRUE(got.at(name) == gradient) << name << " differs";
-  EXPECT_LT(distance(got, want, is_expert), 1e-6);
+  const Gradients want = plain(model, sharded, precision);
+  const Gradients got = of_step(sharded, model, trainer::Recompute::None, precision);
+  for (const auto& [name, gradient] : want) {
+    if (is_expert(name)) continue;
+    EXPECT_TRUE(got.at(name) == gradient) << name << " differs";
+  }
+  EXPECT_LT(distance(got, want, is_expert), experts_apart);
 }
+
+TEST(EngineGradient, TheSameHoldsInBf16) { expect_the_same_in(trainer::Precision::BF16, 1e-6); }
+
+// Rows that come to an expert together share scales, 128 of them each: half a step of E4M3 is 2^-4.
+TEST(EngineGradient, TheSameHoldsInFp8) { expect_the_same_in(trainer::Precision::FP8, 0x1p-4); }
 
 TEST(EngineGradient, RecomputationChangesNoBit) {
   const trainer::ModelConfig model = narrow_model(4);

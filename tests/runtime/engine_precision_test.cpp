@@ -89,16 +89,5 @@ TEST(EnginePrecision, MomentsAreKeptInTheirOwnDtypeAndReadByEither) {
             0.65 * static_cast<double>(optimizer_bytes(scratch.path / "f32")));
 }
 
-TEST(EnginePrecision, Fp8IsRefusedBeforeAnythingIsComputed) {
-  auto world = comm::LocalWorld::create(2);
-  ASSERT_TRUE(world);
-  const auto transport = world->join(0);
-  ASSERT_TRUE(transport);
-  const auto engine = Engine::create(**transport, options_with(trainer::Precision::FP8, false));
-  ASSERT_FALSE(engine);
-  EXPECT_EQ(engine.error().code, Code::Unsupported);
-  EXPECT_NE(engine.error().message.find("bf16"), std::string::npos);
-}
-
 }  // namespace
 }  // namespace weft::runtime

@@ -48,6 +48,23 @@ TEST(JobLoad, AnotherSystemsNameIsTakenWithAWarning) {
             "1 warning.\n");
 }
 
+TEST(JobLoad, BlocksOfActivationGradientsInFp8AreRefusedWithTheReason) {
+  const std::string text = printed(
+      "precision: fp8\nfp8:\n  gradient_tiles: 128x128\nparallel:\n  dispatch_payload: fp8\n");
+  EXPECT_NE(text.find("job.yaml:3:"), std::string::npos) << text;
+  EXPECT_NE(text.find("16B model diverged"), std::string::npos) << text;
+  EXPECT_NE(text.find("fp8.gradient_tiles: 1x128"), std::string::npos) << text;
+  EXPECT_EQ(printed("precision: fp8\nfp8:\n  scales: power_of_two\n"
+                    "parallel:\n  dispatch_payload: fp8\n"),
+            "");
+}
+
+TEST(JobLoad, Fp8FieldsThatDoNothingAreSaid) {
+  EXPECT_NE(printed("fp8:\n  scales: power_of_two\n").find("not read while precision = f32"),
+            std::string::npos);
+  EXPECT_NE(printed("precision: fp8\n").find("parallel.dispatch_payload: fp8"), std::string::npos);
+}
+
 TEST(JobLoad, TypesAreOursAndStrict) {
   EXPECT_NE(printed("parallel:\n  overlap: yes\n").find("write true or false"), std::string::npos);
   EXPECT_NE(printed("parallel:\n  threads: 010\n").find("write 10"), std::string::npos);

@@ -52,3 +52,10 @@ target_compile_definitions(trainer_exchange_readers_test PRIVATE WEFT_SOURCE_DIR
 # Files as data.
 find_package(ZLIB REQUIRED)
 weft_test(trainer/corpus_test LINK weft_trainer_corpus ZLIB::ZLIB GTest::gmock)
+# FP8.
+foreach(unit fp8_codec fp8_tiles fp8_product)
+  weft_test(trainer/${unit}_test LINK weft_trainer_fp8)
+endforeach()
+weft_test(trainer/fp8_linear_test LINK weft_trainer)
+weft_test(trainer/model_fp8_test LINK weft_trainer)
+weft_test(trainer/fp8_training_test LABELS slow TIMEOUT 600 LINK weft_trainer)

@@ -23,6 +23,7 @@ template <class Act>
 struct MlpActivations {
   Buffer<Act> gate_up, act;  // [rows, 2 * width], [rows, width]
   Buffer<Act> d_gate_up;
+  Buffer<std::uint8_t> gate_up_fp8;  // FP8 keeps this of gate_up and act
 };
 
 template <class Act>
@@ -54,6 +55,8 @@ struct LayerActivations {
   MlpActivations<Act> routed;     // by slot
   Buffer<Act> slot_out;           // [num_slots, hidden], before the gate weight
   Buffer<Real> rows_out;          // [num_rows, hidden]; until combine begins
+  // What FP8 keeps of those of the same name from the forward to the backward (fp8_kept.cpp).
+  Buffer<std::uint8_t> norm1_fp8, q_norm_fp8, kv_norm_fp8, norm2_fp8, slot_in_fp8, attended_e5m6;
   // Backward.
   const Real* d_rows_out = nullptr;           // what combine's backward brought
   Buffer<Act> d_slot_out, d_slot_in;          // [num_slots, hidden]
@@ -77,6 +80,11 @@ struct LayerActivations {
              &kv,       &attended,   &values,         &middle,      &norm2,
              &rstd2,    &scores,     &slot_in,        &mlp.gate_up, &mlp.act,
              &slot_out, &routed.act, &routed.gate_up, &gate_weight}) {
+      run(*b);
+    }
+    for (AnyBuffer* b : std::initializer_list<AnyBuffer*>{&norm1_fp8, &q_norm_fp8, &kv_norm_fp8,
+                                                          &norm2_fp8, &slot_in_fp8, &attended_e5m6,
+                                                          &mlp.gate_up_fp8, &routed.gate_up_fp8}) {
       run(*b);
     }
   }

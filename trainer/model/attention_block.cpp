@@ -80,7 +80,7 @@ void StageImpl<Act>::attend_cached(int slot, int layer) {
                 a.k_rope.data() + static_cast<std::ptrdiff_t>(t) * config.qk_rope_head_dim);
   }
   mla_decode(context, attention_shape, cache, n, rows.data(), batch.positions.data(), a.q.data(),
-             set.values_data() + w.kv_up.offset, a.attended.data());
+             linear.seen(context, w.kv_up), a.attended.data());
 }
 
 template <class Act>
@@ -134,7 +134,11 @@ void StageImpl<Act>::attention(int slot, int layer, bool again) {
   linear.forward(context, w.out, attended, n, middle, true);
   norm2(slot, layer);
   if (w.moe) route(slot, layer, again);
-  if (!again) after_attention(slot, layer);
+  if (!again) {
+    after_attention(slot, layer);
+  } else if (is_fp8()) {
+    pack_attention(slot, layer);
+  }
 }
 
 /// d_norm2 += what the gate weights and the balance loss ask for.
@@ -241,7 +245,7 @@ void StageImpl<Act>::attention_backward_weights(int slot, int layer) {
   LayerWeights& w = weights.layers[static_cast<std::size_t>(layer)];
   const int hidden = config.hidden_size;
   if (w.moe) linear.backward_weight(context, w.gate, a.d_router.data(), norm2(slot, layer), n);
-  linear.backward_weight(context, w.out, a.d_middle.data(), a.attended.data(), n);
+  linear.backward_weight(context, w.out, a.d_middle.data(), attended_for_weights(slot, layer), n);
   const Real* d_norms = a.d_norm_weights.data();
   add_vector_gradient(w.norm1, d_norms);
   add_vector_gradient(w.norm2, d_norms + hidden);
@@ -258,13 +262,14 @@ void StageImpl<Act>::latent_backward_weights(int slot, int layer, const Real* d_
   const int n = batches[static_cast<std::size_t>(slot)].num_tokens();
   const auto [a, w] = at(slot, layer);
   const int rank = config.q_lora_rank;
-  linear.backward_weight(context, w.kv_up, a.d_kv.data(), kv_norm(slot, layer), n);
-  linear.backward_weight(context, w.kv_down, a.d_kv_latent.data(), norm1(slot, layer), n);
+  const auto of_norm1 = [&] { return norm1(slot, layer); };
+  add_gradient(w.kv_up, a.d_kv.data(), n, a.kv_norm_fp8, [&] { return kv_norm(slot, layer); });
+  add_gradient(w.kv_down, a.d_kv_latent.data(), n, a.norm1_fp8, of_norm1);
   if (rank > 0) {
-    linear.backward_weight(context, w.q_up, a.dq.data(), q_norm(slot, layer), n);
-    linear.backward_weight(context, w.q_down, a.d_q_latent.data(), norm1(slot, layer), n);
+    add_gradient(w.q_up, a.dq.data(), n, a.q_norm_fp8, [&] { return q_norm(slot, layer); });
+    add_gradient(w.q_down, a.d_q_latent.data(), n, a.norm1_fp8, of_norm1);
   } else {
-    linear.backward_weight(context, w.q_up, a.dq.data(), norm1(slot, layer), n);
+    add_gradient(w.q_up, a.dq.data(), n, a.norm1_fp8, of_norm1);
   }
   if (rank > 0) add_vector_gradient(w.q_norm, d_gains);
   add_vector_gradient(w.kv_norm, d_gains + rank);

@@ -52,11 +52,6 @@ struct Mlp {
     swiglu_backward(context, d_act, gate_up, rows, weights.width, d_gate_up);
     linear.backward_input(context, weights.gate_up, d_gate_up, rows, dx);
   }
-  template <class D>
-  void backward_weights(const D* dy, const Act* act, const Act* d_gate_up, const Act* x) const {
-    linear.backward_weight(context, weights.down, dy, act, rows);
-    linear.backward_weight(context, weights.gate_up, d_gate_up, x, rows);
-  }
 };
 
 /// Calls run(mlp, first slot) for every local expert that has slots; in parallel where the context
@@ -148,6 +143,7 @@ void StageImpl<Act>::run_experts_again(int slot, int layer) {
                                            take(a.mlp.act, elements(n, w.mlp.width)));
   }
   if (w.moe) run_routed(a, w);
+  if (is_fp8()) pack_experts(slot, layer);
 }
 
 /// From the gradients of rows: those of weighted results per slot, and of the gate weights.
@@ -180,7 +176,7 @@ void StageImpl<Act>::experts_backward_input(int slot, int layer) {
   Real* d_norm2 = take(a.d_norm2, elements(n, hidden));
   if (w.mlp.width > 0) {
     Mlp<Act>{linear, context, w.mlp, n}.backward_input(
-        layer_output_gradient(slot, layer), a.mlp.gate_up.data(),
+        layer_output_gradient(slot, layer), gate_up_for_backward(a.mlp, n, w.mlp.width),
         context.scratch<Act>(kDAct, elements(n, w.mlp.width)).data(),
         take(a.mlp.d_gate_up, elements(n, 2 * w.mlp.width)), d_norm2);
   } else {
@@ -195,11 +191,11 @@ void StageImpl<Act>::experts_backward_input(int slot, int layer) {
   Act* d_act = context.scratch<Act>(kDAct, elements(slots_here, width)).data();
   Act* d_gate_up = take(a.routed.d_gate_up, elements(slots_here, 2 * width));
   Act* d_in = take(a.d_slot_in, elements(slots_here, hidden));
+  const Act* gate_up = gate_up_for_backward(a.routed, slots_here, width);
   for_each_expert<Act>(
       context, linear, *a.layout, w.experts, [&](const Mlp<Act>& expert, std::ptrdiff_t at) {
-        expert.backward_input(a.d_slot_out.data() + at * hidden,
-                              a.routed.gate_up.data() + at * 2 * width, d_act + at * width,
-                              d_gate_up + at * 2 * width, d_in + at * hidden);
+        expert.backward_input(a.d_slot_out.data() + at * hidden, gate_up + at * 2 * width,
+                              d_act + at * width, d_gate_up + at * 2 * width, d_in + at * hidden);
       });
   scatter_slots(*a.layout, d_in, false, take(a.d_rows_in, elements(a.layout->num_rows, hidden)));
   drop(a.mlp.gate_up, a.slot_out, a.routed.gate_up, a.d_slot_in);
@@ -210,20 +206,33 @@ void StageImpl<Act>::experts_backward_weights(int slot, int layer) {
   const int n = batches[static_cast<std::size_t>(slot)].num_tokens(), hidden = config.hidden_size;
   const auto [a, w] = at(slot, layer);
   if (w.mlp.width > 0) {
-    Mlp<Act>{linear, context, w.mlp, n}.backward_weights(layer_output_gradient(slot, layer),
-                                                         a.mlp.act.data(), a.mlp.d_gate_up.data(),
-                                                         norm2(slot, layer));
-    drop(a.mlp.act, a.mlp.d_gate_up);
+    linear.backward_weight(context, w.mlp.down, layer_output_gradient(slot, layer),
+                           act_for_weights(a.mlp, n, w.mlp.width), n);
+    add_gradient(w.mlp.gate_up, a.mlp.d_gate_up.data(), n, a.norm2_fp8,
+                 [&] { return norm2(slot, layer); });
+    drop(a.mlp.act, a.mlp.d_gate_up, a.mlp.gate_up_fp8, a.norm2_fp8);
   }
   if (!w.moe) return;
-  const int width = config.moe_intermediate_size;
+  const int width = config.moe_intermediate_size, slots_here = a.layout->num_slots;
+  const Act* act = act_for_weights(a.routed, slots_here, width);
   for_each_expert<Act>(
       context, linear, *a.layout, w.experts, [&](const Mlp<Act>& expert, std::ptrdiff_t at) {
-        expert.backward_weights(a.d_slot_out.data() + at * hidden, a.routed.act.data() + at * width,
-                                a.routed.d_gate_up.data() + at * 2 * width,
-                                a.slot_in.data() + at * hidden);
+        const Act* d_gate_up = a.routed.d_gate_up.data() + at * 2 * width;
+        linear.backward_weight(expert.context, expert.weights.down,
+                               a.d_slot_out.data() + at * hidden, act + at * width, expert.rows);
+        if (a.slot_in_fp8.held()) {
+          kernels::Fp8Rows x = packed_rows(a.slot_in_fp8, slots_here, hidden);
+          x.codes += at * hidden;
+          x.scales += at * kernels::fp8_tiles(hidden);
+          x.rows = expert.rows;
+          linear.backward_weight(expert.context, expert.weights.gate_up, d_gate_up, x);
+        } else {
+          linear.backward_weight(expert.context, expert.weights.gate_up, d_gate_up,
+                                 a.slot_in.data() + at * hidden, expert.rows);
+        }
       });
-  drop(a.slot_in, a.routed.act, a.routed.d_gate_up, a.d_slot_out);
+  drop(a.slot_in, a.routed.act, a.routed.d_gate_up, a.d_slot_out, a.slot_in_fp8,
+       a.routed.gate_up_fp8);
 }
 
 #define WEFT_INSTANTIATE(Act)                                     \

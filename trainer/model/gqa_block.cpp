@@ -170,10 +170,11 @@ template <class Act>
 void StageImpl<Act>::heads_backward_weights(int slot, int layer, const Real* d_gains) {
   const auto [a, w] = at(slot, layer);
   const int n = batches[static_cast<std::size_t>(slot)].num_tokens();
-  const Act* x = norm1(slot, layer);
-  linear.backward_weight(context, w.q_up, config.qk_norm ? a.d_q_latent.data() : a.dq.data(), x, n);
-  linear.backward_weight(context, w.k, a.d_kv_latent.data(), x, n);
-  linear.backward_weight(context, w.v, a.d_values.data(), x, n);
+  const auto x = [&] { return norm1(slot, layer); };
+  const Act* d_q = config.qk_norm ? a.d_q_latent.data() : a.dq.data();
+  add_gradient(w.q_up, d_q, n, a.norm1_fp8, x);
+  add_gradient(w.k, a.d_kv_latent.data(), n, a.norm1_fp8, x);
+  add_gradient(w.v, a.d_values.data(), n, a.norm1_fp8, x);
   for (const Vector1* gain : {&w.q_norm, &w.kv_norm, &w.q_bias, &w.k_bias, &w.v_bias}) {
     if (gain->offset < 0) continue;
     add_vector_gradient(*gain, d_gains);

@@ -5,34 +5,20 @@
 
 #include <cstdint>
 
+#include "trainer/kernels/fp8_tiles.h"
 #include "trainer/kernels/matmul.h"
+#include "trainer/model/fp8_recipe.h"
+#include "trainer/model/linear_kind.h"
 #include "trainer/model/parameters.h"
 #include "trainer/model/precision.h"
 
 namespace weft::trainer {
 
-/// Which module a matrix belongs to.
-enum class LinearKind : std::uint8_t {
-  QDown,
-  QUp,  // also q_proj, where there is no low rank
-  KvDown,
-  KvUp,
-  AttentionOut,
-  MlpGateUp,  // of dense layers and of shared experts
-  MlpDown,
-  ExpertGateUp,
-  ExpertDown,
-  Gate,
-  Embedding,
-  Head,
-  NextToken  // eh_proj of a multi-token prediction module
-};
-
 /// What both operands of a product are rounded to. The sum is always F32.
-enum class Operands : std::uint8_t { F32, BF16 };
+enum class Operands : std::uint8_t { F32, BF16, E4M3 };
 
 /// The gate stays in F32 whatever the precision: its choices are not differentiable, and its
-/// product is small. Source: DeepSeek-V3 report, section 3.3.1.
+/// product is small. FP8: is_fp8_module. Source: DeepSeek-V3 report, section 3.3.1.
 Operands operands_of(LinearKind kind, Precision precision);
 
 /// A matrix of the parameter set with the library's copies of it. Gate and up projections lie one
@@ -43,6 +29,7 @@ struct Matrix {
   int in = 0;
   std::int64_t offset = -1;
   kernels::PackedCopy packed;
+  kernels::PackedCopy::Layout dequantized;  // Linear::seen
 };
 
 /// Products with the weights of one parameter set. X, Y, D: Real or Bf16, as the caller keeps them;
@@ -54,8 +41,10 @@ class Linear {
   static constexpr int kLinearScratch = 24;
 
   /// The set must outlive this.
-  Linear(ParameterSet& set, Precision precision) : set_(set), precision_(precision) {}
+  Linear(ParameterSet& set, Precision precision, const Fp8Options& fp8 = {})
+      : set_(set), precision_(precision), fp8_(fp8) {}
   Precision precision() const { return precision_; }
+  const Fp8Options& fp8() const { return fp8_; }
 
   /// y [rows, out] = x [rows, in] W^T, or += with `accumulate` (Y = Real only).
   template <class X, class Y>
@@ -69,6 +58,14 @@ class Linear {
   template <class D, class X>
   void backward_weight(kernels::Context& context, const Matrix& matrix, const D* dy, const X* x,
                        int rows) const;
+  /// The same with x as FP8 kept it: the tiles of the forward pass.
+  template <class D>
+  void backward_weight(kernels::Context& context, const Matrix& matrix, const D* dy,
+                       const kernels::Fp8Rows& x) const;
+
+  /// The weight as the products read it, for an operation that is no such product: with FP8 what
+  /// its codes stand for, made once a version, else the master weight.
+  const Real* seen(kernels::Context& context, Matrix& matrix) const;
 
  private:
   kernels::Weight weight(Matrix& matrix) const {
@@ -78,6 +75,7 @@ class Linear {
 
   ParameterSet& set_;
   Precision precision_;
+  Fp8Options fp8_;
 };
 
 }  // namespace weft::trainer

@@ -87,7 +87,7 @@ NextToken::NextToken(StageBase& previous_in, comm::Communicator& experts,
                        StageSpec{previous.spec.first_layer + previous.spec.num_layers, 1, false,
                                  true, previous.spec.next_token - 1},
                        experts, previous.context, previous.max_tokens, previous.recompute, exchange,
-                       previous.linear.precision(), {nullptr, &previous})) {
+                       previous.linear.precision(), previous.linear.fp8(), {nullptr, &previous})) {
   block.impl_->module = this;
 }
 

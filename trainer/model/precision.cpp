@@ -28,13 +28,10 @@ Expected<Precision> parse_precision(std::string_view text) {
 
 Expected<void> check_precision(Precision precision) {
   if (precision == Precision::F32) return {};
-  if (precision == Precision::FP8) {
-    return fail(Code::Unsupported, "precision fp8 is not built yet; choose bf16 or f32");
-  }
   auto can = kernels::check_bf16_products();
   if (can) return {};
-  return fail(Code::Unsupported,
-              "precision bf16: " + can.error().message + "; choose precision: f32");
+  return fail(Code::Unsupported, "precision " + std::string(to_string(precision)) + ": " +
+                                     can.error().message + "; choose precision: f32");
 }
 
 }  // namespace weft::trainer

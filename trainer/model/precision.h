@@ -13,7 +13,7 @@ namespace weft::trainer {
 enum class Precision : std::uint8_t {
   F32,
   BF16,  // kept and multiplied in BF16, summed in F32
-  FP8    // as BF16, with the products that DeepSeek-V3 lists in E4M3; reserved
+  FP8    // as BF16, with the products that DeepSeek-V3 lists in E4M3 and their inputs kept so
 };
 std::string_view to_string(Precision precision);  // f32, bf16, fp8
 /// Errors: InvalidArgument naming the three.

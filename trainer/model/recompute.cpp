@@ -105,6 +105,7 @@ void StageImpl<Act>::after_attention(int slot, int layer) {
   if (!config.latent_attention()) drop(a.kv);  // copies
   if (keeps_block(slot)) {
     if (recompute == Recompute::MlaUp) drop_up(a);
+    if (is_fp8()) pack_attention(slot, layer);
     return;
   }
   drop(a.norm1, a.rstd1, a.q_latent, a.q_rstd, a.q_norm, a.q, a.kv_latent, a.kv_rstd, a.kv_norm,
@@ -116,9 +117,10 @@ void StageImpl<Act>::after_experts(int slot, int layer) {
   const auto [a, w] = at(slot, layer);
   if (!keeps_block(slot)) {
     drop_forward(a);
-  } else if (recompute == Recompute::MlaUp) {
-    drop(a.norm2);
+    return;
   }
+  if (recompute == Recompute::MlaUp) drop(a.norm2);
+  if (is_fp8()) pack_experts(slot, layer);
 }
 
 template <class Act>

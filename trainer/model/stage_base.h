@@ -32,7 +32,7 @@ class StageBase {
   StageBase(const ModelConfig& config, const StageSpec& spec, comm::Communicator& experts,
             kernels::Context& context, int max_tokens, Recompute recompute,
             const comm::ExchangeOptions& exchange_options, Precision precision,
-            const NextTokenPlace& place);
+            const Fp8Options& fp8, const NextTokenPlace& place);
   virtual ~StageBase();
   StageBase(const StageBase&) = delete;
   StageBase& operator=(const StageBase&) = delete;
@@ -99,6 +99,7 @@ class StageBase {
   }
   /// Does the block's backward find what its forward computed?
   bool keeps_block(int slot) const { return trains(slot) && recompute != Recompute::Full; }
+  bool is_fp8() const { return linear.precision() == Precision::FP8; }
 
   ModelConfig config;
   StageSpec spec;
@@ -137,6 +138,7 @@ std::unique_ptr<StageBase> make_stage(const ModelConfig& config, const StageSpec
                                       comm::Communicator& experts, kernels::Context& context,
                                       int max_tokens, Recompute recompute,
                                       const comm::ExchangeOptions& exchange_options,
-                                      Precision precision, const NextTokenPlace& place);
+                                      Precision precision, const Fp8Options& fp8,
+                                      const NextTokenPlace& place);
 
 }  // namespace weft::trainer

@@ -23,8 +23,12 @@ enum Scratch {
   kDKRope = 12,
   kDLatent = 13,
   kRows = 14,
-  kTokenRows = 15  // 15..21: next_token_block.cpp
+  kTokenRows = 15,  // 15..21: next_token_block.cpp
+  kKept = 22        // fp8_kept.cpp, and the next
 };
+
+/// Rows as `pack` left them: scales first, then codes.
+kernels::Fp8Rows packed_rows(const Buffer<std::uint8_t>& packed, int rows, int columns);
 
 /// Act: Real or Bf16 (activations.h).
 template <class Act>
@@ -123,6 +127,24 @@ class StageImpl final : public StageBase {
   void after_experts(int slot, int layer);
   void after_attention_backward_input(int slot, int layer);
   void after_attention_backward_weights(int slot, int layer);
+
+  // fp8_kept.cpp
+  void pack(Buffer<Act>& values, Buffer<std::uint8_t>& packed, int rows, int columns,
+            kernels::Fp8Scale scale);
+  void pack_attention(int slot, int layer);
+  void pack_experts(int slot, int layer);
+  const Act* attended_for_weights(int slot, int layer);
+  const Act* gate_up_for_backward(MlpActivations<Act>& m, int rows, int width);
+  const Act* act_for_weights(MlpActivations<Act>& m, int rows, int width);
+  template <class D, class Make>
+  void add_gradient(Matrix& matrix, const D* dy, int rows, const Buffer<std::uint8_t>& packed,
+                    const Make& make) {
+    if (packed.held()) {
+      linear.backward_weight(context, matrix, dy, packed_rows(packed, rows, matrix.in));
+    } else {
+      linear.backward_weight(context, matrix, dy, make(), rows);
+    }
+  }
 
   // head_block.cpp
   void head(int slot) override;

@@ -23,7 +23,7 @@ bool has_moe(const ModelConfig& config, const StageSpec& spec) {
 StageBase::StageBase(const ModelConfig& config_in, const StageSpec& spec_in,
                      comm::Communicator& experts, kernels::Context& context_in, int max_tokens_in,
                      Recompute recompute_in, const comm::ExchangeOptions& exchange_options,
-                     Precision precision, const NextTokenPlace& place_in)
+                     Precision precision, const Fp8Options& fp8, const NextTokenPlace& place_in)
     : config(config_in),
       spec(spec_in),
       context(context_in),
@@ -31,7 +31,7 @@ StageBase::StageBase(const ModelConfig& config_in, const StageSpec& spec_in,
       recompute(recompute_in),
       place(place_in),
       set(place_in.previous != nullptr ? place_in.previous->set : own_set),
-      linear(set, precision),
+      linear(set, precision, fp8),
       rope(rotary_frequencies(config_in), config_in.max_position_embeddings,
            rotary_scale(config_in)),
       arena(place_in.previous != nullptr ? place_in.previous->arena : own_arena) {
@@ -86,8 +86,9 @@ void StageBase::add_vector_gradient(const Vector1& vector, const Real* d) {
 StageModel::StageModel(const ModelConfig& config, const StageSpec& spec,
                        comm::Communicator& experts, kernels::Context& context, int max_tokens,
                        Recompute recompute, const comm::ExchangeOptions& exchange,
-                       Precision precision, StageModel* first_stage)
+                       Precision precision, const Fp8Options& fp8, StageModel* first_stage)
     : impl_(make_stage(config, spec, experts, context, max_tokens, recompute, exchange, precision,
+                       fp8,
                        {first_stage != nullptr ? first_stage->impl_.get() : nullptr, nullptr})) {}
 StageModel::StageModel(std::unique_ptr<StageBase> impl) : impl_(std::move(impl)) {}
 StageModel::~StageModel() = default;

@@ -15,6 +15,7 @@
 #include "trainer/batch.h"
 #include "trainer/kernels/context.h"
 #include "trainer/model/config.h"
+#include "trainer/model/fp8_recipe.h"
 #include "trainer/model/parameters.h"
 #include "trainer/model/precision.h"
 
@@ -54,13 +55,13 @@ class StageModel {
   /// `experts`: the group that together holds all experts (its size divides n_routed_experts;
   /// a group of one for an unsharded model). max_tokens bounds any micro-batch.
   /// `exchange`: how rows travel to the experts; equal on every rank of the group.
-  /// `precision`: one that check_precision allows; equal on every rank of a run.
+  /// `precision`: one that check_precision allows; equal on every rank of a run, as is `fp8`.
   /// `first_stage`: where this rank also holds the stage with the embedding; multi-token prediction
   /// then reads it there and adds to its gradient. Else such a stage holds a copy of its own.
   StageModel(const ModelConfig& config, const StageSpec& spec, comm::Communicator& experts,
              kernels::Context& context, int max_tokens, Recompute recompute = Recompute::None,
              const comm::ExchangeOptions& exchange = {}, Precision precision = Precision::F32,
-             StageModel* first_stage = nullptr);
+             const Fp8Options& fp8 = {}, StageModel* first_stage = nullptr);
   ~StageModel();
   Recompute recompute() const;
   Precision precision() const;

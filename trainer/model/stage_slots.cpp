@@ -72,15 +72,16 @@ std::unique_ptr<StageBase> make_stage(const ModelConfig& config, const StageSpec
                                       comm::Communicator& experts, kernels::Context& context,
                                       int max_tokens, Recompute recompute,
                                       const comm::ExchangeOptions& exchange_options,
-                                      Precision precision, const NextTokenPlace& place) {
+                                      Precision precision, const Fp8Options& fp8,
+                                      const NextTokenPlace& place) {
 #ifndef WEFT_REAL_DOUBLE
   if (precision != Precision::F32) {
     return std::make_unique<StageImpl<Bf16>>(config, spec, experts, context, max_tokens, recompute,
-                                             exchange_options, precision, place);
+                                             exchange_options, precision, fp8, place);
   }
 #endif
   return std::make_unique<StageImpl<Real>>(config, spec, experts, context, max_tokens, recompute,
-                                           exchange_options, precision, place);
+                                           exchange_options, precision, fp8, place);
 }
 
 #define WEFT_INSTANTIATE(Act)                                 \

@@ -14,7 +14,7 @@ struct Adder {
 
   Matrix matrix(LinearKind kind, std::string name, int out, int in, bool expert = false) {
     const int index = set.add(std::move(name), {out, in}, expert, true, true);
-    return {kind, out, in, set.items()[static_cast<std::size_t>(index)].offset, {}};
+    return {kind, out, in, set.items()[static_cast<std::size_t>(index)].offset, {}, {}};
   }
   Vector1 vector(std::string name, int size, bool trainable = true) {
     const int index = set.add(std::move(name), {size}, false, trainable, false);
