@@ -1,9 +1,10 @@
 // The main job's pre-training in BF16 and in F32, on one rank (layouts do not change it): the loss
 // that is reached. WEFT_STEPS asks for another number of steps, at most the job's 2400.
 //
-// The first 72 steps are compared, where the loss falls from 6 to 0.7. Behind them it falls by leaps
-// whose moment any rounding shifts: two F32 runs that only cut their micro-batches differently are
-// then up to 13 % apart for some tens of steps, and BF16 is as far from them, to either side.
+// The first 72 steps are compared, where the loss falls from 6 to 0.7. Behind them it falls by
+// leaps whose moment any rounding shifts: two F32 runs that only cut their micro-batches
+// differently are then up to 13 % apart for some tens of steps, and BF16 is as far from them, to
+// either side.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
