@@ -50,8 +50,8 @@ double norm(std::span<const Real> x) {
 
 // One rounding to BF16 is off by at most 2^-9 of a number; a gradient passes some ten of them a
 // block, which add up as a random walk: 2^-9 * sqrt(30) is about 1 %. Twice that is allowed.
-TEST(Bf16, LossAndEveryGradientAreNearThoseOfF32) {
-  Stage f32(mid_config(), Precision::F32), bf16(mid_config(), Precision::BF16);
+void expect_near_f32(const ModelConfig& config) {
+  Stage f32(config, Precision::F32), bf16(config, Precision::BF16);
   f32.pass();
   bf16.pass();
   EXPECT_NEAR(loss_of(bf16.model, 0), loss_of(f32.model, 0), 2e-3 * loss_of(f32.model, 0));
@@ -65,6 +65,18 @@ TEST(Bf16, LossAndEveryGradientAreNearThoseOfF32) {
     if (norm(want) == 0) continue;
     EXPECT_LT(norm(difference), 0.02 * norm(want)) << item.name;
   }
+}
+
+TEST(Bf16, LossAndEveryGradientAreNearThoseOfF32) { expect_near_f32(mid_config()); }
+
+TEST(Bf16, SoAreThoseOfAStudentWithGroupedQueries) {
+  ModelConfig config = mid_config();
+  config.model_type = "qwen3";
+  config.kv_lora_rank = config.q_lora_rank = config.n_routed_experts = 0;
+  config.num_key_value_heads = 2;
+  config.head_dim = 16;
+  config.qk_norm = true;
+  expect_near_f32(config);
 }
 
 TEST(Bf16, KeepsAboutHalfTheBytes) {
