@@ -37,6 +37,11 @@ std::string grouped(std::int64_t value) {
   return text;
 }
 
+/// In 1e9: one digit behind the point, or three that count below one.
+std::string giga(double value) {
+  return value < 1e9 ? fmt::format("{:.3g}", value / 1e9) : fmt::format("{:.1f}", value / 1e9);
+}
+
 /// What one rank holds of the model, without activations.
 struct RankBytes {
   double weights = 0, gradients = 0, masters = 0, moments = 0;
@@ -162,10 +167,10 @@ Expected<Shown> show(const ModelConfig& config, const ModelShowOptions& options)
   for (const auto& [part, size] : by_part(tensors)) lines.emplace_back("  " + part, grouped(size));
   lines.emplace_back(
       fmt::format("GFLOP a token at {}", options.context),
-      fmt::format("{:.1f} forward, {:.1f} training", flops.forward / 1e9, flops.training() / 1e9));
+      fmt::format("{} forward, {} training", giga(flops.forward), giga(flops.training())));
   lines.emplace_back("  no causal discount",
-                     fmt::format("{:.1f} forward, {:.1f} training", flops.forward_full / 1e9,
-                                 flops.training_full() / 1e9));
+                     fmt::format("{} forward, {} training", giga(flops.forward_full),
+                                 giga(flops.training_full())));
   if (options.pipeline == 0) return shown;
   WEFT_TRY_ASSIGN(const auto positions, bytes_by_position(config, tensors, options));
   out["bytes_assume"] = kAssumed;
@@ -181,10 +186,10 @@ Expected<Shown> show(const ModelConfig& config, const ModelShowOptions& options)
                                      {"optimizer", bytes.optimizer()},
                                      {"masters", bytes.masters},
                                      {"moments", bytes.moments}});
-    lines.emplace_back(fmt::format("position {} GB a rank", p),
-                       fmt::format("{:.1f} = {:.1f} weights + {:.1f} gradients + {:.1f} optimizer",
-                                   bytes.total() / 1e9, bytes.weights / 1e9, bytes.gradients / 1e9,
-                                   bytes.optimizer() / 1e9));
+    lines.emplace_back(
+        fmt::format("position {} GB a rank", p),
+        fmt::format("{} = {} weights + {} gradients + {} optimizer", giga(bytes.total()),
+                    giga(bytes.weights), giga(bytes.gradients), giga(bytes.optimizer())));
   }
   return shown;
 }
@@ -225,6 +230,7 @@ int verb_model_show(const ModelShowOptions& asked, Io& io) {
   const auto config =
       is_job(options.config) ? from_job(options, io) : from_config(options.config, io);
   if (!config) return report(config.error(), io);
+  options.context = std::min(options.context, config->max_position_embeddings);
   const auto shown = show(*config, options);
   if (!shown) return report(shown.error(), io);
   print_object(io, options.format, "model", shown->object, "model_type", shown->lines);

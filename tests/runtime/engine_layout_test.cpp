@@ -145,7 +145,7 @@ TEST(EngineLayout, BalancingSeesTheWholeBatchWhateverTheLayout) {
   EXPECT_GT(plain.balance.front(), 0.2 * 3 * 0.9);
   EXPECT_LT(plain.balance.front(), 0.2 * 3 * 2);
   const Curve without = train({Kind::OneFOneB, 1, 1, 1, 8}, true, balanced(0));
-  EXPECT_GT(std::abs(without.loss.back() - plain.loss.back()), 1e-3 * plain.loss.back())
+  EXPECT_GT(std::abs(without.loss.back() - plain.loss.back()), 2e-4 * plain.loss.back())
       << "the bias makes no difference that this test could see";
 }
 

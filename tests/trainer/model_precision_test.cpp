@@ -50,7 +50,7 @@ double norm(std::span<const Real> x) {
 
 // One rounding to BF16 is off by at most 2^-9 of a number; a gradient passes some ten of them a
 // block, which add up as a random walk: 2^-9 * sqrt(30) is about 1 %. Twice that is allowed.
-void expect_near_f32(const ModelConfig& config) {
+void expect_near_f32(const ModelConfig& config, double tolerance) {
   Stage f32(config, Precision::F32), bf16(config, Precision::BF16);
   f32.pass();
   bf16.pass();
@@ -63,12 +63,13 @@ void expect_near_f32(const ModelConfig& config) {
     std::vector<Real> difference(want.begin(), want.end());
     for (std::size_t k = 0; k < difference.size(); ++k) difference[k] -= got[k];
     if (norm(want) == 0) continue;
-    EXPECT_LT(norm(difference), 0.02 * norm(want)) << item.name;
+    EXPECT_LT(norm(difference), tolerance * norm(want)) << item.name;
   }
 }
 
-TEST(Bf16, LossAndEveryGradientAreNearThoseOfF32) { expect_near_f32(mid_config()); }
+TEST(Bf16, LossAndEveryGradientAreNearThoseOfF32) { expect_near_f32(mid_config(), 0.02); }
 
+// Queries and keys are rounded before their norm, after it and after the rotation.
 TEST(Bf16, SoAreThoseOfAStudentWithGroupedQueries) {
   ModelConfig config = mid_config();
   config.model_type = "qwen3";
@@ -76,7 +77,7 @@ TEST(Bf16, SoAreThoseOfAStudentWithGroupedQueries) {
   config.num_key_value_heads = 2;
   config.head_dim = 16;
   config.qk_norm = true;
-  expect_near_f32(config);
+  expect_near_f32(config, 0.03);
 }
 
 TEST(Bf16, KeepsAboutHalfTheBytes) {
