@@ -56,6 +56,22 @@ void add_run(std::vector<Field>& out) {
                  .example = "virtual",
                  .names = {{"verl", "trainer.device"}}});
   out.push_back(
+      {.path = "precision",
+       .type = FieldType::Choice,
+       .slot = WEFT_AT(precision),
+       .choices = {"f32", "bf16", "fp8"},
+       .help = "What is kept for the backward, and what products are made of. bf16: half the "
+               "bytes and up to twice the speed; sums, the residual stream, the gate, "
+               "softmax, losses, gradients of weights and the weights that the optimizer updates "
+               "stay f32. Needs a processor with AVX-512. fp8 is reserved.",
+       .interacts = "optimizer.moments; parallel.dispatch_payload (bf16 rows lose nothing in "
+                    "bf16); a run cannot change it when it resumes",
+       .example = "bf16",
+       .names = {{"TRL", "bf16"},
+                 {"Megatron", "bf16"},
+                 {"verl", "actor_rollout_ref.actor.fsdp_config.model_dtype"},
+                 {"paper", "DeepSeek-V3 3.3"}}});
+  out.push_back(
       {.path = "rewards",
        .type = FieldType::Rewards,
        .slot = WEFT_AT(rewards),

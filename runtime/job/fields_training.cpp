@@ -34,6 +34,17 @@ void add_optimizer(std::vector<Field>& out) {
   add("optimizer.weight_decay", WEFT_AT(optimizer.weight_decay), {0, 10},
       "Decoupled decay of matrices; norms and biases have none.", "the learning rates multiply it",
       "0.1", {{"TRL", "weight_decay"}, {"verl", "actor_rollout_ref.actor.optim.weight_decay"}});
+  out.push_back({.path = "optimizer.moments",
+                 .type = FieldType::Choice,
+                 .slot = WEFT_AT(optimizer.moments),
+                 .choices = {"f32", "bf16"},
+                 .help = "How AdamW's two moments are kept, in memory and in checkpoints. bf16: "
+                         "half the bytes, rounded to nearest even after every update, as "
+                         "DeepSeek-V3 does. The weights that they update stay f32.",
+                 .interacts = "optimizer.beta1, optimizer.beta2: above 0.996 a bf16 moment's decay "
+                              "can be lost in its rounding",
+                 .example = "bf16",
+                 .names = {{"Megatron", "exp_avg_dtype"}, {"paper", "DeepSeek-V3 3.3.1"}}});
   add("optimizer.clip_norm", WEFT_AT(optimizer.clip_norm), {0, 1e9},
       "Gradients are scaled down to this norm over all parameters of all ranks. 0: never.",
       "nothing", "1.0",

@@ -42,6 +42,7 @@ struct ParallelJob {
 
 struct OptimizerJob {
   double beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8, weight_decay = 0.1, clip_norm = 1.0;
+  std::string moments = "f32";  // f32 | bf16
 };
 
 /// One supervised stage: pretrain or cold_start.
@@ -121,6 +122,7 @@ struct Job {
   std::uint64_t seed = 1;
   std::string device = "cpu";                      // cpu | virtual
   std::vector<std::string> recipe = {"pretrain"};  // of pretrain, cold_start, grpo; in this order
+  std::string precision = "f32";                   // f32 | bf16 | fp8
   trainer::ModelConfig model;
   std::string model_config;  // only while loading: its values are in `model` afterwards
   double router_bias_update_rate = 1e-3;

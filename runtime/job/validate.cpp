@@ -42,6 +42,7 @@ class Rules {
     check_recipe();
     check_data();
     check_model();
+    check_precision();
     check_layout();
     check_schedule();
     check_supervised("pretrain", job_.pretrain);
@@ -130,6 +131,18 @@ class Rules {
                 " tokens (256 bytes, 8 special, numbers to " + number(job_.tokenizer.numbers) + ")",
             "at least " + number(tokens) + "; " + number((tokens + 63) / 64 * 64) +
                 " is a round width");
+  }
+
+  void check_precision() {
+    if (job_.precision == "fp8")
+      error({"precision"}, "precision = fp8 is not built yet", "precision: bf16, or f32");
+    // A step of BF16 is up to 2^-7 of a number: a decay below half of that rounds to none.
+    const double beta = std::max(job_.optimizer.beta1, job_.optimizer.beta2);
+    if (job_.optimizer.moments == "bf16" && 1 - beta < 0x1p-8)
+      warn({"optimizer.moments", "optimizer.beta1", "optimizer.beta2"},
+           "optimizer.moments = bf16 rounds a decay of " + std::to_string(1 - beta) +
+               " a step away: a moment may never fall again",
+           "betas of at most 0.996, or optimizer.moments: f32");
   }
 
   /// The model's own rules name its fields without our prefix.

@@ -44,6 +44,7 @@ Expected<std::unique_ptr<Engine>> Engine::create(comm::Transport& transport,
 
 Expected<void> Engine::build(comm::Transport& transport, const EngineOptions& options) {
   options_ = options;
+  WEFT_TRY(trainer::check_precision(options.precision));
   const scheduler::Layout& layout = options.layout;
   WEFT_TRY_ASSIGN(placement_, scheduler::place(layout, options.model.num_hidden_layers));
   if (transport.world_size() != layout.world())
@@ -75,8 +76,9 @@ Expected<void> Engine::build(comm::Transport& transport, const EngineOptions& op
     held.direction = bidirectional ? i : 0;
     const trainer::StageSpec spec{layers.first, layers.count, stage == 0,
                                   stage == placement_.num_stages() - 1};
-    held.model = std::make_unique<trainer::StageModel>(
-        options.model, spec, experts, *context_, options.max_tokens, options.recompute, exchange);
+    held.model = std::make_unique<trainer::StageModel>(options.model, spec, experts, *context_,
+                                                       options.max_tokens, options.recompute,
+                                                       exchange, options.precision);
     held.model->initialize(options.seed);
     held.adapter = std::make_unique<StageAdapter>(*held.model);
   }

@@ -28,6 +28,7 @@ struct EngineOptions {
   double router_bias_update_rate = 1e-3;
   bool overlap = true;
   trainer::Recompute recompute = trainer::Recompute::None;
+  trainer::Precision precision = trainer::Precision::F32;
   comm::Payload dispatch_payload = comm::Payload::full;
   int threads = 1;
   int max_tokens = 1024;  // of any micro-batch
@@ -192,8 +193,8 @@ class Engine {
   std::vector<double> exchange_;               // the step's one world-wide sum
   struct Snapshot {
     bool wanted = false;
-    bool taken = false;         // of the state as it is now
-    std::vector<float> values;  // of each owned tensor: value, then its moments if it has any
+    bool taken = false;            // of the state as it is now
+    std::vector<std::byte> bytes;  // of each owned tensor: value, then its moments if it has any
   } snapshot_;
 
   GradientWatch gradient_watch_;

@@ -78,17 +78,16 @@ Expected<void> nothing_is_lost(const std::filesystem::path& directory,
 }  // namespace
 
 void Engine::take_snapshot() {
-  std::vector<float>& values = snapshot_.values;
-  values.clear();  // keeps its memory from snapshot to snapshot
-  const auto put_aside = [&](const float* from, std::int64_t size) {
-    values.insert(values.end(), from, from + size);
+  std::vector<std::byte>& bytes = snapshot_.bytes;
+  bytes.clear();  // keeps its memory from snapshot to snapshot
+  const auto put_aside = [&](std::span<const std::byte> from) {
+    bytes.insert(bytes.end(), from.begin(), from.end());
   };
   for (const ShardedOptimizer::Owned& owned : optimizer_->owned()) {
-    const std::int64_t size = owned.set->items()[owned.parameter].size;
-    put_aside(owned.set->value(owned.parameter).data(), size);
-    if (owned.moment1 == nullptr) continue;
-    put_aside(owned.moment1, size);
-    put_aside(owned.moment2, size);
+    put_aside(std::as_bytes(owned.set->value(owned.parameter)));
+    if (owned.moments == nullptr) continue;
+    put_aside(owned.moments->bytes(0));
+    put_aside(owned.moments->bytes(1));
   }
   snapshot_.taken = true;
 }
@@ -101,23 +100,26 @@ Expected<std::string> Engine::save(const SaveInfo& info) {
                   }));
   std::vector<checkpoint::TensorRef> tensors;
   // What the step's Snapshot has put aside, in the same order, or the state itself.
-  const float* copied = snapshot_.taken ? snapshot_.values.data() : nullptr;
-  const auto place = [&](const float* live, std::int64_t size) {
-    return copied == nullptr ? live : std::exchange(copied, copied + size);
+  const std::byte* copied = snapshot_.taken ? snapshot_.bytes.data() : nullptr;
+  const auto place = [&](std::span<const std::byte> live) {
+    return copied == nullptr ? live.data() : std::exchange(copied, copied + live.size());
   };
+  const auto moments =
+      optimizer_->options().bf16_moments ? checkpoint::Dtype::BF16 : checkpoint::Dtype::F32;
   for (const ShardedOptimizer::Owned& owned : optimizer_->owned()) {
     const trainer::Parameter& item = owned.set->items()[owned.parameter];
-    const auto add = [&](const char* part, const std::string& name, const float* values) {
-      tensors.push_back({part, name, item.shape, values, {}, {}});
+    const auto add = [&](const char* part, const std::string& name, const void* values,
+                         checkpoint::Dtype dtype = checkpoint::Dtype::F32) {
+      tensors.push_back({part, name, item.shape, values, {}, {}, dtype});
     };
-    add("model", item.name, place(owned.set->value(owned.parameter).data(), item.size));
+    add("model", item.name, place(std::as_bytes(owned.set->value(owned.parameter))));
     if (has_reference())
       for (std::size_t i = 0; i < stages_.size(); ++i)
         if (&stages_[i].model->parameters() == owned.set)
           add("ref", item.name, reference_[i].data() + item.offset);
-    if (owned.moment1 == nullptr) continue;
-    add("optim", item.name + kMoment1, place(owned.moment1, item.size));
-    add("optim", item.name + kMoment2, place(owned.moment2, item.size));
+    if (owned.moments == nullptr) continue;
+    add("optim", item.name + kMoment1, place(owned.moments->bytes(0)), moments);
+    add("optim", item.name + kMoment2, place(owned.moments->bytes(1)), moments);
   }
   snapshot_.wanted = false;
   const auto written = [&]() -> Expected<std::string> {
@@ -219,11 +221,14 @@ Expected<void> Engine::read_checkpoint(const std::filesystem::path& path, Loaded
     set.touch();
   }
   for (const ShardedOptimizer::Owned& owned : optimizer_->owned()) {
-    if (owned.moment1 == nullptr) continue;
-    const trainer::Parameter& item = owned.set->items()[owned.parameter];
-    const auto size = static_cast<std::size_t>(item.size);
-    WEFT_TRY(reader.read("optim", item.name + kMoment1, {owned.moment1, size}));
-    WEFT_TRY(reader.read("optim", item.name + kMoment2, {owned.moment2, size}));
+    if (owned.moments == nullptr) continue;
+    const std::string& name = owned.set->items()[owned.parameter].name;
+    const auto read = [&](auto& moments) -> Expected<void> {
+      WEFT_TRY(reader.read("optim", name + kMoment1, std::span(moments[0])));
+      return reader.read("optim", name + kMoment2, std::span(moments[1]));
+    };
+    WEFT_TRY(optimizer_->options().bf16_moments ? read(owned.moments->bf16)
+                                                : read(owned.moments->f32));
   }
   return {};
 }

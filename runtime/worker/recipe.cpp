@@ -341,11 +341,12 @@ EngineOptions engine_options(const Job& job, int longest_prompt, int longest_com
   options.layout.micro_batches = job.parallel.micro_batches;
   options.model = job.model;
   options.adam = {job.optimizer.beta1, job.optimizer.beta2, job.optimizer.epsilon,
-                  job.optimizer.weight_decay};
+                  job.optimizer.weight_decay, job.optimizer.moments == "bf16"};
   options.clip_norm = job.optimizer.clip_norm;
   options.router_bias_update_rate = job.router_bias_update_rate;
   options.overlap = job.parallel.overlap;
   options.recompute = *trainer::parse_recompute(job.parallel.recompute);
+  options.precision = *trainer::parse_precision(job.precision);
   options.dispatch_payload = *comm::parse_payload(job.parallel.dispatch_payload);
   options.threads = job.parallel.threads;
   options.seed = job.seed;

@@ -66,7 +66,7 @@ void ShardedOptimizer::add_shard(const Replica& replica, bool experts, comm::Com
     const trainer::Parameter& item = set.items()[i];
     if (item.expert != experts) continue;
     if (!item.trainable) {  // every replica computes it alike; rank 0 of the group keeps it safe
-      if (group.rank() == 0) owned_.push_back({&set, i, nullptr, nullptr});
+      if (group.rank() == 0) owned_.push_back({&set, i, nullptr});
       continue;
     }
     members.push_back(i);
@@ -82,11 +82,15 @@ void ShardedOptimizer::add_shard(const Replica& replica, bool experts, comm::Com
     else
       segments.push_back({item.offset, item.size});
     if (owner[k] != group.rank()) continue;
-    moments_.emplace_back(item.size);
-    float* moment1 = moments_.back().data();
-    moments_.emplace_back(item.size);
+    Moments& moments = moments_.emplace_back();
+    for (int which = 0; which < 2; ++which) {
+      if (options_.bf16_moments)
+        moments.bf16[which].resize(item.size);
+      else
+        moments.f32[which].resize(item.size);
+    }
     shard.owned.push_back(static_cast<int>(owned_.size()));
-    owned_.push_back({&set, members[k], moment1, moments_.back().data()});
+    owned_.push_back({&set, members[k], &moments});
     owned_size += item.size;
   }
   shard.received.resize(group.size());
@@ -178,26 +182,31 @@ Expected<void> ShardedOptimizer::reduce(Shard& shard) {
 
 void ShardedOptimizer::squared_norms(std::span<double> by_tensor) const {
   for (std::size_t i = 0; i < owned_.size(); ++i)
-    if (owned_[i].moment1 != nullptr)
+    if (owned_[i].moments != nullptr)
       by_tensor[owned_index_[i]] =
           trainer::optimizer::squared_norm(owned_[i].set->gradient(owned_[i].parameter));
 }
 
 Expected<void> ShardedOptimizer::update(double lr, double scale, long long step) {
   for (const Owned& owned : owned_) {
-    if (owned.moment1 == nullptr) continue;
+    if (owned.moments == nullptr) continue;
     const trainer::Parameter& item = owned.set->items()[owned.parameter];
-    trainer::optimizer::adamw(owned.set->value(owned.parameter),
-                              owned.set->gradient(owned.parameter),
-                              {owned.moment1, static_cast<std::size_t>(item.size)},
-                              {owned.moment2, static_cast<std::size_t>(item.size)},
-                              {.lr = lr,
-                               .beta1 = options_.beta1,
-                               .beta2 = options_.beta2,
-                               .epsilon = options_.epsilon,
-                               .weight_decay = item.decay ? options_.weight_decay : 0.0,
-                               .step = step},
-                              scale);
+    const auto update_with = [&]<class Moment>(std::vector<Moment>(&moments)[2]) {
+      trainer::optimizer::adamw<Moment>(owned.set->value(owned.parameter),
+                                        owned.set->gradient(owned.parameter), moments[0],
+                                        moments[1],
+                                        {.lr = lr,
+                                         .beta1 = options_.beta1,
+                                         .beta2 = options_.beta2,
+                                         .epsilon = options_.epsilon,
+                                         .weight_decay = item.decay ? options_.weight_decay : 0.0,
+                                         .step = step},
+                                        scale);
+    };
+    if (options_.bf16_moments)
+      update_with(owned.moments->bf16);
+    else
+      update_with(owned.moments->f32);
   }
   for (Shard& shard : shards_) WEFT_TRY(spread(shard));
   for (const Shard& shard : shards_) shard.set->touch();
@@ -227,7 +236,10 @@ Expected<void> ShardedOptimizer::spread(Shard& shard) {
 }
 
 void ShardedOptimizer::reset_moments() {
-  for (std::vector<float>& moment : moments_) std::ranges::fill(moment, 0.0f);
+  for (Moments& moments : moments_) {
+    for (std::vector<float>& one : moments.f32) std::ranges::fill(one, 0.0f);
+    for (std::vector<Bf16>& one : moments.bf16) std::ranges::fill(one, Bf16{});
+  }
 }
 
 }  // namespace weft::runtime

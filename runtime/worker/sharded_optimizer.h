@@ -5,11 +5,13 @@
 // (arXiv:1910.02054) section 5.1.
 #pragma once
 
+#include <deque>
 #include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "base/small_floats.h"
 #include "comm/communicator.h"
 #include "trainer/model/stage_model.h"
 
@@ -17,6 +19,7 @@ namespace weft::runtime {
 
 struct AdamOptions {
   double beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8, weight_decay = 0.1;
+  bool bf16_moments = false;  // kept in BF16, half the bytes; master weights stay F32
 };
 
 /// One stage on this rank with the groups that hold replicas of it.
@@ -53,14 +56,24 @@ class ShardedOptimizer {
   /// and spreads the new values. Collective over every stage's holders.
   Expected<void> update(double lr, double scale, long long step);
 
+  /// The two moments of a tensor: floats or BF16 numbers, as the options say.
+  struct Moments {
+    std::vector<float> f32[2];
+    std::vector<Bf16> bf16[2];
+    /// The bytes of the first (0) or second (1).
+    std::span<const std::byte> bytes(int which) const {
+      return f32[which].empty() ? std::as_bytes(std::span(bf16[which]))
+                                : std::as_bytes(std::span(f32[which]));
+    }
+  };
   /// A tensor that this rank owns, with its moments (null for what is not trained).
   struct Owned {
     trainer::ParameterSet* set;
     int parameter;
-    float* moment1;
-    float* moment2;
+    Moments* moments;
   };
   const std::vector<Owned>& owned() const { return owned_; }
+  const AdamOptions& options() const { return options_; }
   /// Starts the moments anew: a new stage of the recipe does not inherit the last one's.
   void reset_moments();
 
@@ -87,7 +100,7 @@ class ShardedOptimizer {
   AdamOptions options_;
   std::vector<Shard> shards_;
   std::vector<Owned> owned_;
-  std::vector<std::vector<float>> moments_;
+  std::deque<Moments> moments_;  // never moves
   std::map<std::string, TensorInfo> tensors_;
   std::vector<int> owned_index_;         // [owned_] number of the tensor in the whole model
   std::vector<comm::Request> requests_;  // kept from step to step: no allocation

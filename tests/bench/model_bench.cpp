@@ -1,7 +1,7 @@
 // Tokens per second of a training step and of cached decoding at the main job's shape, as a ratio
 // to the floating-point limit: dnnl_sgemm over the same products, measured in the same run.
 //
-//   model_bench [threads]
+//   model_bench [threads] [f32|bf16]
 #include <omp.h>
 
 #include <algorithm>
@@ -23,6 +23,7 @@ namespace {
 /// Seconds of this process's processor time: with one thread, what the work costs however busy the
 /// machine is. With more threads: wall time, to be read on a quiet machine only.
 bool use_wall_time = false;
+Precision precision = Precision::F32;
 double now() {
   timespec t{};
   clock_gettime(use_wall_time ? CLOCK_MONOTONIC : CLOCK_PROCESS_CPUTIME_ID, &t);
@@ -145,7 +146,8 @@ void bench_training(const ModelConfig& c, int threads, int sequences, int length
   auto groups = std::move(transport->make_groups(specs).value());
   kernels::Context context(threads);
   const int m = sequences * length;
-  StageModel model(c, {0, c.num_hidden_layers, true, true}, *groups[0], context, m);
+  StageModel model(c, {0, c.num_hidden_layers, true, true}, *groups[0], context, m, Recompute::None,
+                   {}, precision);
   model.initialize(1);
   std::vector<MicroBatch> batches;
   for (int i = 0; i < slots; ++i) {
@@ -212,8 +214,9 @@ void bench_recomputation(const ModelConfig& c, int sequences, int length, int in
   std::vector<Run> runs;
   Timer timer;
   for (const Recompute mode : {Recompute::None, Recompute::MlaUp, Recompute::Full}) {
-    runs.push_back({std::make_unique<StageModel>(c, StageSpec{0, c.num_hidden_layers, true, false},
-                                                 *groups[0], context, m, mode)});
+    runs.push_back(
+        {std::make_unique<StageModel>(c, StageSpec{0, c.num_hidden_layers, true, false}, *groups[0],
+                                      context, m, mode, comm::ExchangeOptions{}, precision)});
     StageModel& model = *runs.back().model;
     model.initialize(1);
     model.set_micro_batches(batches);
@@ -262,7 +265,8 @@ void bench_decoding(const ModelConfig& c, int threads, int rows, int length) {
   const std::vector<comm::GroupSpec> specs = {{"experts", {0}}};
   auto groups = std::move(transport->make_groups(specs).value());
   kernels::Context context(threads);
-  StageModel model(c, {0, c.num_hidden_layers, true, true}, *groups[0], context, rows);
+  StageModel model(c, {0, c.num_hidden_layers, true, true}, *groups[0], context, rows,
+                   Recompute::None, {}, precision);
   model.initialize(1);
   std::vector<MicroBatch> batches = {make_batch(c, rows, 1, 1)};
   batches[0].mode = Mode::Decode;
@@ -298,8 +302,17 @@ int main(int argc, char** argv) {
   using namespace weft::trainer;
   const int threads = argc > 1 ? std::max(1, std::atoi(argv[1])) : 1;
   use_wall_time = threads > 1;
-  std::printf("%d thread%s, %s time\n", threads, threads == 1 ? "" : "s",
-              use_wall_time ? "wall" : "processor");
+  if (argc > 2) {
+    const auto parsed = parse_precision(argv[2]);
+    const auto can = parsed ? check_precision(*parsed) : tl::unexpected(parsed.error());
+    if (!can) {
+      std::fprintf(stderr, "%s\n", can.error().message.c_str());
+      return 2;
+    }
+    precision = *parsed;
+  }
+  std::printf("%d thread%s, %s time, %s; the limit is f32's\n", threads, threads == 1 ? "" : "s",
+              use_wall_time ? "wall" : "processor", std::string(to_string(precision)).c_str());
   ModelConfig small;
   bench_training(small, threads, 2, 40, 8);
   bench_training(small, threads, 4, 40, 4);

@@ -68,9 +68,11 @@ void accumulate(trainer::StageModel& model, int slot) {
 /// Plain accumulation: the whole model on one rank, one micro-batch after another.
 class Plain {
  public:
-  Plain(const trainer::ModelConfig& config, int micro_batches)
+  Plain(const trainer::ModelConfig& config, int micro_batches,
+        trainer::Precision precision = trainer::Precision::F32)
       : batch_(batch_of(config, micro_batches)),
-        model_(config, {0, config.num_hidden_layers, true, true}, *group_, context_, 256) {
+        model_(config, {0, config.num_hidden_layers, true, true}, *group_, context_, 256,
+               trainer::Recompute::None, {}, precision) {
     model_.initialize(kSeed);
     model_.set_micro_batches(batch_);
   }
@@ -113,10 +115,11 @@ int stage_of(const std::string& tensor, const scheduler::Placement& placement) {
 
 /// What each lane and direction accumulates, added up as the reduction adds: every tensor's terms
 /// in ascending order of the ranks that hold its stage.
-Gradients plain(const trainer::ModelConfig& config, const scheduler::Layout& layout) {
+Gradients plain(const trainer::ModelConfig& config, const scheduler::Layout& layout,
+                trainer::Precision precision = trainer::Precision::F32) {
   const scheduler::Placement placement = scheduler::place(layout, config.num_hidden_layers).value();
   const int directions = dualpipe::num_directions(layout.kind);
-  Plain model(config, layout.data * layout.micro_batches);
+  Plain model(config, layout.data * layout.micro_batches, precision);
   std::map<std::pair<int, int>, Gradients> terms;
   for (int lane = 0; lane < layout.data; ++lane)
     for (int direction = 0; direction < directions; ++direction)
@@ -142,8 +145,10 @@ Gradients plain(const trainer::ModelConfig& config, const scheduler::Layout& lay
 
 /// One step of training in this layout.
 Gradients of_step(const scheduler::Layout& layout, const trainer::ModelConfig& model,
-                  trainer::Recompute recompute = trainer::Recompute::None) {
+                  trainer::Recompute recompute = trainer::Recompute::None,
+                  trainer::Precision precision = trainer::Precision::F32) {
   EngineOptions options;
+  options.precision = precision;
   options.layout = layout;
   options.model = model;
   options.max_tokens = 256;
@@ -279,6 +284,26 @@ TEST(EngineGradient, ExpertShardsStayWithinAMillionthOfPlainAccumulation) {
     const Gradients want = plain(model, layout), got = of_step(layout, model);
     EXPECT_LT(distance(got, want, [](const std::string&) { return true; }), 1e-6);
   }
+}
+
+TEST(EngineGradient, TheSameHoldsInBf16) {
+  const trainer::ModelConfig model = narrow_model(4);
+  const auto bf16 = trainer::Precision::BF16;
+  for (const scheduler::Layout& layout : {scheduler::Layout{Kind::OneFOneB, 2, 1, 1, 4},
+                                          {Kind::ZeroBubble, 4, 1, 1, 4},
+                                          {Kind::DualPipeV, 2, 1, 1, 4},
+                                          {Kind::DualPipe, 2, 2, 1, 4}}) {
+    SCOPED_TRACE(std::string(dualpipe::to_string(layout.kind)));
+    const Gradients want = plain(model, layout, bf16);
+    for (const auto recompute : {trainer::Recompute::None, trainer::Recompute::Full})
+      expect_equal(of_step(layout, model, recompute, bf16), want);
+  }
+  const scheduler::Layout sharded{Kind::DualPipe, 2, 2, 2, 4};
+  const Gradients want = plain(model, sharded, bf16);
+  const Gradients got = of_step(sharded, model, trainer::Recompute::None, bf16);
+  for (const auto& [name, gradient] : want)
+    if (!is_expert(name)) EXPECT_TRUE(got.at(name) == gradient) << name << " differs";
+  EXPECT_LT(distance(got, want, is_expert), 1e-6);
 }
 
 TEST(EngineGradient, RecomputationChangesNoBit) {

@@ -12,6 +12,7 @@ weft_test(runtime/control_test LABELS multiprocess LINK weft_runtime_control nlo
 weft_test(runtime/engine_layout_test LABELS multiprocess LINK weft_runtime_worker)
 weft_test(runtime/engine_gradient_test LABELS multiprocess LINK weft_runtime_worker)
 weft_test(runtime/engine_recompute_test LABELS multiprocess LINK weft_runtime_worker)
+weft_test(runtime/engine_precision_test LABELS multiprocess LINK weft_runtime_worker)
 weft_test(runtime/engine_snapshot_test LABELS multiprocess LINK weft_runtime_worker)
 weft_test(runtime/engine_generate_test LABELS multiprocess LINK weft_runtime_worker)
 # the virtual device on simulated time: whole worlds in one process

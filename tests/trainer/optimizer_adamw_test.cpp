@@ -45,6 +45,28 @@ TEST(AdamW, AnElementDoesNotDependOnItsNeighbours) {
   EXPECT_EQ(v, v_parts);
 }
 
+// Moments in BF16 are those of the paper, rounded to nearest even after every step; the value sees
+// them before they are rounded.
+TEST(AdamW, MomentsInBf16AreRoundedOnceAStep) {
+  const std::size_t n = 37;
+  std::vector<Real> x = random_values(n, 1), want = x, m_f32(n), v_f32(n);
+  std::vector<Bf16> m(n), v(n);
+  AdamWOptions options{0.01, 0.9, 0.95, 1e-8, 0.1, 0};
+  for (int step = 1; step <= 20; ++step) {
+    options.step = step;
+    const auto g = random_values(n, 100 + static_cast<std::uint64_t>(step));
+    adamw<Bf16>(x, g, m, v, options);
+    adamw(want, g, m_f32, v_f32, options);
+    for (std::size_t i = 0; i < n; ++i) {
+      m_f32[i] = Bf16(m_f32[i]);
+      v_f32[i] = Bf16(v_f32[i]);
+      ASSERT_EQ(static_cast<float>(m[i]), m_f32[i]) << step;
+      ASSERT_EQ(static_cast<float>(v[i]), v_f32[i]) << step;
+    }
+    ASSERT_EQ(x, want) << step;
+  }
+}
+
 TEST(SquaredNorm, IsTheSumOfSquares) {
   const std::vector<Real> x = {3, 4, 12};
   EXPECT_EQ(squared_norm(x), 169.0);

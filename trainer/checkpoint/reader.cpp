@@ -1,5 +1,7 @@
 #include "trainer/checkpoint/reader.h"
 
+#include <type_traits>
+
 #include "base/text.h"
 
 namespace weft::trainer::checkpoint {
@@ -62,26 +64,42 @@ Expected<void> Reader::read_piece(const TensorEntry& tensor, const Piece& piece,
   return {};
 }
 
-Expected<void> Reader::read(std::string_view item, std::string_view name, std::span<float> out) {
+Expected<void> Reader::read_whole(const TensorEntry& tensor, std::span<std::byte> out) {
+  if (tensor.pieces.size() == 1) return read_piece(tensor, tensor.pieces[0], out);
+  std::vector<std::byte> buffer;
+  for (const Piece& piece : tensor.pieces) {
+    buffer.resize(piece.bytes);
+    WEFT_TRY(read_piece(tensor, piece, buffer));
+    scatter(tensor.shape, piece.box, buffer.data(), out.data(), bytes_of(tensor.dtype));
+  }
+  return {};
+}
+
+template <class T>
+Expected<void> Reader::read_as(std::string_view item, std::string_view name, std::span<T> out) {
   WEFT_TRY_ASSIGN(const TensorEntry* const tensor, find(item, name));
   const std::string what = std::string(item) + " tensor '" + tensor->name + "'";
-  if (tensor->dtype != Dtype::F32)
-    return fail(Code::Unsupported, what + " is " + std::string(to_string(tensor->dtype)) +
-                                       "; only F32 is read so far");
+  if (tensor->dtype != Dtype::F32 && tensor->dtype != Dtype::BF16)
+    return fail(Code::Unsupported,
+                what + " is " + std::string(to_string(tensor->dtype)) + "; F32 and BF16 are read");
   const std::uint64_t elements = *num_elements(tensor->shape);  // validated with the manifest
   if (out.size() != elements)
     return fail(Code::InvalidArgument, what + " of shape " + to_string(tensor->shape) + " has " +
                                            std::to_string(elements) + " elements, asked for " +
                                            std::to_string(out.size()));
-  const auto whole = std::as_writable_bytes(out);
-  if (tensor->pieces.size() == 1) return read_piece(*tensor, tensor->pieces[0], whole);
-  std::vector<std::byte> buffer;
-  for (const Piece& piece : tensor->pieces) {
-    buffer.resize(piece.bytes);
-    WEFT_TRY(read_piece(*tensor, piece, buffer));
-    scatter(tensor->shape, piece.box, buffer.data(), whole.data(), bytes_of(tensor->dtype));
-  }
+  if (bytes_of(tensor->dtype) == sizeof(T)) return read_whole(*tensor, std::as_writable_bytes(out));
+  using Other = std::conditional_t<std::is_same_v<T, float>, Bf16, float>;
+  std::vector<Other> kept(elements);
+  WEFT_TRY(read_whole(*tensor, std::as_writable_bytes(std::span(kept))));
+  for (std::size_t i = 0; i < elements; ++i) out[i] = T(static_cast<float>(kept[i]));
   return {};
+}
+
+Expected<void> Reader::read(std::string_view item, std::string_view name, std::span<float> out) {
+  return read_as(item, name, out);
+}
+Expected<void> Reader::read(std::string_view item, std::string_view name, std::span<Bf16> out) {
+  return read_as(item, name, out);
 }
 
 Expected<std::string> Reader::state() const {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/expected.h"
+#include "base/small_floats.h"
 #include "trainer/checkpoint/disk.h"
 #include "trainer/checkpoint/manifest.h"
 #include "trainer/checkpoint/safetensors.h"
@@ -31,10 +32,12 @@ class Reader {
   bool has(std::string_view item, std::string_view name) const;
   /// Errors: NotFound.
   Expected<Shape> shape(std::string_view item, std::string_view name) const;
-  /// Fills `out` (exactly as many elements as the tensor has) row-major.
+  /// Fills `out` (exactly as many elements as the tensor has) row-major. A tensor in F32 is rounded
+  /// to nearest even where BF16 is asked for, and one in BF16 widened where F32 is.
   /// Errors: NotFound, with what is there instead; InvalidArgument for another size; Unsupported
-  /// for a dtype other than F32; Corrupt for damage, naming file and tensor; Io.
+  /// for a dtype other than F32 and BF16; Corrupt for damage, naming file and tensor; Io.
   Expected<void> read(std::string_view item, std::string_view name, std::span<float> out);
+  Expected<void> read(std::string_view item, std::string_view name, std::span<Bf16> out);
   /// The trainer's own JSON text, as given to commit. Errors: Corrupt, Io.
   Expected<std::string> state() const;
 
@@ -45,6 +48,9 @@ class Reader {
   Expected<SafetensorsFile*> file(const std::string& path);
   Expected<void> read_piece(const TensorEntry& tensor, const Piece& piece,
                             std::span<std::byte> out);
+  Expected<void> read_whole(const TensorEntry& tensor, std::span<std::byte> out);
+  template <class T>
+  Expected<void> read_as(std::string_view item, std::string_view name, std::span<T> out);
 
   fs::path directory_;
   Manifest manifest_;

@@ -34,13 +34,14 @@ Expected<void> check_ref(const TensorRef& ref) {
 
 TensorData to_data(const TensorRef& ref) {
   const std::size_t elements = *num_elements(ref.shape);
-  return {ref.name, Dtype::F32, ref.shape, std::as_bytes(std::span(ref.data, elements)),
+  const auto* const bytes = static_cast<const std::byte*>(ref.data);
+  return {ref.name, ref.dtype, ref.shape, std::span(bytes, elements * bytes_of(ref.dtype)),
           ref.offset};
 }
 
 TensorEntry to_entry(const TensorRef& ref, const std::string& file, const WrittenTensor& written) {
   const bool whole = ref.offset.empty();
-  TensorEntry entry{ref.item, ref.name, whole ? ref.shape : ref.global_shape, Dtype::F32, {}};
+  TensorEntry entry{ref.item, ref.name, whole ? ref.shape : ref.global_shape, ref.dtype, {}};
   entry.pieces.push_back({file,
                           {whole ? Shape(ref.shape.size(), 0) : ref.offset, ref.shape},
                           written.bytes,

@@ -17,10 +17,11 @@ namespace weft::trainer::checkpoint {
 struct TensorRef {
   std::string item;  // "model", "optim", "ref": a folder of its own
   std::string name;
-  Shape shape;                  // of the data
-  const float* data = nullptr;  // contiguous, row-major; not ours, outlives the call
-  Shape offset;                 // in the global tensor; empty: the data is the whole tensor
-  Shape global_shape;           // empty with offset
+  Shape shape;                 // of the data
+  const void* data = nullptr;  // contiguous, row-major; not ours, outlives the call
+  Shape offset;                // in the global tensor; empty: the data is the whole tensor
+  Shape global_shape;          // empty with offset
+  Dtype dtype = Dtype::F32;    // of the data
 };
 
 /// What a rank has written. Crosses ranks as JSON text.

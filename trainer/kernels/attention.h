@@ -29,7 +29,8 @@ void causal_attention_forward(Context& context, const AttentionShape& shape,
                               const Act* kv, const Act* k_rope, int ld_k_rope, Act* out);
 
 /// Gradients of the same, overwritten; probabilities are computed anew. d_k_rope: [tokens, rope],
-/// summed over heads in ascending order. Scratch: about 2 * length^2 of the longest sequence.
+/// summed over heads in ascending order. Heads of sequences run on the context's threads. Scratch
+/// grows with the longest sequence, not with its square.
 template <class Act>
 void causal_attention_backward(Context& context, const AttentionShape& shape,
                                std::span<const std::int32_t> sequence_begin, const Act* q,

@@ -1,248 +1,213 @@
+// Blocks of queries, one query a lane: scores lie as [key, query], so that softmax runs down whole
+// vectors, no operand but the block's queries is ever transposed, and blocks of keys that no query
+// of the block sees are not touched. A lane's sums run over its keys in ascending order, whatever
+// stands in the lanes beside it or behind it.
 #include <algorithm>
 #include <type_traits>
 
-#include "trainer/kernels/attention.h"
-#include "trainer/kernels/small_product.h"
+#include "trainer/kernels/attention_head.h"
+#include "trainer/kernels/parallel.h"
 
 namespace weft::trainer::kernels {
 
 namespace {
 
-constexpr int kRowBlock = 4;
+Vector lane_index() {
+  Vector index = {};
+  for (int i = 0; i < kLanes; ++i) index[i] = static_cast<Real>(i);
+  return index;
+}
 
-/// One head of one sequence, copied into rows padded to whole vectors.
-struct Head {
-  int length, width;   // tokens; tokens padded
-  int dim, dim_width;  // query-key elements; padded
-  int value, value_width;
-  Real* keys;           // [length, dim_width]; backward only
-  Real* keys_across;    // [dim, width]
-  Real* values;         // [length, value_width]
-  Real* values_across;  // [value, width]; backward only
+Vector& row(Real* rows, int j) { return *reinterpret_cast<Vector*>(rows + j * kBlock); }
+
+/// The scores of `seen` keys, of which the last kBlock are the block's own, become e^(scale *
+/// (score
+/// - largest)), zero where a query does not see its key. Returns their sum.
+Vector exponentials(Real* scores, int seen, Real scale) {
+  const int first = seen - kBlock;
+  const Vector index = lane_index();
+  Vector largest = row(scores, 0);
+  for (int j = 1; j < first; ++j) {
+    const Vector s = row(scores, j);
+    largest = s > largest ? s : largest;
+  }
+  for (int i = 0; i < kBlock; ++i) {
+    const Vector s = row(scores, first + i);
+    largest = (index >= static_cast<Real>(i)) & (s > largest) ? s : largest;
+  }
+  Vector sum = {};
+  for (int j = 0; j < first; ++j) {
+    const Vector e = vector_exp((row(scores, j) - largest) * scale);
+    row(scores, j) = e;
+    sum += e;
+  }
+  for (int i = 0; i < kBlock; ++i) {
+    const Vector e = vector_exp((row(scores, first + i) - largest) * scale);
+    row(scores, first + i) = index >= static_cast<Real>(i) ? e : Vector{};
+    sum += row(scores, first + i);
+  }
+  return sum;
+}
+
+#ifdef WEFT_BF16_WORDS
+typedef std::uint32_t WordRow __attribute__((vector_size(64), aligned(4), may_alias));
+typedef std::uint16_t HalfRow __attribute__((vector_size(32)));
+
+/// Sixteen numbers as Bf16, each in the lower half of its word.
+WordRow to_words(Vector x) {
+  const __m256bh half = _mm512_cvtneps_pbh(reinterpret_cast<__m512>(x));
+  return __builtin_convertvector(reinterpret_cast<HalfRow>(half), WordRow);
+}
+void store_half(Vector x, void* to) {
+  const __m256bh half = _mm512_cvtneps_pbh(reinterpret_cast<__m512>(x));
+  _mm256_storeu_si256(static_cast<__m256i*>(to), reinterpret_cast<__m256i>(half));
+}
+#endif
+
+/// Rows of numbers as the words of products along the keys (pairs) and along the queries (rows).
+template <class Words>
+void to_pairs([[maybe_unused]] const Real* from, [[maybe_unused]] int n,
+              [[maybe_unused]] typename Words::Word* pairs) {
+#ifdef WEFT_BF16_WORDS
+  if constexpr (Words::kPerWord == 2) {
+    for (int j = 0; j < n; j += 2, from += 2 * kBlock, pairs += kBlock) {
+      const auto* both = reinterpret_cast<const Vector*>(from);
+      *reinterpret_cast<WordRow*>(pairs) = to_words(both[0]) | to_words(both[1]) << 16;
+    }
+  }
+#endif
+}
+
+template <class Words>
+void to_rows([[maybe_unused]] Vector x, [[maybe_unused]] int j,
+             [[maybe_unused]] typename Words::Word* rows) {
+#ifdef WEFT_BF16_WORDS
+  if constexpr (Words::kPerWord == 2) store_half(x, rows + j * (kBlock / 2));
+#endif
+}
+
+template <class Words, class Act>
+void forward_block(const Head<Words>& h, int block, const Act* q, std::ptrdiff_t ldq, Real scale,
+                   Act* out, std::ptrdiff_t ld_out) {
+  const int first = block * kBlock, seen = first + kBlock;
+  const int n = std::min(kBlock, h.length - first);
+  load_block<Words>(q + first * ldq, ldq, n, h.dim, h.dim_width, false, h.q);
+  word_product<Words, false>(seen, h.dim_words, kBlock, {h.keys, h.dim_width / Words::kPerWord, 1},
+                             h.q.across, kBlock, h.scores, kBlock);
+  const Vector inverse = Real(1) / exponentials(h.scores, seen, scale);
+  to_pairs<Words>(h.scores, seen, h.p_pairs);
+  word_product<Words, false>(kBlock, seen / Words::kPerWord, h.value_width, {h.p_pairs, 1, kBlock},
+                             h.value_pairs, h.value_width, h.result, h.value_width);
+  for (int r = 0; r < n; ++r) {
+    const Real* from = h.result + r * h.value_width;
+    Act* to = out + (first + r) * ld_out;
+    const Real factor = inverse[r];
+#pragma omp simd
+    for (int d = 0; d < h.value; ++d) to[d] = Act(from[d] * factor);
+  }
+}
+
+/// From e^... and the gradients of probabilities: probabilities and the gradients of unscaled
+/// scores, scale * p * (dp - sum(p dp)), in the same places and as words.
+template <class Words>
+void softmax_backward(const Head<Words>& h, int seen, Real scale, Vector sum) {
+  const Vector inverse = Real(1) / sum;
+  Vector dot = {};
+  for (int j = 0; j < seen; ++j) dot += row(h.scores, j) * row(h.d_scores, j);
+  dot *= inverse;
+  for (int j = 0; j < seen; ++j) {
+    const Vector p = row(h.scores, j) * inverse;
+    const Vector ds = (row(h.d_scores, j) - dot) * p * scale;
+    if constexpr (Words::kPerWord == 1) row(h.scores, j) = p;
+    row(h.d_scores, j) = ds;
+    to_rows<Words>(p, j, h.p_rows);
+    to_rows<Words>(ds, j, h.ds_rows);
+  }
+  to_pairs<Words>(h.d_scores, seen, h.ds_pairs);
+}
+
+/// Adds the block's part to d_keys and d_values and writes its dq.
+template <class Words, class Act>
+void backward_block(const Head<Words>& h, int block, const Act* q, std::ptrdiff_t ldq, Real scale,
+                    const Act* d_out, std::ptrdiff_t ld_out, Act* dq) {
+  constexpr int kPer = Words::kPerWord;
+  const int first = block * kBlock, seen = first + kBlock;
+  const int n = std::min(kBlock, h.length - first);
+  load_block<Words>(q + first * ldq, ldq, n, h.dim, h.dim_width, true, h.q);
+  load_block<Words>(d_out + first * ld_out, ld_out, n, h.value, h.value_width, true, h.d_out);
+  word_product<Words, false>(seen, h.dim_words, kBlock, {h.keys, h.dim_width / kPer, 1}, h.q.across,
+                             kBlock, h.scores, kBlock);
+  word_product<Words, false>(seen, h.value_words, kBlock, {h.values, h.value_width / kPer, 1},
+                             h.d_out.across, kBlock, h.d_scores, kBlock);
+  softmax_backward(h, seen, scale, exponentials(h.scores, seen, scale));
+  word_product<Words, true>(seen, kBlock / kPer, h.value_width, {h.p_rows, kBlock / kPer, 1},
+                            h.d_out.pairs, h.value_width, h.d_values, h.value_width);
+  word_product<Words, true>(seen, kBlock / kPer, h.dim_width, {h.ds_rows, kBlock / kPer, 1},
+                            h.q.pairs, h.dim_width, h.d_keys, h.dim_width);
+  word_product<Words, false>(kBlock, seen / kPer, h.dim_width, {h.ds_pairs, 1, kBlock}, h.key_pairs,
+                             h.dim_width, h.result, h.dim_width);
+  for (int r = 0; r < n; ++r) {
+    const Real* from = h.result + r * h.dim_width;
+    Act* to = dq + (first + r) * ldq;
+#pragma omp simd
+    for (int d = 0; d < h.dim; ++d) to[d] = Act(from[d]);
+  }
+}
+
+/// Bf16 is multiplied as it is where the machine can, and as Real elsewhere.
+template <class Act>
+struct WordsOf {
+  typedef RealWords type;
+};
+#ifdef WEFT_BF16_WORDS
+template <>
+struct WordsOf<Bf16> {
+  typedef Bf16Words type;
+};
+#endif
+
+/// run(worker, sequence, head) for all of them, on the context's threads.
+template <class Run>
+void for_each_head(Context& context, const AttentionShape& shape,
+                   std::span<const std::int32_t> sequence_begin, const Run& run) {
+  const int sequences = static_cast<int>(sequence_begin.size()) - 1;
+  parallel_for(context, sequences * shape.heads, [&](Context& worker, int i) {
+    const auto s = static_cast<std::size_t>(i / shape.heads);
+    if (sequence_begin[s + 1] > sequence_begin[s]) run(worker, s, i % shape.heads);
+  });
+}
+
+struct Strides {
+  std::ptrdiff_t q, kv, out;
+  explicit Strides(const AttentionShape& s)
+      : q(static_cast<std::ptrdiff_t>(s.heads) * (s.nope + s.rope)),
+        kv(static_cast<std::ptrdiff_t>(s.heads) * (s.nope + s.value)),
+        out(static_cast<std::ptrdiff_t>(s.heads) * s.value) {}
 };
 
-Head make_head(Context& context, const AttentionShape& shape, int length, bool backward) {
-  Head head{};
-  head.length = length;
-  head.width = padded(length);
-  head.dim = shape.nope + shape.rope;
-  head.dim_width = padded(head.dim);
-  head.value = shape.value;
-  head.value_width = padded(shape.value);
-  const auto n = static_cast<std::size_t>(length), w = static_cast<std::size_t>(head.width);
-  head.keys_across = context.scratch(0, w * head.dim).data();
-  head.values = context.scratch(1, n * head.value_width).data();
-  if (backward) {
-    head.keys = context.scratch(2, n * head.dim_width).data();
-    head.values_across = context.scratch(3, w * head.value).data();
-  }
-  return head;
-}
-
-/// kv, k_rope: at the sequence's first token; kv at this head.
-void load_head(const AttentionShape& shape, const Real* kv, std::ptrdiff_t ld_kv,
-               const Real* k_rope, std::ptrdiff_t ld_k_rope, Head& head) {
-  for (int d = 0; d < head.dim; ++d) {
-    std::fill(head.keys_across + d * head.width + head.length,
-              head.keys_across + (d + 1) * head.width, Real(0));
-  }
-  for (int j = 0; j < head.length; ++j, kv += ld_kv, k_rope += ld_k_rope) {
-    for (int d = 0; d < shape.nope; ++d) head.keys_across[d * head.width + j] = kv[d];
-    for (int d = 0; d < shape.rope; ++d) {
-      head.keys_across[(shape.nope + d) * head.width + j] = k_rope[d];
-    }
-    Real* values = head.values + static_cast<std::ptrdiff_t>(j) * head.value_width;
-    std::copy_n(kv + shape.nope, shape.value, values);
-    std::fill(values + shape.value, values + head.value_width, Real(0));
-    if (head.keys == nullptr) continue;
-    Real* keys = head.keys + static_cast<std::ptrdiff_t>(j) * head.dim_width;
-    std::copy_n(kv, shape.nope, keys);
-    std::copy_n(k_rope, shape.rope, keys + shape.nope);
-    std::fill(keys + head.dim, keys + head.dim_width, Real(0));
-    for (int d = 0; d < shape.value; ++d) {
-      head.values_across[d * head.width + j] = kv[shape.nope + d];
-    }
-  }
-  if (head.keys == nullptr) return;
-  for (int d = 0; d < head.value; ++d) {
-    std::fill(head.values_across + d * head.width + head.length,
-              head.values_across + (d + 1) * head.width, Real(0));
-  }
-}
-
-/// Softmax of scale * row over its first `seen` elements; zeros up to `width`. Runs over whole
-/// vectors: a tail of single elements would cost more than the rest.
-void softmax_row(Real* row, int seen, int width, Real scale) {
-  Real largest = row[0];
-#pragma omp simd reduction(max : largest)
-  for (int j = 0; j < width; ++j) {
-    const Real x = j < seen ? row[j] : row[0];
-    largest = x > largest ? x : largest;
-  }
-  Real sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int j = 0; j < width; ++j) {
-    const Real e = vector_exp((row[j] - largest) * scale);
-    row[j] = j < seen ? e : Real(0);
-    sum += row[j];
-  }
-  const Real inverse = Real(1) / sum;
+/// d_k_rope [tokens, rope] = the sum of [heads, tokens, rope] over heads in ascending order.
+void sum_heads(const Real* parts, int heads, std::size_t n, Real* d_k_rope) {
+  std::copy_n(parts, n, d_k_rope);
+  for (int h = 1; h < heads; ++h) {
+    parts += n;
 #pragma omp simd
-  for (int j = 0; j < width; ++j) row[j] *= inverse;
-}
-
-/// Probabilities of `rows` tokens from `first` on, into rows of `p` head.width apart.
-void probabilities(const Head& head, const Real* q, std::ptrdiff_t ldq, int first, int rows,
-                   Real scale, Real* p) {
-  const int seen = std::min(padded(first + rows), head.width);
-  small_product(rows, head.dim, seen, {q + first * ldq, ldq, 1}, head.keys_across, head.width, p,
-                head.width);
-  for (int r = 0; r < rows; ++r) {
-    softmax_row(p + static_cast<std::ptrdiff_t>(r) * head.width, first + r + 1, seen, scale);
+    for (std::size_t i = 0; i < n; ++i) d_k_rope[i] += parts[i];
   }
 }
 
-void forward_head(Context& context, const Head& head, const Real* q, std::ptrdiff_t ldq, Real scale,
-                  Real* out, std::ptrdiff_t ld_out) {
-  Real* p = context.scratch(4, static_cast<std::size_t>(kRowBlock) * head.width).data();
-  Real* sums = context.scratch(5, static_cast<std::size_t>(kRowBlock) * head.value_width).data();
-  for (int first = 0; first < head.length; first += kRowBlock) {
-    const int rows = std::min(kRowBlock, head.length - first);
-    probabilities(head, q, ldq, first, rows, scale, p);
-    small_product(rows, first + rows, head.value_width, {p, head.width, 1}, head.values,
-                  head.value_width, sums, head.value_width);
-    for (int r = 0; r < rows; ++r) {
-      std::copy_n(sums + r * head.value_width, head.value, out + (first + r) * ld_out);
-    }
-  }
-}
-
-/// dp becomes the gradient of the unscaled scores: scale * p * (dp - sum(p dp)); p is zero beyond
-/// what a token sees.
-void softmax_backward_row(const Real* p, Real* dp, int width, Real scale) {
-  Real dot = 0;
-#pragma omp simd reduction(+ : dot)
-  for (int j = 0; j < width; ++j) dot += p[j] * dp[j];
+/// The head's gradients of keys and values go to where the activations have them.
+template <class Words, class Act>
+void store_tokens(const AttentionShape& shape, const Head<Words>& h, Act* d_kv,
+                  std::ptrdiff_t ld_kv, Real* d_k_rope) {
+  for (int j = 0; j < h.length; ++j, d_kv += ld_kv, d_k_rope += shape.rope) {
+    const Real* key = h.d_keys + static_cast<std::ptrdiff_t>(j) * h.dim_width;
+    const Real* value = h.d_values + static_cast<std::ptrdiff_t>(j) * h.value_width;
 #pragma omp simd
-  for (int j = 0; j < width; ++j) dp[j] = scale * p[j] * (dp[j] - dot);
-}
-
-/// Copies rows of a strided matrix into rows padded with zeros.
-void pad_rows(const Real* from, std::ptrdiff_t ld, int rows, int dim, int width, Real* to) {
-  for (int r = 0; r < rows; ++r, from += ld, to += width) {
-    std::copy_n(from, dim, to);
-    std::fill(to + dim, to + width, Real(0));
-  }
-}
-
-struct HeadGradients {
-  const Real* d_out;  // rows ld_out apart
-  Real* dq;           // rows ldq apart
-  Real* d_kv;         // rows ld_kv apart
-  Real* d_k_rope;     // rows shape.rope apart, added to
-};
-
-void backward_head(Context& context, const AttentionShape& shape, const Head& head, const Real* q,
-                   std::ptrdiff_t ldq, std::ptrdiff_t ld_kv, std::ptrdiff_t ld_out,
-                   const HeadGradients& gradients) {
-  const int n = head.length, width = head.width;
-  const auto square = static_cast<std::size_t>(padded(n)) * width;
-  Real* p = context.scratch(4, 2 * square).data();
-  Real* ds = p + square;
-  const auto rows_room = static_cast<std::size_t>(n) * std::max(head.dim_width, head.value_width);
-  Real* right = context.scratch(5, rows_room).data();  // d_out, then q, padded
-  Real* result = context.scratch(6, rows_room).data();
-  for (int first = 0; first < n; first += kRowBlock) {
-    const int rows = std::min(kRowBlock, n - first);
-    Real* p_rows = p + static_cast<std::ptrdiff_t>(first) * width;
-    Real* ds_rows = ds + static_cast<std::ptrdiff_t>(first) * width;
-    probabilities(head, q, ldq, first, rows, shape.scale, p_rows);
-    const int seen = std::min(padded(first + rows), width);
-    small_product(rows, head.value, seen, {gradients.d_out + first * ld_out, ld_out, 1},
-                  head.values_across, width, ds_rows, width);
-    for (int r = 0; r < rows; ++r) {
-      softmax_backward_row(p_rows + r * width, ds_rows + r * width, seen, shape.scale);
-    }
-    small_product(rows, first + rows, head.dim_width, {ds_rows, width, 1}, head.keys,
-                  head.dim_width, result, head.dim_width);
-    for (int r = 0; r < rows; ++r) {
-      std::copy_n(result + r * head.dim_width, head.dim, gradients.dq + (first + r) * ldq);
-    }
-  }
-  // Values and keys: sums over the queries that saw them, in ascending order.
-  pad_rows(gradients.d_out, ld_out, n, head.value, head.value_width, right);
-  for (int j = 0; j < n; j += kRowBlock) {
-    const int rows = std::min(kRowBlock, n - j);
-    small_product(rows, n - j, head.value_width, {p + j * width + j, 1, width},
-                  right + j * head.value_width, head.value_width, result, head.value_width);
-    for (int r = 0; r < rows; ++r) {
-      std::copy_n(result + r * head.value_width, head.value,
-                  gradients.d_kv + (j + r) * ld_kv + shape.nope);
-    }
-  }
-  pad_rows(q, ldq, n, head.dim, head.dim_width, right);
-  for (int j = 0; j < n; j += kRowBlock) {
-    const int rows = std::min(kRowBlock, n - j);
-    small_product(rows, n - j, head.dim_width, {ds + j * width + j, 1, width},
-                  right + j * head.dim_width, head.dim_width, result, head.dim_width);
-    for (int r = 0; r < rows; ++r) {
-      const Real* key = result + r * head.dim_width;
-      std::copy_n(key, shape.nope, gradients.d_kv + (j + r) * ld_kv);
-      Real* rotated = gradients.d_k_rope + static_cast<std::ptrdiff_t>(j + r) * shape.rope;
-      for (int d = 0; d < shape.rope; ++d) rotated[d] += key[shape.nope + d];
-    }
-  }
-}
-
-void forward_in_real(Context& context, const AttentionShape& shape,
-                     std::span<const std::int32_t> sequence_begin, const Real* q, const Real* kv,
-                     const Real* k_rope, int ld_k_rope, Real* out) {
-  const std::ptrdiff_t ldq = static_cast<std::ptrdiff_t>(shape.heads) * (shape.nope + shape.rope);
-  const std::ptrdiff_t ld_kv =
-      static_cast<std::ptrdiff_t>(shape.heads) * (shape.nope + shape.value);
-  const std::ptrdiff_t ld_out = static_cast<std::ptrdiff_t>(shape.heads) * shape.value;
-  for (std::size_t s = 0; s + 1 < sequence_begin.size(); ++s) {
-    const std::ptrdiff_t begin = sequence_begin[s];
-    Head head = make_head(context, shape, sequence_begin[s + 1] - sequence_begin[s], false);
-    for (int h = 0; h < shape.heads; ++h) {
-      load_head(shape, kv + begin * ld_kv + h * (shape.nope + shape.value), ld_kv,
-                k_rope + begin * ld_k_rope, ld_k_rope, head);
-      forward_head(context, head, q + begin * ldq + h * (shape.nope + shape.rope), ldq, shape.scale,
-                   out + begin * ld_out + h * shape.value, ld_out);
-    }
-  }
-}
-
-void backward_in_real(Context& context, const AttentionShape& shape,
-                      std::span<const std::int32_t> sequence_begin, const Real* q, const Real* kv,
-                      const Real* k_rope, int ld_k_rope, const Real* d_out, Real* dq, Real* d_kv,
-                      Real* d_k_rope) {
-  const std::ptrdiff_t ldq = static_cast<std::ptrdiff_t>(shape.heads) * (shape.nope + shape.rope);
-  const std::ptrdiff_t ld_kv =
-      static_cast<std::ptrdiff_t>(shape.heads) * (shape.nope + shape.value);
-  const std::ptrdiff_t ld_out = static_cast<std::ptrdiff_t>(shape.heads) * shape.value;
-  for (std::size_t s = 0; s + 1 < sequence_begin.size(); ++s) {
-    const std::ptrdiff_t begin = sequence_begin[s];
-    const int length = sequence_begin[s + 1] - sequence_begin[s];
-    Head head = make_head(context, shape, length, true);
-    std::fill_n(d_k_rope + begin * shape.rope, static_cast<std::ptrdiff_t>(length) * shape.rope,
-                Real(0));
-    for (int h = 0; h < shape.heads; ++h) {
-      const std::ptrdiff_t at_q = begin * ldq + h * (shape.nope + shape.rope);
-      const std::ptrdiff_t at_kv = begin * ld_kv + h * (shape.nope + shape.value);
-      load_head(shape, kv + at_kv, ld_kv, k_rope + begin * ld_k_rope, ld_k_rope, head);
-      backward_head(context, shape, head, q + at_q, ldq, ld_kv, ld_out,
-                    {d_out + begin * ld_out + h * shape.value, dq + at_q, d_kv + at_kv,
-                     d_k_rope + begin * shape.rope});
-    }
-  }
-}
-
-template <class From, class To>
-To* convert(const From* from, std::size_t n, To* to) {
+    for (int d = 0; d < shape.nope; ++d) d_kv[d] = Act(key[d]);
 #pragma omp simd
-  for (std::size_t i = 0; i < n; ++i) to[i] = To(from[i]);
-  return to;
+    for (int d = 0; d < shape.value; ++d) d_kv[shape.nope + d] = Act(value[d]);
+    std::copy_n(key + shape.nope, shape.rope, d_k_rope);
+  }
 }
 
 }  // namespace
@@ -251,21 +216,19 @@ template <class Act>
 void causal_attention_forward(Context& context, const AttentionShape& shape,
                               std::span<const std::int32_t> sequence_begin, const Act* q,
                               const Act* kv, const Act* k_rope, int ld_k_rope, Act* out) {
-  if constexpr (std::is_same_v<Act, Real>) {
-    forward_in_real(context, shape, sequence_begin, q, kv, k_rope, ld_k_rope, out);
-  } else {
-    const auto n = static_cast<std::size_t>(sequence_begin.back());
-    const std::size_t nq = n * static_cast<std::size_t>(shape.heads * (shape.nope + shape.rope));
-    const std::size_t nkv = n * static_cast<std::size_t>(shape.heads * (shape.nope + shape.value));
-    const std::size_t nk = n * static_cast<std::size_t>(ld_k_rope);
-    const std::size_t nout = n * static_cast<std::size_t>(shape.heads * shape.value);
-    Real* room = context.scratch(7, nq + nkv + nk + nout).data();
-    Real* result = room + nq + nkv + nk;
-    forward_in_real(context, shape, sequence_begin, convert(q, nq, room),
-                    convert(kv, nkv, room + nq), convert(k_rope, nk, room + nq + nkv), ld_k_rope,
-                    result);
-    convert(result, nout, out);
-  }
+  typedef typename WordsOf<Act>::type Words;
+  const Strides ld(shape);
+  for_each_head(context, shape, sequence_begin, [&](Context& worker, std::size_t s, int head) {
+    const std::ptrdiff_t begin = sequence_begin[s];
+    const auto h =
+        make_head<Words>(worker, shape, sequence_begin[s + 1] - sequence_begin[s], false);
+    load_tokens<Words>(shape, kv + begin * ld.kv + head * (shape.nope + shape.value), ld.kv,
+                       k_rope + begin * ld_k_rope, ld_k_rope, h, false);
+    for (int block = 0; block < h.blocks; ++block) {
+      forward_block(h, block, q + begin * ld.q + head * h.dim, ld.q, shape.scale,
+                    out + begin * ld.out + head * shape.value, ld.out);
+    }
+  });
 }
 
 template <class Act>
@@ -273,25 +236,25 @@ void causal_attention_backward(Context& context, const AttentionShape& shape,
                                std::span<const std::int32_t> sequence_begin, const Act* q,
                                const Act* kv, const Act* k_rope, int ld_k_rope, const Act* d_out,
                                Act* dq, Act* d_kv, Real* d_k_rope) {
-  if constexpr (std::is_same_v<Act, Real>) {
-    backward_in_real(context, shape, sequence_begin, q, kv, k_rope, ld_k_rope, d_out, dq, d_kv,
-                     d_k_rope);
-  } else {
-    const auto n = static_cast<std::size_t>(sequence_begin.back());
-    const std::size_t nq = n * static_cast<std::size_t>(shape.heads * (shape.nope + shape.rope));
-    const std::size_t nkv = n * static_cast<std::size_t>(shape.heads * (shape.nope + shape.value));
-    const std::size_t nk = n * static_cast<std::size_t>(ld_k_rope);
-    const std::size_t nout = n * static_cast<std::size_t>(shape.heads * shape.value);
-    Real* room = context.scratch(7, 2 * nq + 2 * nkv + nk + nout).data();
-    Real* real_out = room + nq + nkv + nk;
-    Real* real_dq = real_out + nout;
-    Real* real_d_kv = real_dq + nq;
-    backward_in_real(context, shape, sequence_begin, convert(q, nq, room),
-                     convert(kv, nkv, room + nq), convert(k_rope, nk, room + nq + nkv), ld_k_rope,
-                     convert(d_out, nout, real_out), real_dq, real_d_kv, d_k_rope);
-    convert(real_dq, nq, dq);
-    convert(real_d_kv, nkv, d_kv);
-  }
+  typedef typename WordsOf<Act>::type Words;
+  const Strides ld(shape);
+  const auto rope_size = static_cast<std::size_t>(sequence_begin.back() * shape.rope);
+  Real* parts = context.scratch(4, rope_size * static_cast<std::size_t>(shape.heads)).data();
+  for_each_head(context, shape, sequence_begin, [&](Context& worker, std::size_t s, int head) {
+    const std::ptrdiff_t begin = sequence_begin[s];
+    const std::ptrdiff_t at_q = begin * ld.q + head * (shape.nope + shape.rope);
+    const std::ptrdiff_t at_kv = begin * ld.kv + head * (shape.nope + shape.value);
+    const auto h = make_head<Words>(worker, shape, sequence_begin[s + 1] - sequence_begin[s], true);
+    load_tokens<Words>(shape, kv + at_kv, ld.kv, k_rope + begin * ld_k_rope, ld_k_rope, h, true);
+    std::fill_n(h.d_keys, h.blocks * kBlock * (h.dim_width + h.value_width), Real(0));
+    for (int block = 0; block < h.blocks; ++block) {
+      backward_block(h, block, q + at_q, ld.q, shape.scale,
+                     d_out + begin * ld.out + head * shape.value, ld.out, dq + at_q);
+    }
+    store_tokens(shape, h, d_kv + at_kv, ld.kv,
+                 parts + static_cast<std::size_t>(head) * rope_size + begin * shape.rope);
+  });
+  sum_heads(parts, shape.heads, rope_size, d_k_rope);
 }
 
 #define WEFT_INSTANTIATE(Act)                                                                 \

@@ -2,6 +2,7 @@
 #include <type_traits>
 
 #include "trainer/kernels/convert.h"
+#include "trainer/kernels/lanes.h"
 
 namespace weft::trainer::kernels {
 
@@ -10,8 +11,10 @@ void convert(const From* from, std::size_t n, To* to) {
   if constexpr (std::is_same_v<From, To>) {
     std::copy_n(from, n, to);
   } else {
-#pragma omp simd
-    for (std::size_t i = 0; i < n; ++i) to[i] = To(static_cast<float>(from[i]));
+    std::size_t i = 0;
+    for (; i + kLanes <= n; i += kLanes) store(load(from + i, Whole{}), to + i, Whole{});
+    const int left = static_cast<int>(n - i);
+    if (left > 0) store(load(from + i, left), to + i, left);
   }
 }
 

@@ -1,42 +1,74 @@
-#include "base/small_floats.h"
+#include <algorithm>
+#include <cmath>
+
+#include "trainer/kernels/lanes.h"
+#include "trainer/kernels/parallel.h"
 #include "trainer/kernels/rmsnorm.h"
-#include "trainer/kernels/vector_math.h"
 
 namespace weft::trainer::kernels {
 
-template <class In, class Out>
-void rmsnorm_forward(Context&, const In* x, int ldx, const Real* weight, int rows, int dim,
-                     Real epsilon, Out* y, Real* rstd) {
-  for (int r = 0; r < rows; ++r, x += ldx, y += dim) {
-    Real squares = 0;
-#pragma omp simd reduction(+ : squares)
-    for (int i = 0; i < dim; ++i) squares += Real(x[i]) * Real(x[i]);
-    const Real scale = Real(1) / std::sqrt(squares / static_cast<Real>(dim) + epsilon);
-    rstd[r] = scale;
-#pragma omp simd
-    for (int i = 0; i < dim; ++i) y[i] = Out(Real(x[i]) * scale * weight[i]);
-  }
+namespace {
+constexpr int kRowsOfASum = 64;  // of d_weight: rows whose parts are added up first
 }
 
-// With s = rstd, g = dy * weight: dx = s * (g - x * s^2 * mean(g x)).
+template <class In, class Out>
+void rmsnorm_forward(Context& context, const In* x, int ldx, const Real* weight, int rows, int dim,
+                     Real epsilon, Out* y, Real* rstd) {
+  parallel_rows(context, rows, dim, [&](int first, int end) {
+    for (std::ptrdiff_t r = first; r < end; ++r) {
+      const In* in = x + r * ldx;
+      Vector squares = {};
+      over_lanes(dim, [&](int i, auto n) {
+        const Vector at = load(in + i, n);
+        squares += at * at;
+      });
+      const Real mean = sum_of_lanes(squares) / static_cast<Real>(dim);
+      const Real scale = Real(1) / std::sqrt(mean + epsilon);
+      rstd[r] = scale;
+      over_lanes(dim, [&](int i, auto n) {
+        store(load(in + i, n) * scale * load(weight + i, n), y + r * dim + i, n);
+      });
+    }
+  });
+}
+
+// With s = rstd, g = dy * weight: dx = s * (g - x * s^2 * mean(g x)). The weight's gradient is
+// summed over blocks of rows and then over the blocks, whatever thread did which.
 template <class DOut, class In, class DIn>
-void rmsnorm_backward(Context&, const DOut* dy, const In* x, int ldx, const Real* weight,
+void rmsnorm_backward(Context& context, const DOut* dy, const In* x, int ldx, const Real* weight,
                       const Real* rstd, int rows, int dim, DIn* dx, int lddx, bool accumulate,
                       Real* d_weight) {
-  for (int r = 0; r < rows; ++r, x += ldx, dy += dim, dx += lddx) {
-    const Real scale = rstd[r];
-    Real dot = 0;
-#pragma omp simd reduction(+ : dot)
-    for (int i = 0; i < dim; ++i) dot += Real(dy[i]) * weight[i] * Real(x[i]);
-    const Real pull = dot * scale * scale * scale / static_cast<Real>(dim);
-    const Real keep = accumulate ? Real(1) : Real(0);
-#pragma omp simd
-    for (int i = 0; i < dim; ++i) {
-      const Real d = Real(dy[i]), at = Real(x[i]);
-      const Real gradient = d * weight[i] * scale - at * pull;
-      d_weight[i] += d * at * scale;
-      dx[i] = DIn(keep != Real(0) ? Real(dx[i]) + gradient : gradient);
+  const int blocks = (rows + kRowsOfASum - 1) / kRowsOfASum;
+  Real* parts =
+      context.scratch(0, static_cast<std::size_t>(blocks) * static_cast<std::size_t>(dim)).data();
+  parallel_rows(context, blocks, kRowsOfASum * dim, [&](int first, int end) {
+    for (int b = first; b < end; ++b) {
+      Real* part = parts + static_cast<std::ptrdiff_t>(b) * dim;
+      std::fill_n(part, dim, Real(0));
+      const int last = std::min(rows, (b + 1) * kRowsOfASum);
+      for (std::ptrdiff_t r = b * kRowsOfASum; r < last; ++r) {
+        const DOut* d_row = dy + r * dim;
+        const In* in = x + r * ldx;
+        DIn* to = dx + r * lddx;
+        const Real scale = rstd[r];
+        Vector dot = {};
+        over_lanes(dim, [&](int i, auto n) {
+          const Vector scaled = load(d_row + i, n) * load(in + i, n);
+          dot += scaled * load(weight + i, n);
+          store(load(part + i, n) + scaled * scale, part + i, n);
+        });
+        const Real pull = sum_of_lanes(dot) * scale * scale * scale / static_cast<Real>(dim);
+        over_lanes(dim, [&](int i, auto n) {
+          Vector d = load(d_row + i, n) * load(weight + i, n) * scale - load(in + i, n) * pull;
+          if (accumulate) d += load(to + i, n);
+          store(d, to + i, n);
+        });
+      }
     }
+  });
+  for (int b = 0; b < blocks; ++b, parts += dim) {
+#pragma omp simd
+    for (int i = 0; i < dim; ++i) d_weight[i] += parts[i];
   }
 }
 

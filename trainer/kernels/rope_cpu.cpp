@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "base/small_floats.h"
+#include "trainer/kernels/parallel.h"
 #include "trainer/kernels/rope.h"
 #include "trainer/kernels/vector_math.h"
 
@@ -31,24 +32,26 @@ RopeTable::RopeTable(std::span<const double> frequency, int max_position_in, dou
 }
 
 template <class Act>
-void rope(Context&, const RopeTable& table, const std::int32_t* positions, int rows, int heads,
-          Act* x, int ld, int ld_head, bool inverse) {
+void rope(Context& context, const RopeTable& table, const std::int32_t* positions, int rows,
+          int heads, Act* x, int ld, int ld_head, bool inverse) {
   const int half = table.dim / 2;
   const Real sign = inverse ? Real(-1) : Real(1);
-  for (int r = 0; r < rows; ++r) {
-    WEFT_CHECK(positions[r] >= 0 && positions[r] < table.max_position,
-               "position " + std::to_string(positions[r]) + " outside the rotary table");
-    const Real* cos = table.cos.data() + static_cast<std::ptrdiff_t>(positions[r]) * half;
-    const Real* sin = table.sin.data() + static_cast<std::ptrdiff_t>(positions[r]) * half;
-    for (int h = 0; h < heads; ++h) {
-      Act* v = x + static_cast<std::ptrdiff_t>(r) * ld + static_cast<std::ptrdiff_t>(h) * ld_head;
-      for (int i = 0; i < half; ++i) {
-        const Real a = Real(v[2 * i]), b = Real(v[2 * i + 1]);
-        v[2 * i] = Act(a * cos[i] - sign * b * sin[i]);
-        v[2 * i + 1] = Act(b * cos[i] + sign * a * sin[i]);
+  parallel_rows(context, rows, heads * ld_head, [&](int first, int end) {
+    for (int r = first; r < end; ++r) {
+      WEFT_CHECK(positions[r] >= 0 && positions[r] < table.max_position,
+                 "position " + std::to_string(positions[r]) + " outside the rotary table");
+      const Real* cos = table.cos.data() + static_cast<std::ptrdiff_t>(positions[r]) * half;
+      const Real* sin = table.sin.data() + static_cast<std::ptrdiff_t>(positions[r]) * half;
+      for (int h = 0; h < heads; ++h) {
+        Act* v = x + static_cast<std::ptrdiff_t>(r) * ld + static_cast<std::ptrdiff_t>(h) * ld_head;
+        for (int i = 0; i < half; ++i) {
+          const Real a = Real(v[2 * i]), b = Real(v[2 * i + 1]);
+          v[2 * i] = Act(a * cos[i] - sign * b * sin[i]);
+          v[2 * i + 1] = Act(b * cos[i] + sign * a * sin[i]);
+        }
       }
     }
-  }
+  });
 }
 
 #define WEFT_INSTANTIATE(Act)                                                                   \

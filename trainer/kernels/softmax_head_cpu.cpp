@@ -1,42 +1,51 @@
-#include <algorithm>
+#include <cmath>
 
-#include "base/small_floats.h"
+#include "trainer/kernels/lanes.h"
+#include "trainer/kernels/parallel.h"
 #include "trainer/kernels/softmax_head.h"
-#include "trainer/kernels/vector_math.h"
 
 namespace weft::trainer::kernels {
 
-void log_softmax_forward(Context&, const Real* logits, const std::int32_t* targets, int rows,
-                         int vocab, Real* logprob, Real* entropy, Real* log_sum) {
-  for (int r = 0; r < rows; ++r, logits += vocab) {
-    Real largest = logits[0];
+void log_softmax_forward(Context& context, const Real* logits, const std::int32_t* targets,
+                         int rows, int vocab, Real* logprob, Real* entropy, Real* log_sum) {
+  parallel_rows(context, rows, vocab, [&](int first, int end) {
+    for (std::ptrdiff_t r = first; r < end; ++r) {
+      const Real* row = logits + r * vocab;
+      Real largest = row[0];
 #pragma omp simd reduction(max : largest)
-    for (int v = 0; v < vocab; ++v) largest = logits[v] > largest ? logits[v] : largest;
-    Real sum = 0, weighted = 0;
+      for (int v = 0; v < vocab; ++v) largest = row[v] > largest ? row[v] : largest;
+      Real sum = 0, weighted = 0;
 #pragma omp simd reduction(+ : sum, weighted)
-    for (int v = 0; v < vocab; ++v) {
-      const Real shifted = logits[v] - largest;
-      const Real e = vector_exp(shifted);
-      sum += e;
-      weighted += e * shifted;
+      for (int v = 0; v < vocab; ++v) {
+        const Real shifted = row[v] - largest;
+        const Real e = vector_exp(shifted);
+        sum += e;
+        weighted += e * shifted;
+      }
+      const Real log_of_sum = std::log(sum);
+      log_sum[r] = largest + log_of_sum;
+      logprob[r] = row[targets[r]] - largest - log_of_sum;
+      entropy[r] = log_of_sum - weighted / sum;
     }
-    const Real log_of_sum = std::log(sum);
-    log_sum[r] = largest + log_of_sum;
-    logprob[r] = logits[targets[r]] - largest - log_of_sum;
-    entropy[r] = log_of_sum - weighted / sum;
-  }
+  });
 }
 
 template <class Act>
-void log_softmax_backward(Context&, const Real* logits, const std::int32_t* targets, int rows,
-                          int vocab, const Real* log_sum, const Real* d_logprob, Act* d_logits) {
-  for (int r = 0; r < rows; ++r, logits += vocab, d_logits += vocab) {
-    const Real minus = -d_logprob[r], shift = log_sum[r];
-    const Real at_target = minus * vector_exp(logits[targets[r]] - shift) + d_logprob[r];
-#pragma omp simd
-    for (int v = 0; v < vocab; ++v) d_logits[v] = Act(minus * vector_exp(logits[v] - shift));
-    d_logits[targets[r]] = Act(at_target);
-  }
+void log_softmax_backward(Context& context, const Real* logits, const std::int32_t* targets,
+                          int rows, int vocab, const Real* log_sum, const Real* d_logprob,
+                          Act* d_logits) {
+  parallel_rows(context, rows, vocab, [&](int first, int end) {
+    for (std::ptrdiff_t r = first; r < end; ++r) {
+      const Real* in = logits + r * vocab;
+      Act* out = d_logits + r * vocab;
+      const Real minus = -d_logprob[r], shift = log_sum[r];
+      const Real at_target = minus * vector_exp(in[targets[r]] - shift) + d_logprob[r];
+      over_lanes(vocab, [&](int i, auto n) {
+        store(vector_exp(load(in + i, n) - shift) * minus, out + i, n);
+      });
+      out[targets[r]] = Act(at_target);
+    }
+  });
 }
 
 #define WEFT_INSTANTIATE(Act)                                                                   \

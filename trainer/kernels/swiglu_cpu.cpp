@@ -1,39 +1,39 @@
-#include "base/small_floats.h"
+#include "trainer/kernels/lanes.h"
+#include "trainer/kernels/parallel.h"
 #include "trainer/kernels/swiglu.h"
-#include "trainer/kernels/vector_math.h"
 
 namespace weft::trainer::kernels {
 
 template <class Act>
-void swiglu_forward(Context&, const Act* gate_up, int rows, int width, Act* act) {
-  for (int r = 0; r < rows; ++r, gate_up += 2 * width, act += width) {
-    const Act* gate = gate_up;
-    const Act* up = gate_up + width;
-#pragma omp simd
-    for (int i = 0; i < width; ++i) {
-      const Real g = Real(gate[i]);
-      act[i] = Act(g * sigmoid(g) * Real(up[i]));
+void swiglu_forward(Context& context, const Act* gate_up, int rows, int width, Act* act) {
+  parallel_rows(context, rows, 2 * width, [&](int first, int end) {
+    for (std::ptrdiff_t r = first; r < end; ++r) {
+      const Act* gate = gate_up + r * 2 * width;
+      over_lanes(width, [&](int i, auto n) {
+        const Vector g = load(gate + i, n);
+        store(g * sigmoid(g) * load(gate + width + i, n), act + r * width + i, n);
+      });
     }
-  }
+  });
 }
 
 template <class Act>
-void swiglu_backward(Context&, const Act* d_act, const Act* gate_up, int rows, int width,
+void swiglu_backward(Context& context, const Act* d_act, const Act* gate_up, int rows, int width,
                      Act* d_gate_up) {
-  for (int r = 0; r < rows; ++r, gate_up += 2 * width, d_act += width, d_gate_up += 2 * width) {
-    const Act* gate = gate_up;
-    const Act* up = gate_up + width;
-    Act* d_gate = d_gate_up;
-    Act* d_up = d_gate_up + width;
-#pragma omp simd
-    for (int i = 0; i < width; ++i) {
-      const Real g = Real(gate[i]), d = Real(d_act[i]);
-      const Real s = sigmoid(g);
-      const Real silu = g * s;
-      d_up[i] = Act(d * silu);
-      d_gate[i] = Act(d * Real(up[i]) * (s + silu * (Real(1) - s)));
+  parallel_rows(context, rows, 4 * width, [&](int first, int end) {
+    for (std::ptrdiff_t r = first; r < end; ++r) {
+      const Act* gate = gate_up + r * 2 * width;
+      Act* d_gate = d_gate_up + r * 2 * width;
+      over_lanes(width, [&](int i, auto n) {
+        const Vector g = load(gate + i, n), d = load(d_act + r * width + i, n);
+        const Vector s = sigmoid(g);
+        const Vector silu = g * s;
+        const Vector slope = s + silu * (Real(1) - s);
+        store(d * silu, d_gate + width + i, n);
+        store(d * load(gate + width + i, n) * slope, d_gate + i, n);
+      });
     }
-  }
+  });
 }
 
 #define WEFT_INSTANTIATE(Act)                                              \

@@ -57,4 +57,30 @@ typedef Real Vector __attribute__((vector_size(64), aligned(sizeof(Real)), may_a
 constexpr int kLanes = 64 / sizeof(Real);
 constexpr int padded(int n) { return (n + kLanes - 1) / kLanes * kLanes; }
 
+/// vector_exp of every lane.
+inline Vector vector_exp(Vector x) {
+#ifdef WEFT_REAL_DOUBLE
+  for (int i = 0; i < kLanes; ++i) x[i] = std::exp(x[i]);
+  return x;
+#else
+  typedef std::int32_t Bits __attribute__((vector_size(64)));
+  const Vector lowest = Vector{} - 87.0f, highest = Vector{} + 88.0f;
+  x = x < lowest ? lowest : x;
+  x = x > highest ? highest : x;
+  constexpr float kMagic = 12582912.0f;
+  const Vector shifted = x * 1.44269504088896341f + kMagic;
+  const Vector n = shifted - kMagic;
+  Vector r = x - n * 0.693359375f;
+  r = r + n * 2.12194440e-4f;
+  Vector p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * (r * r) + r + 1.0f;
+  const Bits bits = (reinterpret_cast<Bits>(shifted) << 23) + (127 << 23);
+  return p * reinterpret_cast<Vector>(bits);
+#endif
+}
+
 }  // namespace weft::trainer::kernels

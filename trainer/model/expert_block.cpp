@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "trainer/kernels/convert.h"
+#include "trainer/kernels/lanes.h"
 #include "trainer/kernels/parallel.h"
 #include "trainer/kernels/swiglu.h"
 #include "trainer/model/stage_impl.h"
@@ -95,8 +96,9 @@ void StageImpl<Act>::scatter_slots(const comm::ExpertLayout& layout, const T* fr
     const auto index = static_cast<std::size_t>(s);
     Real* row = to + static_cast<std::ptrdiff_t>(layout.slot_row[index]) * hidden;
     const Real factor = weighted ? slot_weight(layout, index) : Real(1);
-#pragma omp simd
-    for (int i = 0; i < hidden; ++i) row[i] += static_cast<Real>(from[i]) * factor;
+    over_lanes(hidden, [&](int i, auto n) {
+      store(load(row + i, n) + load(from + i, n) * factor, row + i, n);
+    });
   }
 }
 
@@ -160,13 +162,13 @@ void StageImpl<Act>::slot_gradients(LayerActivations<Act>& a) {
     const Real* d_row =
         a.d_rows_out + static_cast<std::ptrdiff_t>(a.layout->slot_row[index]) * hidden;
     const Real factor = slot_weight(*a.layout, index);
-    Real dot = 0;
-#pragma omp simd reduction(+ : dot)
-    for (int i = 0; i < hidden; ++i) {
-      dot += d_row[i] * static_cast<Real>(out[i]);
-      d_out[i] = static_cast<Act>(d_row[i] * factor);
-    }
-    d_weight[s] = dot;
+    Vector dot = {};
+    over_lanes(hidden, [&](int i, auto n) {
+      const Vector d = load(d_row + i, n);
+      dot += d * load(out + i, n);
+      store(d * factor, d_out + i, n);
+    });
+    d_weight[s] = sum_of_lanes(dot);
   }
 }
 

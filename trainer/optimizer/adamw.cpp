@@ -3,11 +3,13 @@
 #include <cmath>
 
 #include "base/check.h"
+#include "trainer/kernels/vector_math.h"
 
 namespace weft::trainer::optimizer {
 
-void adamw(std::span<Real> value, std::span<const Real> gradient, std::span<Real> m,
-           std::span<Real> v, const AdamWOptions& options, double gradient_scale) {
+template <class Moment>
+void adamw(std::span<Real> value, std::span<const Real> gradient, std::span<Moment> m,
+           std::span<Moment> v, const AdamWOptions& options, double gradient_scale) {
   WEFT_CHECK(value.size() == gradient.size() && value.size() == m.size() &&
              value.size() == v.size());
   const auto step = static_cast<double>(options.step);
@@ -21,17 +23,24 @@ void adamw(std::span<Real> value, std::span<const Real> gradient, std::span<Real
   const Real scale = static_cast<Real>(gradient_scale);
   Real* x = value.data();
   const Real* g = gradient.data();
-  Real* first = m.data();
-  Real* second = v.data();
+  Moment* first = m.data();
+  Moment* second = v.data();
   const std::size_t n = value.size();
 #pragma omp simd
   for (std::size_t i = 0; i < n; ++i) {
     const Real d = g[i] * scale;
-    first[i] = beta1 * first[i] + rest1 * d;
-    second[i] = beta2 * second[i] + rest2 * d * d;
-    x[i] = keep * x[i] - rate * first[i] / (std::sqrt(second[i]) * root + epsilon);
+    const Real mean = beta1 * static_cast<Real>(first[i]) + rest1 * d;
+    const Real square = beta2 * static_cast<Real>(second[i]) + rest2 * d * d;
+    first[i] = static_cast<Moment>(mean);
+    second[i] = static_cast<Moment>(square);
+    x[i] = keep * x[i] - rate * mean / (std::sqrt(square) * root + epsilon);
   }
 }
+
+#define WEFT_INSTANTIATE(Moment)                                                 \
+  template void adamw(std::span<Real>, std::span<const Real>, std::span<Moment>, \
+                      std::span<Moment>, const AdamWOptions&, double);
+WEFT_FOR_EACH_ACTIVATION(WEFT_INSTANTIATE)
 
 double squared_norm(std::span<const Real> values) {
   double sum = 0;

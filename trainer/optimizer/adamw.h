@@ -4,6 +4,7 @@
 
 #include <span>
 
+#include "base/small_floats.h"
 #include "trainer/real.h"
 
 namespace weft::trainer::optimizer {
@@ -18,9 +19,15 @@ struct AdamWOptions {
 };
 
 /// One update; all spans of one length. `gradient` is multiplied by gradient_scale (clipping) on
-/// the way. Every element is a function of its own operands only.
-void adamw(std::span<Real> value, std::span<const Real> gradient, std::span<Real> m,
-           std::span<Real> v, const AdamWOptions& options, double gradient_scale = 1.0);
+/// the way. Every element is a function of its own operands only. Moment: Real, or Bf16 as in the
+/// DeepSeek-V3 report, section 3.3.1: computed in Real, used, then rounded to nearest even.
+template <class Moment>
+void adamw(std::span<Real> value, std::span<const Real> gradient, std::span<Moment> m,
+           std::span<Moment> v, const AdamWOptions& options, double gradient_scale = 1.0);
+inline void adamw(std::span<Real> value, std::span<const Real> gradient, std::span<Real> m,
+                  std::span<Real> v, const AdamWOptions& options, double gradient_scale = 1.0) {
+  adamw<Real>(value, gradient, m, v, options, gradient_scale);
+}
 
 /// Sum of squares in double. The order of the sum depends on the length only.
 double squared_norm(std::span<const Real> values);
