@@ -176,7 +176,7 @@ struct BenchPipelineOptions {
 };
 
 struct ModelShowOptions {
-  std::string config;  // a Hugging Face config.json
+  std::string config;  // a Hugging Face config.json, its directory, or a job.yaml
   int context = 4096;
   bool tensors = false;
   int pipeline = 0;  // 0: no layout, no bytes per rank

@@ -118,7 +118,8 @@ void add_model(VerbTree& tree) {
       "weft model show deploy/models/deepseek-v3.config.json --pipeline 16 --data 128 --expert "
       "64",
       verb_model_show);
-  sub->add_option("CONFIG", o->config, "A Hugging Face config.json")->required();
+  sub->add_option("CONFIG", o->config, "A Hugging Face config.json, a directory with one, or a job")
+      ->required();
   const auto count = [sub = sub](const char* name, int& value, const char* help) {
     sub->add_option(name, value, help)->type_name("N")->check(at_least(1));
   };

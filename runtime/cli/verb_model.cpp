@@ -1,12 +1,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
 
 #include "base/files.h"
 #include "runtime/cli/render.h"
 #include "runtime/cli/verbs.h"
+#include "runtime/job/load.h"
 #include "scheduler/placement.h"
 #include "trainer/hf/config.h"
 #include "trainer/hf/inventory.h"
@@ -19,9 +21,13 @@ using namespace trainer::hf;
 using trainer::ModelConfig;
 
 constexpr std::size_t kConfigBytesMax = 16 << 20;
-// Bytes of a parameter's state: BF16 weights, FP32 gradients; spread over replicas (ZeRO-1): FP32
-// master weights and two BF16 moments. Source: DeepSeek-V3 technical report, section 3.3.
-constexpr double kWeightBytes = 2, kGradientBytes = 4, kShardedBytes = 4 + 2 + 2;
+// What a rank's bytes assume of a parameter's state: BF16 weights, FP32 gradients; spread over
+// replicas (ZeRO-1): FP32 master weights and two BF16 moments. Source: DeepSeek-V3 technical
+// report, section 3.3.
+constexpr double kWeightBytes = 2, kGradientBytes = 4, kMasterBytes = 4, kMomentBytes = 2 + 2;
+constexpr const char* kAssumed =
+    "a parameter: 2 B weight (BF16) and 4 B gradient (FP32); over its replicas 4 B master weight "
+    "(FP32) and 2 x 2 B moments (BF16); no activations";
 
 /// 671026419200 -> "671,026,419,200".
 std::string grouped(std::int64_t value) {
@@ -31,10 +37,16 @@ std::string grouped(std::int64_t value) {
   return text;
 }
 
+/// In 1e9: one digit behind the point, or three that count below one.
+std::string giga(double value) {
+  return value < 1e9 ? fmt::format("{:.3g}", value / 1e9) : fmt::format("{:.1f}", value / 1e9);
+}
+
 /// What one rank holds of the model, without activations.
 struct RankBytes {
-  double weights = 0, gradients = 0, optimizer = 0;
-  double total() const { return weights + gradients + optimizer; }
+  double weights = 0, gradients = 0, masters = 0, moments = 0;
+  double optimizer() const { return masters + moments; }
+  double total() const { return weights + gradients + optimizer(); }
 };
 
 /// Per pipeline position: all lanes of a position hold equally much.
@@ -70,8 +82,10 @@ Expected<std::vector<RankBytes>> bytes_by_position(const ModelConfig& config,
       const double own = experts[stage] / layout.expert;
       bytes.weights += kWeightBytes * (dense[stage] + own);
       bytes.gradients += kGradientBytes * (dense[stage] + own);
-      bytes.optimizer += kShardedBytes * (dense[stage] / (layout.data * copies) +
-                                          own / (copies * layout.data / layout.expert));
+      const double sharded =
+          dense[stage] / (layout.data * copies) + own / (copies * layout.data / layout.expert);
+      bytes.masters += kMasterBytes * sharded;
+      bytes.moments += kMomentBytes * sharded;
     }
   }
   return out;
@@ -153,40 +167,75 @@ Expected<Shown> show(const ModelConfig& config, const ModelShowOptions& options)
   for (const auto& [part, size] : by_part(tensors)) lines.emplace_back("  " + part, grouped(size));
   lines.emplace_back(
       fmt::format("GFLOP a token at {}", options.context),
-      fmt::format("{:.1f} forward, {:.1f} training", flops.forward / 1e9, flops.training() / 1e9));
+      fmt::format("{} forward, {} training", giga(flops.forward), giga(flops.training())));
   lines.emplace_back("  no causal discount",
-                     fmt::format("{:.1f} forward, {:.1f} training", flops.forward_full / 1e9,
-                                 flops.training_full() / 1e9));
+                     fmt::format("{} forward, {} training", giga(flops.forward_full),
+                                 giga(flops.training_full())));
   if (options.pipeline == 0) return shown;
   WEFT_TRY_ASSIGN(const auto positions, bytes_by_position(config, tensors, options));
+  out["bytes_assume"] = kAssumed;
+  lines.emplace_back("layout",
+                     fmt::format("{}, {} positions x {} ranks, experts over {}", options.schedule,
+                                 options.pipeline, options.data, options.expert));
+  lines.emplace_back("  assumed of", kAssumed);
   for (std::size_t p = 0; p < positions.size(); ++p) {
     const RankBytes& bytes = positions[p];
     out["bytes_per_rank"].push_back({{"position", p},
                                      {"weights", bytes.weights},
                                      {"gradients", bytes.gradients},
-                                     {"optimizer", bytes.optimizer}});
-    lines.emplace_back(fmt::format("position {} GB a rank", p),
-                       fmt::format("{:.1f} = {:.1f} weights + {:.1f} gradients + {:.1f} optimizer",
-                                   bytes.total() / 1e9, bytes.weights / 1e9, bytes.gradients / 1e9,
-                                   bytes.optimizer / 1e9));
+                                     {"optimizer", bytes.optimizer()},
+                                     {"masters", bytes.masters},
+                                     {"moments", bytes.moments}});
+    lines.emplace_back(
+        fmt::format("position {} GB a rank", p),
+        fmt::format("{} = {} weights + {} gradients + {} optimizer", giga(bytes.total()),
+                    giga(bytes.weights), giga(bytes.gradients), giga(bytes.optimizer())));
   }
   return shown;
 }
 
+/// A config.json, or the directory that holds one.
+Expected<ModelConfig> from_config(std::string path, Io& io) {
+  std::error_code error;
+  if (std::filesystem::is_directory(path, error)) path += "/config.json";
+  WEFT_TRY_ASSIGN(const std::string text, read_file(path, kConfigBytesMax));
+  WEFT_TRY_ASSIGN(Parsed parsed, parse_config(text, path));
+  for (const std::string& warning : parsed.warnings)
+    io.err << "weft: warning: " << path << ": " << warning << "\n";
+  return parsed.config;
+}
+
+/// A job's model, and its layout where the command line names none.
+Expected<ModelConfig> from_job(ModelShowOptions& options, Io& io) {
+  const runtime::Loaded loaded =
+      runtime::load_job(options.config, {.overrides = {io.environment, {}}, .check_files = false});
+  if (!loaded.ok()) return fail(Code::InvalidArgument, print(loaded.diagnostics));
+  io.err << print(loaded.diagnostics);
+  if (options.pipeline == 0) {
+    const runtime::ParallelJob& p = loaded.job.parallel;
+    options.pipeline = p.pipeline;
+    options.data = p.data;
+    options.expert = p.expert;
+    options.schedule = p.schedule;
+  }
+  return loaded.job.model;
+}
+
+bool is_job(const std::string& path) { return path.ends_with(".yaml") || path.ends_with(".yml"); }
+
 }  // namespace
 
-int verb_model_show(const ModelShowOptions& options, Io& io) {
-  const auto text = read_file(options.config, kConfigBytesMax);
-  if (!text) return report(text.error(), io);
-  const auto parsed = parse_config(*text, options.config);
-  if (!parsed) return report(parsed.error(), io);
-  for (const std::string& warning : parsed->warnings)
-    io.err << "weft: warning: " << options.config << ": " << warning << "\n";
-  const auto shown = show(parsed->config, options);
+int verb_model_show(const ModelShowOptions& asked, Io& io) {
+  ModelShowOptions options = asked;
+  const auto config =
+      is_job(options.config) ? from_job(options, io) : from_config(options.config, io);
+  if (!config) return report(config.error(), io);
+  options.context = std::min(options.context, config->max_position_embeddings);
+  const auto shown = show(*config, options);
   if (!shown) return report(shown.error(), io);
   print_object(io, options.format, "model", shown->object, "model_type", shown->lines);
   if (options.tensors && options.format == Format::Table)
-    for (const Tensor& tensor : tensors_of(parsed->config))
+    for (const Tensor& tensor : tensors_of(*config))
       io.out << fmt::format("{}  [{}]\n", tensor.name, fmt::join(tensor.shape, ", "));
   return kOk;
 }

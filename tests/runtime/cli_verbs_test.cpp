@@ -149,6 +149,12 @@ TEST(Cli, AModelIsShownFromItsConfigJson) {
   EXPECT_EQ(model["bytes_per_rank"][3]["weights"], model["bytes_per_rank"][12]["weights"]);
   EXPECT_NE(run({"model", "show", config}).out.find("671,026,419,200"), std::string::npos);
   EXPECT_EQ(run({"model", "show", "/nonexistent"}).code, kBadData);
+  // A job's model, in the job's own layout.
+  const std::string job = WEFT_SOURCE_DIR "/deploy/jobs/r1-zero-arithmetic.yaml";
+  const json of_job = json::parse(run({"model", "show", job, "--json"}).out);
+  EXPECT_GT(of_job["parameters"]["total"], 100'000);
+  EXPECT_GE(of_job["bytes_per_rank"].size(), 1u);
+  EXPECT_NE(of_job["bytes_assume"].dump().find("BF16"), std::string::npos);
 }
 
 TEST(Cli, DataShowMakesTheBordersOfDocumentsVisible) {

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <functional>
 #include <mutex>
 
 #include "runtime/worker/engine.h"
@@ -16,11 +17,13 @@ constexpr int kSteps = 20;
 constexpr int kSequences = 16;
 
 struct Curve {
-  std::vector<double> loss, grad_norm;
+  std::vector<double> loss, grad_norm, balance;
 };
 
 /// 20 steps of training in this layout; micro-batches hold the same sequences in the same order.
-Curve train(const scheduler::Layout& layout, bool overlap = true) {
+Curve train(
+    const scheduler::Layout& layout, bool overlap = true,
+    const std::function<void(EngineOptions&)>& change = [](EngineOptions&) {}) {
   EngineOptions options;
   options.layout = layout;
   options.model = tiny_model(4);
@@ -28,6 +31,7 @@ Curve train(const scheduler::Layout& layout, bool overlap = true) {
   options.overlap = overlap;
   options.seed = 3;
   options.wait_bound = std::chrono::seconds(20);
+  change(options);
   Curve curve;
   std::mutex mutex;
   on_every_rank(options, [&](Engine& engine) -> Expected<void> {
@@ -38,6 +42,7 @@ Curve train(const scheduler::Layout& layout, bool overlap = true) {
       WEFT_TRY_ASSIGN(const TrainResult result, engine.train(batch, 3e-3, step + 1, false));
       mine.loss.push_back(result.loss);
       mine.grad_norm.push_back(result.grad_norm);
+      mine.balance.push_back(result.balance_loss);
     }
     const std::scoped_lock lock(mutex);
     if (!curve.loss.empty()) {
@@ -116,6 +121,48 @@ TEST(EngineLayout, ASeedReproducesTheRunBitForBit) {
   const Curve second = train({Kind::DualPipe, 2, 2, 2, 4});
   EXPECT_EQ(first.loss, second.loss);
   EXPECT_EQ(first.grad_norm, second.grad_norm);
+}
+
+// The bias moves once a step by the load of the whole batch, and the balance loss is the mean over
+// the whole batch's sequences: rates so large that another rule would show in the losses.
+TEST(EngineLayout, BalancingSeesTheWholeBatchWhateverTheLayout) {
+  const auto balanced = [](double bias_rate) {
+    return [bias_rate](EngineOptions& options) {
+      options.model.aux_loss_alpha = 0.2;
+      options.router_bias_update_rate = bias_rate;
+    };
+  };
+  const Curve plain = train({Kind::OneFOneB, 1, 1, 1, 8}, true, balanced(0.05));
+  for (const scheduler::Layout& layout :
+       {scheduler::Layout{Kind::DualPipe, 2, 2, 2, 4}, {Kind::OneFOneB, 2, 4, 2, 2}}) {
+    SCOPED_TRACE(dualpipe::to_string(layout.kind));
+    const Curve curve = train(layout, true, balanced(0.05));
+    expect_close(curve, plain, 1e-5);
+    for (std::size_t i = 0; i < plain.balance.size(); ++i)
+      EXPECT_NEAR(curve.balance[i], plain.balance[i], 1e-5 * plain.balance[i]) << "step " << i;
+  }
+  // Three MoE layers, each about 1 where the load is even.
+  EXPECT_GT(plain.balance.front(), 0.2 * 3 * 0.9);
+  EXPECT_LT(plain.balance.front(), 0.2 * 3 * 2);
+  const Curve without = train({Kind::OneFOneB, 1, 1, 1, 8}, true, balanced(0));
+  EXPECT_GT(std::abs(without.loss.back() - plain.loss.back()), 2e-4 * plain.loss.back())
+      << "the bias makes no difference that this test could see";
+}
+
+TEST(EngineLayout, AStudentWithGroupedQueriesIsTheSameInEveryLayout) {
+  const auto student = [](EngineOptions& options) {
+    trainer::ModelConfig& model = options.model;
+    model.model_type = "qwen2";
+    model.kv_lora_rank = model.q_lora_rank = model.n_routed_experts = 0;
+    model.num_key_value_heads = 2;
+    model.head_dim = 8;
+    model.attention_bias = true;
+  };
+  const Curve plain = train({Kind::OneFOneB, 1, 1, 1, 8}, true, student);
+  const Curve pipelined = train({Kind::ZBV, 2, 1, 1, 8}, true, student);
+  EXPECT_EQ(pipelined.loss, plain.loss);
+  EXPECT_EQ(pipelined.grad_norm, plain.grad_norm);
+  expect_close(train({Kind::DualPipe, 2, 2, 1, 4}, true, student), plain, 1e-5);
 }
 
 TEST(EngineLayout, RanksOfDifferentSchedulesAreRefusedWithBothFingerprints) {

@@ -1,5 +1,8 @@
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "runtime/job/fields.h"
@@ -33,6 +36,83 @@ TEST(JobLoad, EveryValueKnowsWhereItCameFrom) {
   EXPECT_EQ(to_string(loaded.origins.at("grpo.beta")), "env WEFT__GRPO__BETA");
   EXPECT_EQ(to_string(loaded.origins.at("grpo.lr")), "--set");
   EXPECT_EQ(to_string(loaded.origins.at("seed")), "default");
+}
+
+/// A config.json in a directory that is gone at the end.
+class ModelFileTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = (std::filesystem::temp_directory_path() / "weft_model_XXXXXX").string();
+    ASSERT_NE(::mkdtemp(name.data()), nullptr);
+    directory = name;
+  }
+  void TearDown() override { std::filesystem::remove_all(directory); }
+  std::string student(const std::string& more = "") {
+    const std::string text = R"({"model_type": "qwen3", "vocab_size": 512, "hidden_size": 64,
+      "intermediate_size": 96, "num_hidden_layers": 3, "num_attention_heads": 4,
+      "num_key_value_heads": 2, "head_dim": 16, "max_position_embeddings": 128)" +
+                             more + "}";
+    std::ofstream(directory / "config.json") << text;
+    return directory / "config.json";
+  }
+  Loaded load(const std::string& text, std::vector<std::string> set = {}) {
+    return load_job_text(text, (directory / "job.yaml").string(),
+                         {.overrides = {{}, std::move(set)}, .check_files = false});
+  }
+  std::filesystem::path directory;
+};
+
+TEST_F(ModelFileTest, GivesTheModelAndTheJobsOwnFieldsWinWhereverTheyStand) {
+  student();
+  const Loaded loaded =
+      load("model: {num_hidden_layers: 2, config: config.json, vocab_size: 400}\n");
+  ASSERT_TRUE(loaded.ok()) << print(loaded.diagnostics);
+  EXPECT_TRUE(loaded.diagnostics.empty()) << print(loaded.diagnostics);
+  const trainer::ModelConfig& model = loaded.job.model;
+  EXPECT_EQ(model.model_type, "qwen3");
+  EXPECT_TRUE(model.qk_norm);
+  EXPECT_EQ(model.kv_lora_rank, 0);
+  EXPECT_EQ(model.n_routed_experts, 0);
+  EXPECT_EQ(model.head_dim, 16);
+  EXPECT_EQ(model.num_hidden_layers, 2);
+  EXPECT_EQ(model.vocab_size, 400);
+  EXPECT_EQ(to_string(loaded.origins.at("model.head_dim")), directory / "config.json");
+  // Another file on the command line replaces the first one's values, not the job's.
+  std::filesystem::rename(directory / "config.json", directory / "other.json");
+  student();
+  const Loaded other = load("model: {num_hidden_layers: 2, config: config.json}\n",
+                            {"model.config=" + (directory / "other.json").string()});
+  EXPECT_EQ(other.job.model.num_hidden_layers, 2);
+  EXPECT_EQ(to_string(other.origins.at("model.head_dim")), directory / "other.json");
+}
+
+TEST_F(ModelFileTest, IsNotNeededByTheResolvedJob) {
+  student();
+  const Loaded loaded = load("model: {config: config.json}\n");
+  ASSERT_TRUE(loaded.ok()) << print(loaded.diagnostics);
+  std::filesystem::remove(directory / "config.json");
+  const Loaded again = load(to_yaml(loaded.job, loaded.origins));
+  EXPECT_TRUE(again.diagnostics.empty()) << print(again.diagnostics);
+  EXPECT_EQ(again.job.model, loaded.job.model);
+  EXPECT_EQ(fingerprint(again.job), fingerprint(loaded.job));
+  const auto wired = from_json(to_json(loaded.job));
+  ASSERT_TRUE(wired) << wired.error().message;
+  EXPECT_EQ(wired->model, loaded.job.model);
+}
+
+TEST_F(ModelFileTest, WhatIsWrongWithItIsSaidAtTheJobsLine) {
+  const auto said = [&](const std::string& text) { return print(load(text).diagnostics); };
+  const std::string use = "model: {config: config.json}\n";
+  EXPECT_NE(said(use).find("job.yaml:1:"), std::string::npos) << said(use);
+  student(R"(, "rope_scaling": {"type": "linear", "factor": 2})");
+  EXPECT_NE(said(use).find("only yarn and default"), std::string::npos) << said(use);
+  student(R"(, "fancy": 1)");
+  EXPECT_NE(said(use).find("fancy is not understood"), std::string::npos) << said(use);
+  EXPECT_NE(said("model: {config: .}\n").find("is not a file"), std::string::npos);
+  student(R"(, "tie_word_embeddings": true)");
+  EXPECT_NE(said(use + "parallel: {pipeline: 2}\n").find("on one stage"), std::string::npos);
+  EXPECT_NE(said("model: {config: config.json, v_head_dim: 8}\n").find("v_head_dim has no effect"),
+            std::string::npos);
 }
 
 TEST(JobLoad, AnotherSystemsNameIsTakenWithAWarning) {

@@ -3,6 +3,7 @@
 #include "model_fixture.h"
 #include "trainer/hf/inventory.h"
 #include "trainer/model/config.h"
+#include "trainer/model/rotary.h"
 
 namespace weft::trainer {
 namespace {
@@ -49,6 +50,23 @@ TEST(ModelConfig, NamesEveryContradictionAtOnce) {
   ASSERT_EQ(found.size(), 3u);
   EXPECT_EQ(found[0], "hidden_size is 0: it must be at least 1");
   EXPECT_EQ(found[2], "n_routed_experts (8) is not divisible by n_group (3)");
+}
+
+TEST(Rotary, YarnStretchesDeepSeekV3AsItsOwnCodeDoes) {
+  ModelConfig c = deepseek_v3();
+  const std::vector<double> plain = rotary_frequencies(c);
+  EXPECT_EQ(plain.size(), 32u);
+  EXPECT_EQ(rotary_scale(c), 1.0);
+  EXPECT_DOUBLE_EQ(softmax_scale(c), 1 / std::sqrt(192.0));
+  c.yarn = {.factor = 40, .mscale = 1, .mscale_all_dim = 1};
+  const std::vector<double> stretched = rotary_frequencies(c);
+  // Within 4096 tokens pair 10 turns 37 times and pair 23 turns 0.9 times; the ramp is between.
+  for (std::size_t i = 0; i < 32; ++i) {
+    const double ramp = i <= 10 ? 0 : i >= 23 ? 1 : (static_cast<double>(i) - 10) / 13;
+    EXPECT_NEAR(stretched[i] / plain[i], 1 - ramp + ramp / 40, 1e-12) << i;
+  }
+  EXPECT_EQ(rotary_scale(c), 1.0);
+  EXPECT_NEAR(softmax_scale(c) * std::sqrt(192.0), 1.8738, 1e-4);  // (0.1 ln 40 + 1)^2
 }
 
 TEST(ModelConfig, TooManyExpertsForTheOpenGroupsIsAProblem) {
