@@ -48,11 +48,12 @@ void* counted(std::size_t n, const void* caller) {
 namespace weft::trainer {
 namespace {
 
-void expect_no_allocation(Recompute recompute) {
+void expect_no_allocation(Recompute recompute, Precision precision = Precision::F32) {
   SCOPED_TRACE(to_string(recompute));
   const ModelConfig config = small_config();
   Alone alone;
-  StageModel model(config, whole(config), *alone.group, alone.context, 64, recompute);
+  StageModel model(config, whole(config), *alone.group, alone.context, 64, recompute, {},
+                   precision);
   model.initialize(5);
   std::vector<MicroBatch> batches;
   for (std::uint64_t i = 0; i < 4; ++i) {
@@ -86,6 +87,11 @@ void expect_no_allocation(Recompute recompute) {
 TEST(StageModel, ASteadyStepAllocatesNothing) {
   for (const Recompute r : {Recompute::None, Recompute::MlaUp, Recompute::Full})
     expect_no_allocation(r);
+}
+
+TEST(StageModel, ASteadyStepInFp8AllocatesNothing) {
+  for (const Recompute r : {Recompute::None, Recompute::Full})
+    expect_no_allocation(r, Precision::FP8);
 }
 
 }  // namespace
