@@ -92,5 +92,10 @@ TEST(StageModel, ASteadyStepAllocatesNothing) {
   }
 }
 
+TEST(StageModel, ASteadyStepInFp8AllocatesNothing) {
+  for (const Recompute r : {Recompute::None, Recompute::Full})
+    expect_no_allocation(r, Precision::FP8);
+}
+
 }  // namespace
 }  // namespace weft::trainer
