@@ -20,7 +20,10 @@ namespace fs = std::filesystem;
 
 class Kept final : public Reporter {
  public:
-  void metrics(const json& record) override { losses.push_back(record["loss"]); }
+  void metrics(const json& record) override {
+    losses.push_back(record["loss"]);
+    records.push_back(record);
+  }
   void event(const std::string& kind, const std::string&, const json&) override {
     kinds.push_back(kind);
   }
@@ -28,6 +31,7 @@ class Kept final : public Reporter {
   void flush() override {}
 
   std::vector<double> losses;
+  std::vector<json> records;
   std::vector<std::string> kinds;
 };
 
@@ -123,6 +127,31 @@ TEST_F(RecipeLayout, FromOneRankToDualPipeOnFour) {
 TEST_F(RecipeLayout, FromAPipelineToExpertShards) {
   expect_to_go_on([](Job& job) { lay_out(job, "1f1b", 4, 1, 8); },
                   [](Job& job) { lay_out(job, "1f1b", 1, 4, 2); });
+}
+
+// Not a matter of layouts, but of the same world: supervised stages train the modules as the job
+// says, and reinforcement learning leaves them out.
+TEST_F(RecipeLayout, MultiTokenPredictionFollowsItsWeightThroughTheStages) {
+  Job job = tiny_job(4);
+  lay_out(job, "dualpipe", 2, 1, 4);
+  job.recipe = {"pretrain", "cold_start", "grpo"};
+  job.model.num_nextn_predict_layers = 1;
+  job.pretrain.mtp_weight = "0.3 2:0";
+  job.cold_start.steps = 2;
+  job.cold_start.eval_problems = 4;
+  job.grpo.steps = 1;
+  job.grpo.prompts_per_step = 2;
+  job.grpo.num_generations = 4;
+  job.grpo.max_completion_length = 8;
+  job.grpo.eval_problems = 4;
+  const Kept kept = walk(job, root / "ckpt");
+  ASSERT_EQ(kept.records.size(), 7u);
+  for (const std::size_t step : {0, 1, 4, 5}) {
+    EXPECT_EQ(kept.records[step]["mtp_weight"], 0.3) << step;
+    EXPECT_GT(kept.records[step]["mtp_loss/1"], 0.5 * kept.losses[step]) << step;
+  }
+  for (const std::size_t step : {2, 3, 6})
+    EXPECT_FALSE(kept.records[step].contains("mtp_loss/1")) << step;
 }
 
 }  // namespace
