@@ -1,3 +1,4 @@
+#include "base/small_floats.h"
 #include "kernels_fixture.h"
 #include "trainer/kernels/attention.h"
 #include "trainer/kernels/mla_decode.h"
@@ -125,6 +126,55 @@ TEST(Attention, ATokenDoesNotDependOnWhatComesAfterOrBeside) {
                              8, part.data());
     ASSERT_TRUE(std::equal(part.begin(), part.begin() + length * 2 * 16, out.begin())) << length;
   }
+}
+
+std::vector<Bf16> rounded(const std::vector<Real>& values) {
+  std::vector<Bf16> result(values.size());
+  for (std::size_t i = 0; i < values.size(); ++i) result[i] = Bf16(values[i]);
+  return result;
+}
+
+TEST(Attention, InBf16EqualsTheTextbookUpToItsRounding) {
+  for (const AttentionShape& shape :
+       {AttentionShape{2, 16, 8, 16, Real(0.2)}, AttentionShape{3, 5, 2, 7, Real(0.4)},
+        AttentionShape{1, 33, 16, 48, Real(0.1)}}) {
+    Context context;
+    const std::vector<std::int32_t> begin = {0, 3, 4, 37, 37, 70};
+    const Textbook t(shape, begin);
+    const auto q = rounded(t.q), kv = rounded(t.kv), k_rope = rounded(t.k_rope);
+    const auto d_out = rounded(t.d_out);
+    std::vector<Bf16> out(t.out.size()), dq(t.dq.size()), d_kv(t.d_kv.size());
+    std::vector<Real> d_k_rope(t.d_k_rope.size());
+    causal_attention_forward(context, shape, begin, q.data(), kv.data(), k_rope.data(), shape.rope,
+                             out.data());
+    expect_close(out, t.out, 0.03, "out");
+    causal_attention_backward(context, shape, begin, q.data(), kv.data(), k_rope.data(), shape.rope,
+                              d_out.data(), dq.data(), d_kv.data(), d_k_rope.data());
+    expect_close(dq, t.dq, 0.06, "dq");
+    expect_close(d_kv, t.d_kv, 0.06, "d_kv");
+    expect_close(d_k_rope, t.d_k_rope, 0.06, "d_k_rope");
+  }
+}
+
+TEST(Attention, GivesTheSameBitsOnTwoThreads) {
+  const AttentionShape shape{2, 16, 8, 16, Real(0.2)};
+  const std::vector<std::int32_t> begin = {0, 30, 50};
+  const Textbook t(shape, begin);
+  std::vector<Real> out[2], dq[2], d_kv[2], d_k_rope[2];
+  for (int threads : {1, 2}) {
+    Context context(threads);
+    const int i = threads - 1;
+    out[i].resize(t.out.size()), dq[i].resize(t.dq.size());
+    d_kv[i].resize(t.d_kv.size()), d_k_rope[i].resize(t.d_k_rope.size());
+    causal_attention_forward(context, shape, begin, t.q.data(), t.kv.data(), t.k_rope.data(), 8,
+                             out[i].data());
+    causal_attention_backward(context, shape, begin, t.q.data(), t.kv.data(), t.k_rope.data(), 8,
+                              t.d_out.data(), dq[i].data(), d_kv[i].data(), d_k_rope[i].data());
+  }
+  EXPECT_EQ(out[0], out[1]);
+  EXPECT_EQ(dq[0], dq[1]);
+  EXPECT_EQ(d_kv[0], d_kv[1]);
+  EXPECT_EQ(d_k_rope[0], d_k_rope[1]);
 }
 
 void expect_decode_equals_attention(int lora) {

@@ -26,12 +26,20 @@ struct Stage : Alone {
   std::vector<MicroBatch> batches;
 
   Stage(const ModelConfig& c, Precision precision, Recompute recompute = Recompute::None,
-        std::vector<int> lengths = {17, 9, 30})
+        std::vector<int> lengths = {17, 9, 30}, std::uint64_t seed = 3)
       : model(c, {0, c.num_hidden_layers, true, true}, *group, context, 256, recompute, {},
               precision) {
-    model.initialize(3);
+    model.initialize(seed);
     batches = {random_batch(c, lengths, 5)};
     model.set_micro_batches(batches);
+  }
+  std::vector<double> loads() {
+    std::vector<double> all;
+    for (int l = 0; l < model.spec().num_layers; ++l) {
+      const auto load = model.expert_load(l);
+      all.insert(all.end(), load.begin(), load.end());
+    }
+    return all;
   }
   void pass() {
     forward(model, 0);
