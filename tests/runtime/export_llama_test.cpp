@@ -91,12 +91,14 @@ struct Trained {
 
   ~Trained() { fs::remove_all(directory); }
 
-  static Expected<std::unique_ptr<Trained>> make(const trainer::ModelConfig& config) {
+  static Expected<std::unique_ptr<Trained>> make(const std::string& name,
+                                                 const trainer::ModelConfig& config, int steps) {
     auto out = std::make_unique<Trained>();
     out->config = config;
-    out->directory = fs::path(::testing::TempDir()) / ("weft_llama_" + std::to_string(::getpid()));
+    out->directory =
+        fs::path(::testing::TempDir()) / ("weft_llama_" + name + std::to_string(::getpid()));
     fs::create_directories(out->directory);
-    WEFT_TRY_ASSIGN(out->checkpoint, train_and_save(config, 120, out->directory / "ckpt"));
+    WEFT_TRY_ASSIGN(out->checkpoint, train_and_save(config, steps, out->directory / "ckpt"));
     WEFT_TRY_ASSIGN(out->model, LoadedModel::open(config, out->checkpoint));
     WEFT_TRY_ASSIGN(const auto tokenizer, trainer::data::Tokenizer::byte_level(99));
     for (const char* const prompt : {"3+4=", "12+30=42;7+40=47;25+1"}) {
@@ -117,7 +119,7 @@ class LlamaCpp : public ::testing::Test {
  protected:
   static void SetUpTestSuite() {
     if (!oracle::missing("@node-llama-cpp").empty()) return;
-    auto made = Trained::make(exported_model());
+    auto made = Trained::make("plain", exported_model(), 120);
     ASSERT_TRUE(made) << made.error().message;
     trained_ = made->release();
   }
@@ -128,30 +130,32 @@ class LlamaCpp : public ::testing::Test {
     ASSERT_NE(trained_, nullptr);
   }
 
-  std::vector<std::string> export_gguf(gguf::Type type, std::uint64_t shard_bytes = 0) {
-    auto reader = trainer::checkpoint::Reader::open(trained_->checkpoint);
+  std::vector<std::string> export_gguf(const Trained& trained, gguf::Type type,
+                                       std::uint64_t shard_bytes = 0) {
+    auto reader = trainer::checkpoint::Reader::open(trained.checkpoint);
     trainer::hf::CheckpointSource source(*reader);
     gguf::ExportOptions options;
     options.type = type;
     options.name = "trained";
     options.shard_bytes = shard_bytes;
     options.vocabulary = *gguf::byte_vocabulary(*trainer::data::Tokenizer::byte_level(99),
-                                                trained_->config.vocab_size);
+                                                trained.config.vocab_size);
     const auto exported =
-        gguf::export_file(source, trained_->config, scratch_ / "model.gguf", options);
+        gguf::export_file(source, trained.config, scratch_ / "model.gguf", options);
     EXPECT_TRUE(exported) << exported.error().message;
     return exported ? exported->files : std::vector<std::string>{""};
   }
 
-  std::vector<Continuation> theirs_of(const std::string& file) {
-    return theirs(file, trained_->prompts, static_cast<int>(trained_->continuations.size()),
-                  trained_->config.vocab_size, scratch_.path());
+  std::vector<Continuation> theirs_of(const Trained& trained, const std::string& file) {
+    return theirs(file, trained.prompts, static_cast<int>(trained.continuations.size()),
+                  trained.config.vocab_size, scratch_.path());
   }
 
-  static Difference difference(const std::vector<Continuation>& other, std::size_t steps) {
+  static Difference difference(const Trained& trained, const std::vector<Continuation>& other,
+                               std::size_t steps) {
     Difference out;
     for (std::size_t i = 0; i < other.size(); ++i) {
-      const Difference one = compare(trained_->continuations[i], other[i], steps);
+      const Difference one = compare(trained.continuations[i], other[i], steps);
       out = {std::max(out.largest, one.largest), std::max(out.spread, one.spread)};
     }
     std::printf("largest difference of a logit: %.2g (logits spread over %.3g)\n", out.largest,
@@ -176,18 +180,33 @@ TEST_F(LlamaCpp, GoesOnWithTheSameTokensFromTheSameLogits) {
     if (set.items()[static_cast<std::size_t>(i)].name.ends_with("e_score_correction_bias"))
       for (const float b : set.value(i)) bias = std::max(bias, std::fabs(b));
   EXPECT_GT(bias, 0.05f) << "the selection bias has not moved";
-  const std::vector<Continuation> other = theirs_of(export_gguf(gguf::Type::F32)[0]);
+  const std::vector<Continuation> other =
+      theirs_of(*trained_, export_gguf(*trained_, gguf::Type::F32)[0]);
   for (std::size_t i = 0; i < other.size(); ++i)
     EXPECT_EQ(trained_->continuations[i].tokens, other[i].tokens) << "prompt " << i;
-  const Difference f32 = difference(other, kSteps);
+  const Difference f32 = difference(*trained_, other, kSteps);
   EXPECT_GT(f32.spread, 5) << "the model has learned nothing";
   EXPECT_LT(f32.largest, kF32Tolerance);
 }
 
 TEST_F(LlamaCpp, ReadsAFileCutIntoShards) {
-  const std::vector<std::string> files = export_gguf(gguf::Type::F32, 400'000);
+  const std::vector<std::string> files = export_gguf(*trained_, gguf::Type::F32, 400'000);
   ASSERT_GT(files.size(), 2u);
-  EXPECT_LT(difference(theirs_of(files[0]), kSteps).largest, kF32Tolerance);
+  EXPECT_LT(difference(*trained_, theirs_of(*trained_, files[0]), kSteps).largest, kF32Tolerance);
+}
+
+TEST_F(LlamaCpp, StretchesPositionsAsYarnDoes) {
+  trainer::ModelConfig config = exported_model();
+  config.yarn.factor = 8;
+  config.yarn.original_max_position_embeddings = 32;
+  config.yarn.mscale = config.yarn.mscale_all_dim = 1;
+  if (!trainer::not_computed(config).empty())
+    GTEST_SKIP() << "this trainer does not compute " << trainer::not_computed(config)[0];
+  const auto stretched = Trained::make("yarn", config, 60);
+  ASSERT_TRUE(stretched) << stretched.error().message;
+  const std::vector<Continuation> other =
+      theirs_of(**stretched, export_gguf(**stretched, gguf::Type::F32)[0]);
+  EXPECT_LT(difference(**stretched, other, kSteps).largest, kF32Tolerance);
 }
 
 TEST_F(LlamaCpp, SmallerNumberFormatsStayNear) {
@@ -195,7 +214,8 @@ TEST_F(LlamaCpp, SmallerNumberFormatsStayNear) {
   // spread.
   for (const auto& [type, share] :
        {std::pair{gguf::Type::F16, 0.01}, {gguf::Type::BF16, 0.08}, {gguf::Type::Q8_0, 0.08}}) {
-    const Difference one = difference(theirs_of(export_gguf(type)[0]), 1);
+    const Difference one =
+        difference(*trained_, theirs_of(*trained_, export_gguf(*trained_, type)[0]), 1);
     EXPECT_LT(one.largest, share * one.spread) << gguf::type_name(static_cast<std::uint32_t>(type));
     fs::remove(scratch_ / "model.gguf");
   }
