@@ -81,7 +81,7 @@ Difference compare(const Continuation& a, const Continuation& b, std::size_t ste
   return out;
 }
 
-/// A trained model and its continuations of two prompts; the tests share them.
+/// A trained model and its continuations of two prompts.
 struct Trained {
   trainer::ModelConfig config;
   fs::path directory, checkpoint;
@@ -117,17 +117,9 @@ struct Trained {
 
 class LlamaCpp : public ::testing::Test {
  protected:
-  static void SetUpTestSuite() {
-    if (!oracle::missing("@node-llama-cpp").empty()) return;
-    auto made = Trained::make("plain", exported_model(), 120);
-    ASSERT_TRUE(made) << made.error().message;
-    trained_ = made->release();
-  }
-  static void TearDownTestSuite() { delete std::exchange(trained_, nullptr); }
   void SetUp() override {
     if (const std::string why = oracle::missing("@node-llama-cpp"); !why.empty())
       GTEST_SKIP() << why;
-    ASSERT_NE(trained_, nullptr);
   }
 
   std::vector<std::string> export_gguf(const Trained& trained, gguf::Type type,
@@ -163,36 +155,51 @@ class LlamaCpp : public ::testing::Test {
     return out;
   }
 
-  static Trained* trained_;
   Scratch scratch_;
 };
-Trained* LlamaCpp::trained_ = nullptr;
-
 // Both compute in F32 and add in different orders: logits of size 10 then agree to about 1e-5; a
 // hundred times that is far below what any forgotten key or turned matrix does (0.1 and more).
 constexpr double kF32Tolerance = 1e-3;
 
-TEST_F(LlamaCpp, GoesOnWithTheSameTokensFromTheSameLogits) {
-  // What must not be forgotten in the file is there to be forgotten.
-  float bias = 0;
-  const trainer::ParameterSet& set = trained_->model->parameters();
+/// What must not be forgotten in the file is there to be forgotten.
+float largest_selection_bias(LoadedModel& model) {
+  float largest = 0;
+  trainer::ParameterSet& set = model.parameters();
   for (int i = 0; i < static_cast<int>(set.items().size()); ++i)
     if (set.items()[static_cast<std::size_t>(i)].name.ends_with("e_score_correction_bias"))
-      for (const float b : set.value(i)) bias = std::max(bias, std::fabs(b));
-  EXPECT_GT(bias, 0.05f) << "the selection bias has not moved";
-  const std::vector<Continuation> other =
-      theirs_of(*trained_, export_gguf(*trained_, gguf::Type::F32)[0]);
-  for (std::size_t i = 0; i < other.size(); ++i)
-    EXPECT_EQ(trained_->continuations[i].tokens, other[i].tokens) << "prompt " << i;
-  const Difference f32 = difference(*trained_, other, kSteps);
-  EXPECT_GT(f32.spread, 5) << "the model has learned nothing";
-  EXPECT_LT(f32.largest, kF32Tolerance);
+      for (const float bias : set.value(i)) largest = std::max(largest, std::fabs(bias));
+  return largest;
 }
 
-TEST_F(LlamaCpp, ReadsAFileCutIntoShards) {
-  const std::vector<std::string> files = export_gguf(*trained_, gguf::Type::F32, 400'000);
-  ASSERT_GT(files.size(), 2u);
-  EXPECT_LT(difference(*trained_, theirs_of(*trained_, files[0]), kSteps).largest, kF32Tolerance);
+TEST_F(LlamaCpp, GoesOnWithTheSameTokensFromTheSameLogits) {
+  const auto made = Trained::make("plain", exported_model(), 120);
+  ASSERT_TRUE(made) << made.error().message;
+  const Trained& trained = **made;
+  EXPECT_GT(largest_selection_bias(*trained.model), 0.05f) << "the selection bias has not moved";
+
+  const std::vector<std::string> whole = export_gguf(trained, gguf::Type::F32);
+  const std::vector<Continuation> other = theirs_of(trained, whole[0]);
+  for (std::size_t i = 0; i < other.size(); ++i)
+    EXPECT_EQ(trained.continuations[i].tokens, other[i].tokens) << "prompt " << i;
+  const Difference f32 = difference(trained, other, kSteps);
+  EXPECT_GT(f32.spread, 5) << "the model has learned nothing";
+  EXPECT_LT(f32.largest, kF32Tolerance);
+  fs::remove(whole[0]);
+
+  const std::vector<std::string> shards = export_gguf(trained, gguf::Type::F32, 400'000);
+  ASSERT_GT(shards.size(), 2u);
+  EXPECT_LT(difference(trained, theirs_of(trained, shards[0]), kSteps).largest, kF32Tolerance)
+      << "cut into shards";
+
+  // llama.cpp rounds activations to the weights' format too. Bounds are shares of the logits'
+  // spread.
+  for (const auto& [type, share] :
+       {std::pair{gguf::Type::F16, 0.01}, {gguf::Type::BF16, 0.08}, {gguf::Type::Q8_0, 0.08}}) {
+    const std::vector<std::string> file = export_gguf(trained, type);
+    const Difference one = difference(trained, theirs_of(trained, file[0]), 1);
+    EXPECT_LT(one.largest, share * one.spread) << gguf::type_name(static_cast<std::uint32_t>(type));
+    fs::remove(file[0]);
+  }
 }
 
 TEST_F(LlamaCpp, StretchesPositionsAsYarnDoes) {
@@ -207,18 +214,6 @@ TEST_F(LlamaCpp, StretchesPositionsAsYarnDoes) {
   const std::vector<Continuation> other =
       theirs_of(**stretched, export_gguf(**stretched, gguf::Type::F32)[0]);
   EXPECT_LT(difference(**stretched, other, kSteps).largest, kF32Tolerance);
-}
-
-TEST_F(LlamaCpp, SmallerNumberFormatsStayNear) {
-  // llama.cpp rounds activations to the weights' format too. Bounds are shares of the logits'
-  // spread.
-  for (const auto& [type, share] :
-       {std::pair{gguf::Type::F16, 0.01}, {gguf::Type::BF16, 0.08}, {gguf::Type::Q8_0, 0.08}}) {
-    const Difference one =
-        difference(*trained_, theirs_of(*trained_, export_gguf(*trained_, type)[0]), 1);
-    EXPECT_LT(one.largest, share * one.spread) << gguf::type_name(static_cast<std::uint32_t>(type));
-    fs::remove(scratch_ / "model.gguf");
-  }
 }
 
 }  // namespace
