@@ -81,7 +81,7 @@ Difference compare(const Continuation& a, const Continuation& b, std::size_t ste
   return out;
 }
 
-/// A trained model and its continuations of two prompts; the tests share them.
+/// A trained model and its continuations of two prompts.
 struct Trained {
   trainer::ModelConfig config;
   fs::path directory, checkpoint;
@@ -91,12 +91,14 @@ struct Trained {
 
   ~Trained() { fs::remove_all(directory); }
 
-  static Expected<std::unique_ptr<Trained>> make(const trainer::ModelConfig& config) {
+  static Expected<std::unique_ptr<Trained>> make(const std::string& name,
+                                                 const trainer::ModelConfig& config, int steps) {
     auto out = std::make_unique<Trained>();
     out->config = config;
-    out->directory = fs::path(::testing::TempDir()) / ("weft_llama_" + std::to_string(::getpid()));
+    out->directory =
+        fs::path(::testing::TempDir()) / ("weft_llama_" + name + std::to_string(::getpid()));
     fs::create_directories(out->directory);
-    WEFT_TRY_ASSIGN(out->checkpoint, train_and_save(config, 120, out->directory / "ckpt"));
+    WEFT_TRY_ASSIGN(out->checkpoint, train_and_save(config, steps, out->directory / "ckpt"));
     WEFT_TRY_ASSIGN(out->model, LoadedModel::open(config, out->checkpoint));
     WEFT_TRY_ASSIGN(const auto tokenizer, trainer::data::Tokenizer::byte_level(99));
     for (const char* const prompt : {"3+4=", "12+30=42;7+40=47;25+1"}) {
@@ -115,43 +117,37 @@ struct Trained {
 
 class LlamaCpp : public ::testing::Test {
  protected:
-  static void SetUpTestSuite() {
-    if (!oracle::missing("@node-llama-cpp").empty()) return;
-    auto made = Trained::make(exported_model());
-    ASSERT_TRUE(made) << made.error().message;
-    trained_ = made->release();
-  }
-  static void TearDownTestSuite() { delete std::exchange(trained_, nullptr); }
   void SetUp() override {
     if (const std::string why = oracle::missing("@node-llama-cpp"); !why.empty())
       GTEST_SKIP() << why;
-    ASSERT_NE(trained_, nullptr);
   }
 
-  std::vector<std::string> export_gguf(gguf::Type type, std::uint64_t shard_bytes = 0) {
-    auto reader = trainer::checkpoint::Reader::open(trained_->checkpoint);
+  std::vector<std::string> export_gguf(const Trained& trained, gguf::Type type,
+                                       std::uint64_t shard_bytes = 0) {
+    auto reader = trainer::checkpoint::Reader::open(trained.checkpoint);
     trainer::hf::CheckpointSource source(*reader);
     gguf::ExportOptions options;
     options.type = type;
     options.name = "trained";
     options.shard_bytes = shard_bytes;
     options.vocabulary = *gguf::byte_vocabulary(trainer::tokenizer::ByteVocabulary{99},
-                                                trained_->config.vocab_size);
+                                                trained.config.vocab_size);
     const auto exported =
-        gguf::export_file(source, trained_->config, scratch_ / "model.gguf", options);
+        gguf::export_file(source, trained.config, scratch_ / "model.gguf", options);
     EXPECT_TRUE(exported) << exported.error().message;
     return exported ? exported->files : std::vector<std::string>{""};
   }
 
-  std::vector<Continuation> theirs_of(const std::string& file) {
-    return theirs(file, trained_->prompts, static_cast<int>(trained_->continuations.size()),
-                  trained_->config.vocab_size, scratch_.path());
+  std::vector<Continuation> theirs_of(const Trained& trained, const std::string& file) {
+    return theirs(file, trained.prompts, static_cast<int>(trained.continuations.size()),
+                  trained.config.vocab_size, scratch_.path());
   }
 
-  static Difference difference(const std::vector<Continuation>& other, std::size_t steps) {
+  static Difference difference(const Trained& trained, const std::vector<Continuation>& other,
+                               std::size_t steps) {
     Difference out;
     for (std::size_t i = 0; i < other.size(); ++i) {
-      const Difference one = compare(trained_->continuations[i], other[i], steps);
+      const Difference one = compare(trained.continuations[i], other[i], steps);
       out = {std::max(out.largest, one.largest), std::max(out.spread, one.spread)};
     }
     std::printf("largest difference of a logit: %.2g (logits spread over %.3g)\n", out.largest,
@@ -159,46 +155,65 @@ class LlamaCpp : public ::testing::Test {
     return out;
   }
 
-  static Trained* trained_;
   Scratch scratch_;
 };
-Trained* LlamaCpp::trained_ = nullptr;
-
 // Both compute in F32 and add in different orders: logits of size 10 then agree to about 1e-5; a
 // hundred times that is far below what any forgotten key or turned matrix does (0.1 and more).
 constexpr double kF32Tolerance = 1e-3;
 
-TEST_F(LlamaCpp, GoesOnWithTheSameTokensFromTheSameLogits) {
-  // What must not be forgotten in the file is there to be forgotten.
-  float bias = 0;
-  const trainer::ParameterSet& set = trained_->model->parameters();
+/// What must not be forgotten in the file is there to be forgotten.
+float largest_selection_bias(LoadedModel& model) {
+  float largest = 0;
+  trainer::ParameterSet& set = model.parameters();
   for (int i = 0; i < static_cast<int>(set.items().size()); ++i)
     if (set.items()[static_cast<std::size_t>(i)].name.ends_with("e_score_correction_bias"))
-      for (const float b : set.value(i)) bias = std::max(bias, std::fabs(b));
-  EXPECT_GT(bias, 0.05f) << "the selection bias has not moved";
-  const std::vector<Continuation> other = theirs_of(export_gguf(gguf::Type::F32)[0]);
+      for (const float bias : set.value(i)) largest = std::max(largest, std::fabs(bias));
+  return largest;
+}
+
+TEST_F(LlamaCpp, GoesOnWithTheSameTokensFromTheSameLogits) {
+  const auto made = Trained::make("plain", exported_model(), 120);
+  ASSERT_TRUE(made) << made.error().message;
+  const Trained& trained = **made;
+  EXPECT_GT(largest_selection_bias(*trained.model), 0.05f) << "the selection bias has not moved";
+
+  const std::vector<std::string> whole = export_gguf(trained, gguf::Type::F32);
+  const std::vector<Continuation> other = theirs_of(trained, whole[0]);
   for (std::size_t i = 0; i < other.size(); ++i)
-    EXPECT_EQ(trained_->continuations[i].tokens, other[i].tokens) << "prompt " << i;
-  const Difference f32 = difference(other, kSteps);
+    EXPECT_EQ(trained.continuations[i].tokens, other[i].tokens) << "prompt " << i;
+  const Difference f32 = difference(trained, other, kSteps);
   EXPECT_GT(f32.spread, 5) << "the model has learned nothing";
   EXPECT_LT(f32.largest, kF32Tolerance);
-}
+  fs::remove(whole[0]);
 
-TEST_F(LlamaCpp, ReadsAFileCutIntoShards) {
-  const std::vector<std::string> files = export_gguf(gguf::Type::F32, 400'000);
-  ASSERT_GT(files.size(), 2u);
-  EXPECT_LT(difference(theirs_of(files[0]), kSteps).largest, kF32Tolerance);
-}
+  const std::vector<std::string> shards = export_gguf(trained, gguf::Type::F32, 400'000);
+  ASSERT_GT(shards.size(), 2u);
+  EXPECT_LT(difference(trained, theirs_of(trained, shards[0]), kSteps).largest, kF32Tolerance)
+      << "cut into shards";
 
-TEST_F(LlamaCpp, SmallerNumberFormatsStayNear) {
   // llama.cpp rounds activations to the weights' format too. Bounds are shares of the logits'
   // spread.
   for (const auto& [type, share] :
        {std::pair{gguf::Type::F16, 0.01}, {gguf::Type::BF16, 0.08}, {gguf::Type::Q8_0, 0.08}}) {
-    const Difference one = difference(theirs_of(export_gguf(type)[0]), 1);
+    const std::vector<std::string> file = export_gguf(trained, type);
+    const Difference one = difference(trained, theirs_of(trained, file[0]), 1);
     EXPECT_LT(one.largest, share * one.spread) << gguf::type_name(static_cast<std::uint32_t>(type));
-    fs::remove(scratch_ / "model.gguf");
+    fs::remove(file[0]);
   }
+}
+
+TEST_F(LlamaCpp, StretchesPositionsAsYarnDoes) {
+  trainer::ModelConfig config = exported_model();
+  config.yarn.factor = 8;
+  config.yarn.original_max_position_embeddings = 32;
+  config.yarn.mscale = config.yarn.mscale_all_dim = 1;
+  if (!trainer::not_computed(config).empty())
+    GTEST_SKIP() << "this trainer does not compute " << trainer::not_computed(config)[0];
+  const auto stretched = Trained::make("yarn", config, 60);
+  ASSERT_TRUE(stretched) << stretched.error().message;
+  const std::vector<Continuation> other =
+      theirs_of(**stretched, export_gguf(**stretched, gguf::Type::F32)[0]);
+  EXPECT_LT(difference(**stretched, other, kSteps).largest, kF32Tolerance);
 }
 
 }  // namespace
