@@ -12,6 +12,8 @@
 bench=${BENCH:-build/release/tests/model_peer_bench}
 python=${PYTHON:-/usr/bin/python3}
 steps=${STEPS:-9}
+# Threads that spin for each other stand still on a machine that others use too.
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
 [ -x "$bench" ] || { echo "no $bench: cmake --build --preset release --target model_peer_bench"; exit 1; }
 
 peer=yes

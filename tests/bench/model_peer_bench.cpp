@@ -95,7 +95,8 @@ class Trainer {
       : transport_(comm::make_self_transport()),
         groups_(transport_->make_groups(specs_).value()),
         context_(threads),
-        model_(config, {0, config.num_hidden_layers, true, true}, *groups_[0], context_, tokens, Recompute::None, {}, precision) {
+        model_(config, {0, config.num_hidden_layers, true, true}, *groups_[0], context_, tokens,
+               Recompute::None, {}, precision) {
     model_.initialize(1);
     first_.resize(model_.parameters().values().size());
     second_.resize(first_.size());

@@ -52,7 +52,8 @@ void expect_no_allocation(Recompute recompute, Precision precision) {
   SCOPED_TRACE(std::string(to_string(recompute)) + ", " + std::string(to_string(precision)));
   const ModelConfig config = small_config();
   Alone alone;
-  StageModel model(config, whole(config), *alone.group, alone.context, 64, recompute, {}, precision);
+  StageModel model(config, whole(config), *alone.group, alone.context, 64, recompute, {},
+                   precision);
   model.initialize(5);
   std::vector<MicroBatch> batches;
   for (std::uint64_t i = 0; i < 4; ++i) {
