@@ -94,7 +94,8 @@ std::map<std::string, std::vector<float>> tensors_of(const fs::path& checkpoint,
   EXPECT_TRUE(reader) << reader.error().message;
   for (const std::string& name : reader->names(part)) {
     std::size_t size = 1;
-    for (const std::int64_t n : *reader->shape(part, name)) size *= static_cast<std::size_t>(n);
+    const auto shape = reader->shape(part, name);
+    for (const std::int64_t n : *shape) size *= static_cast<std::size_t>(n);
     tensors[name].resize(size);
     EXPECT_TRUE(reader->read(part, name, tensors[name]));
   }

@@ -99,25 +99,5 @@ TEST(Json, RoundTripsAndTrustsNothing) {
   EXPECT_FALSE(from_json(nlohmann::json::array()));
 }
 
-TEST(StepValues, HoldFromTheirStepOn) {
-  const auto values = parse_step_values("0.3 700:0.1 900:0");
-  ASSERT_TRUE(values);
-  EXPECT_EQ(values->at(0), 0.3);
-  EXPECT_EQ(values->at(699), 0.3);
-  EXPECT_EQ(values->at(700), 0.1);
-  EXPECT_EQ(values->at(5000), 0.0);
-  EXPECT_EQ(parse_step_values("2")->at(9), 2.0);
-}
-
-TEST(StepValues, NameTheWordThatIsWrong) {
-  for (const char* text :
-       {"", "x", "-1", "nan", "0.3x", "700:0.1", "0.3 0.1", "0.3 a:0.1", "0.3 5:", "0.3 5:1e9",
-        "0.3 0:1", "0.3 7:1 7:2", "0.3 -5:1", "0.3 99999999999999999999:1"}) {
-    const auto values = parse_step_values(text);
-    EXPECT_FALSE(values) << text;
-  }
-  EXPECT_NE(parse_step_values("0.3 x:1").error().message.find("'x:1'"), std::string::npos);
-}
-
 }  // namespace
 }  // namespace weft::runtime

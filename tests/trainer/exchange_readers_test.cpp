@@ -10,6 +10,7 @@
 #include "tests/trainer/exchange_testing.h"
 #include "trainer/gguf/export.h"
 #include "trainer/hf/tokenizer_files.h"
+#include "trainer/tokenizer/tokenizer.h"
 
 namespace weft::trainer {
 namespace {
@@ -68,7 +69,7 @@ TEST(HuggingFaceTokenizers, CutTextAsTheByteTokenizerDoes) {
     GTEST_SKIP() << why;
   for (const int numbers : {0, 5, 9, 99, 150}) {
     Scratch scratch;
-    const data::Tokenizer tokenizer = *data::Tokenizer::byte_level(numbers);
+    const tokenizer::Tokenizer tokenizer = *tokenizer::Tokenizer::byte_level(numbers);
     for (const hf::SideFile& file : hf::byte_tokenizer_files({numbers}, 64))
       ASSERT_TRUE(write_file_atomically(scratch / file.name, file.content));
     ASSERT_TRUE(write_file_atomically(scratch / "texts.json", json(kTexts).dump()));

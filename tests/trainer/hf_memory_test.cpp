@@ -160,7 +160,7 @@ TEST_F(Memory, OfAHuggingFaceExportIsOneTensorTwice) {
 
 TEST_F(Memory, OfAGgufExportDoesNotGrowWithTheExpertsOfALayer) {
   gguf::ExportOptions options;
-  options.vocabulary = *gguf::byte_vocabulary(*data::Tokenizer::byte_level(0), config.vocab_size);
+  options.vocabulary = *gguf::byte_vocabulary(tokenizer::ByteVocabulary{0}, config.vocab_size);
   EXPECT_LT(most_held([&] {
               const auto done = gguf::export_file(source, config, "out.gguf", options, disk);
               ASSERT_TRUE(done) << done.error().message;
