@@ -136,7 +136,7 @@ TEST_F(RecipeLayout, MultiTokenPredictionFollowsItsWeightThroughTheStages) {
   lay_out(job, "dualpipe", 2, 1, 4);
   job.recipe = {"pretrain", "cold_start", "grpo"};
   job.model.num_nextn_predict_layers = 1;
-  job.pretrain.mtp_weight = "0.3 2:0";
+  job.pretrain.mtp_weight = "constant 2 at 0.3, constant 1 at 0";
   job.cold_start.steps = 2;
   job.cold_start.eval_problems = 4;
   job.grpo.steps = 1;
