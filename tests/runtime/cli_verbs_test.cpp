@@ -165,7 +165,9 @@ TEST(Cli, DataShowMakesTheBordersOfDocumentsVisible) {
                                          "--set",
                                          "data.document=paragraph",
                                          "--set",
-                                         "data.validation_fraction=0"};
+                                         "data.validation_fraction=0",
+                                         "--set",
+                                         "data.context=512"};
   const Result text = run(show);
   ASSERT_EQ(text.code, kOk) << text.err;
   EXPECT_NE(text.out.find("<｜end▁of▁sentence｜><｜begin▁of▁sentence｜>"), std::string::npos)
