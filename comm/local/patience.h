@@ -2,9 +2,10 @@
 // else wants to run, then sleeps. Internal to comm/local.
 //
 // A yield costs a microsecond where a sleep and a wake-up cost ten, and with more ranks than cores
-// it hands the core to just the ranks that are waited for. But a rank that yields to one that
-// computes comes back after a time slice, and meanwhile cannot be woken, and it has spent a slice
-// of its own: what a long yield took is made good by many times as long of sleeping instead.
+// it hands the core to just the ranks that are waited for: the more ranks share a core, the longer
+// it goes on. But a rank that yields to one that computes comes back after a time slice, and
+// meanwhile cannot be woken, and it has spent a slice of its own: what a yield as long as a slice
+// took is made good by many times as long of sleeping instead.
 //
 // With a core for every rank nobody needs to give way: a rank that waits keeps its core a while.
 // Two that hand one core to each other can stay on it for long, for whoever wakes a sleeper tends
@@ -50,7 +51,7 @@ class Patience {
 
  private:
   static constexpr int kSpins = 4;  // yielding alone on a core is hardly slower
-  static constexpr std::chrono::microseconds kYieldFor{50}, kLongYield{100};
+  static constexpr std::chrono::microseconds kYieldFor{50}, kLongYield{3000};
   static constexpr Duration kSpinFor = std::chrono::microseconds(200);
   static constexpr int kPauses = 8;    // between two looks at the clock
   static constexpr int kPenalty = 20;  // so that at most a twentieth of the time is lost
