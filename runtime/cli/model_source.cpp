@@ -33,8 +33,8 @@ bool there(const fs::path& path) {
 /// Owns the reader that its base looks into.
 class OwnedCheckpoint final : public hf::TensorSource {
  public:
-  explicit OwnedCheckpoint(checkpoint::Reader reader)
-      : reader_(std::move(reader)), source_(reader_) {}
+  OwnedCheckpoint(checkpoint::Reader reader, bool average)
+      : reader_(std::move(reader)), source_(reader_, average) {}
   std::string name() const override { return source_.name(); }
   bool has(std::string_view tensor) const override { return source_.has(tensor); }
   Expected<checkpoint::Shape> shape(std::string_view tensor) override {
@@ -102,7 +102,11 @@ Expected<ModelSource> open_checkpoint(const fs::path& directory, const fs::path&
   source.name = fs::absolute(run).lexically_normal().filename().string();
   WEFT_TRY(describe(run, query, source));
   WEFT_TRY_ASSIGN(checkpoint::Reader reader, checkpoint::Reader::open(directory));
-  source.tensors = std::make_unique<OwnedCheckpoint>(std::move(reader));
+  if (query.average && reader.names("ema").empty())
+    return fail(Code::NotFound, directory.string() +
+                                    " has no moving average of the parameters: train with "
+                                    "optimizer.ema_decay, or leave out --ema");
+  source.tensors = std::make_unique<OwnedCheckpoint>(std::move(reader), query.average);
   return source;
 }
 
@@ -127,6 +131,9 @@ Expected<ModelSource> open_run(const fs::path& run, const SourceQuery& query) {
 }
 
 Expected<ModelSource> open_directory(const fs::path& path, const SourceQuery& query) {
+  if (query.average)
+    return fail(Code::NotFound,
+                path.string() + " is a Hugging Face directory: it has no moving average (--ema)");
   ModelSource source;
   source.name = fs::absolute(path / ".").lexically_normal().parent_path().filename().string();
   WEFT_TRY_ASSIGN(hf::Directory directory, hf::Directory::open(path, query.without_next_token));

@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "base/expected.h"
-#include "trainer/tokenizer/bytes.h"
 #include "trainer/hf/export.h"
+#include "trainer/tokenizer/bytes.h"
 
 namespace weft::cli {
 
@@ -18,7 +18,8 @@ struct ModelSource {
   std::string name;  // of the run or directory
   trainer::ModelConfig config;
   std::unique_ptr<trainer::hf::TensorSource> tensors;
-  std::optional<trainer::tokenizer::ByteVocabulary> byte_tokenizer;  // weft's own, where it is the one
+  std::optional<trainer::tokenizer::ByteVocabulary>
+      byte_tokenizer;                        // weft's own, where it is the one
   std::vector<trainer::hf::SideFile> files;  // tokenizer and generation files, byte for byte
   std::vector<std::string> warnings;
 
@@ -32,6 +33,7 @@ struct SourceQuery {
   std::string config;     // a config.json that describes it; "": found beside it
   std::string tokenizer;  // a directory with tokenizer files; "": found beside it
   bool without_next_token = false;
+  bool average = false;  // the parameters' moving average in their place
 };
 
 /// Errors: NotFound saying what was looked for; those of checkpoints, directories and configs.

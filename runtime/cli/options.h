@@ -88,6 +88,7 @@ struct ExportOptions {
   std::string tokenizer;
   std::string shard_size;
   bool drop_next_token = false;
+  bool average = false;  // the parameters' moving average
   bool sha256 = false;
   bool quiet = false;
   Format format = Format::Table;

@@ -31,6 +31,7 @@ class Builder {
 
   void build() {
     root_.fallthrough();
+    root_.require_subcommand(0, 1);  // behind a verb, a run called "run" is a name
     root_.set_help_flag("-h,--help", "Show this help");
     root_.add_option("--color", command_.color, "auto, always or never; NO_COLOR is honoured")
         ->type_name("WHEN")

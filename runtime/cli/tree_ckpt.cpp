@@ -41,6 +41,7 @@ void add_export_options(CLI::App* sub, ExportOptions& o, const char* output_help
       ->type_name("PATH");
   sub->add_option("--tokenizer", o.tokenizer, "A directory with the tokenizer's files")
       ->type_name("DIR");
+  sub->add_flag("--ema", o.average, "The parameters' moving average (optimizer.ema_decay)");
   sub->add_flag("-q,--quiet", o.quiet, "No progress");
   sub->add_flag_callback(
       "--json", [format = &o.format] { *format = Format::Json; }, "The report as JSON");

@@ -28,8 +28,9 @@ void warn(const std::vector<std::string>& warnings, Io& io) {
 }
 
 Expected<ModelSource> open_source(const ExportOptions& options, Io& io) {
-  WEFT_TRY_ASSIGN(ModelSource source, open_model({options.source, options.step, options.config,
-                                                  options.tokenizer, options.drop_next_token}));
+  WEFT_TRY_ASSIGN(ModelSource source,
+                  open_model({options.source, options.step, options.config, options.tokenizer,
+                              options.drop_next_token, options.average}));
   warn(source.warnings, io);
   return source;
 }

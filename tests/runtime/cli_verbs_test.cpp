@@ -50,6 +50,12 @@ TEST(Cli, AMistypedVerbOrFlagIsUsageWithASuggestion) {
   }
 }
 
+TEST(Cli, ARunMayHaveAVerbsName) {
+  const Result result = run({"ckpt", "ls", "run"});  // a directory that is not there
+  EXPECT_EQ(result.err.find("is required"), std::string::npos) << result.err;
+  EXPECT_NE(result.err.find("run"), std::string::npos) << result.err;
+}
+
 TEST(Cli, DataGoesToStdoutAndTalkToStderr) {
   const Result good = run({"check", kJob});
   EXPECT_EQ(good.code, kOk) << good.err;

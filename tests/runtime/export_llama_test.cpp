@@ -130,8 +130,8 @@ class LlamaCpp : public ::testing::Test {
     options.type = type;
     options.name = "trained";
     options.shard_bytes = shard_bytes;
-    options.vocabulary = *gguf::byte_vocabulary(trainer::tokenizer::ByteVocabulary{99},
-                                                trained.config.vocab_size);
+    options.vocabulary =
+        *gguf::byte_vocabulary(trainer::tokenizer::ByteVocabulary{99}, trained.config.vocab_size);
     const auto exported =
         gguf::export_file(source, trained.config, scratch_ / "model.gguf", options);
     EXPECT_TRUE(exported) << exported.error().message;

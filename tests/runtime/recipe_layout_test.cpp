@@ -5,10 +5,12 @@
 
 #include <cmath>
 #include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <thread>
 
 #include "comm/local/local_transport.h"
+#include "runtime/job/course.h"
 #include "runtime/worker/recipe.h"
 #include "tests/runtime/engine_world.h"
 
@@ -127,6 +129,45 @@ TEST_F(RecipeLayout, FromOneRankToDualPipeOnFour) {
 TEST_F(RecipeLayout, FromAPipelineToExpertShards) {
   expect_to_go_on([](Job& job) { lay_out(job, "1f1b", 4, 1, 8); },
                   [](Job& job) { lay_out(job, "1f1b", 1, 4, 2); });
+}
+
+TEST_F(RecipeLayout, BatchesGrowAndTheRateFollowsItsCurveAlsoAfterACut) {
+  {
+    std::ofstream text(root / "text.txt");
+    Rng rng(3, "text");
+    for (int i = 0; i < 6000; ++i) text << static_cast<char>('a' + rng.below(26));
+  }
+  const auto on_text = [&](Job& job) {
+    job.data.task = "text";
+    job.data.path = (root / "text.txt").string();
+    job.data.context = 16;
+    job.pretrain.batch = 24;
+    job.pretrain.batch_start = 8;
+    job.pretrain.batch_ramp = 2000;
+    job.pretrain.lr_curve = "linear 4 to 1e-3, constant 1500 tokens, cosine 8 steps to 1e-4";
+    job.optimizer.ema_decay = 0.9;
+  };
+  expect_to_go_on(
+      [&](Job& job) {
+        lay_out(job, "dualpipe", 2, 1, 4);
+        on_text(job);
+      },
+      [&](Job& job) { lay_out(job, "1f1b", 1, 2, 4); });
+  fs::remove_all(root / "ckpt");
+  Job job = tiny_job(20);
+  lay_out(job, "1f1b", 1, 1, 4);
+  on_text(job);
+  const Kept kept = walk(job, root / "ckpt");
+  ASSERT_EQ(kept.records.size(), 20u);
+  const Course course = *course_of(job.pretrain, 16);
+  EXPECT_EQ(course.plan.batch(0), 8);
+  EXPECT_EQ(course.plan.batch(19), 24);
+  for (int step = 0; step < 20; ++step) {
+    const json& record = kept.records[static_cast<std::size_t>(step)];
+    EXPECT_EQ(record["lr"], course.learning_rate(step)) << step;
+    EXPECT_EQ(record["tokens"], course.plan.tokens_before(step + 1)) << step;
+  }
+  EXPECT_TRUE(kept.records.back().contains("ema_val_loss"));
 }
 
 // Not a matter of layouts, but of the same world: supervised stages train the modules as the job

@@ -30,6 +30,7 @@ TEST(RunExchange, ATrainedModelGoesOutAndARunBeginsWithItAgain) {
                                  "tokenizer_config.json", "generation_config.json", "SHA256SUMS"})
     EXPECT_TRUE(fs::exists(place / "model" / file)) << file;
   EXPECT_EQ(weft({"ckpt", "export", "hf", run, "-o", model}).code, 2) << "it is there already";
+  EXPECT_NE(weft({"ckpt", "export", "hf", run, "-o", back, "--ema"}).code, 0) << "there is none";
 
   EXPECT_EQ(report_of({"ckpt", "export", "gguf", run, "-o", gguf, "--json"})["schema"],
             "weft.ckpt.export.gguf/v1");

@@ -7,6 +7,7 @@
 #include "base/rng.h"
 #include "base/small_floats.h"
 #include "trainer/hf/number_formats.h"
+#include "trainer/kernels/fp8_tiles.h"
 
 namespace weft::trainer::hf {
 namespace {
@@ -58,6 +59,21 @@ TEST(NumberFormats, BlocksOfEveryShapeHaveEachTheirOwnScale) {
                     std::max(std::fabs(values[i]) / 16, scale * 0x1p-10f) * 1.00001f);
         }
     }
+}
+
+TEST(NumberFormats, AnExportHoldsTheNumbersThatTrainingMultiplied) {
+  Rng rng(6, "exported blocks");
+  const BlockedShape shape{300, 200};
+  std::vector<float> values(300 * 200);
+  for (float& value : values)
+    value = static_cast<float>(rng.normal() * std::pow(2.0, static_cast<int>(rng.below(20)) - 10));
+  std::vector<std::uint8_t> codes(values.size()), trained(values.size());
+  std::vector<float> scales(3 * 2), trained_scales(3 * 2);
+  quantize_blocks(shape, values, codes, scales);
+  kernels::quantize_blocks(values.data(), 300, 200, kernels::Fp8Scale::Fp32, trained.data(),
+                           trained_scales.data());
+  EXPECT_EQ(scales, trained_scales);
+  EXPECT_EQ(codes, trained);
 }
 
 TEST(NumberFormats, ABlockOfZerosStaysZero) {

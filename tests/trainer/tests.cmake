@@ -46,6 +46,7 @@ target_compile_definitions(trainer_hf_config_test PRIVATE WEFT_SOURCE_DIR="${PRO
 foreach(unit hf_export hf_import hf_memory hf_number_formats gguf_header gguf_deepseek2)
   weft_test(trainer/${unit}_test LINK weft_trainer_exchange)
 endforeach()
+target_link_libraries(trainer_hf_number_formats_test PRIVATE weft_trainer_fp8)
 weft_test(trainer/exchange_readers_test LINK weft_trainer_exchange nlohmann_json::nlohmann_json)
 target_compile_definitions(trainer_exchange_readers_test PRIVATE WEFT_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
                            WEFT_ORACLE_MODULES="${PROJECT_SOURCE_DIR}/build/oracles/node_modules")

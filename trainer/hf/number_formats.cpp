@@ -80,13 +80,13 @@ void quantize_blocks(const BlockedShape& shape, std::span<const float> values,
     for (std::int64_t r = row; r < row_end; ++r)
       for (std::int64_t i = r * shape.columns + column; i < r * shape.columns + column_end; ++i)
         largest = std::max(largest, std::fabs(values[static_cast<std::size_t>(i)]));
-    float scale = static_cast<float>(largest / kE4m3Max);
+    float scale = largest / static_cast<float>(kE4m3Max);  // in float, as training does
     if (scale == 0) scale = 1;  // zeros, or too small to have a scale: all codes are then zero
     scales[index] = scale;
     for (std::int64_t r = row; r < row_end; ++r)
       for (std::int64_t i = r * shape.columns + column; i < r * shape.columns + column_end; ++i)
         codes[static_cast<std::size_t>(i)] =
-            to_e4m3(static_cast<double>(values[static_cast<std::size_t>(i)]) / scale);
+            to_e4m3(values[static_cast<std::size_t>(i)] / scale);
   });
 }
 

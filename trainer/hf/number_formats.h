@@ -32,7 +32,8 @@ struct BlockedShape {
 };
 
 /// scale = the block's largest magnitude / 448 (1 for a block of zeros), code = value / scale
-/// rounded to nearest even. `values` must be finite.
+/// rounded to nearest even, both in float: the numbers that training with precision fp8 multiplies
+/// (kernels/fp8_tiles.h). `values` must be finite.
 void quantize_blocks(const BlockedShape& shape, std::span<const float> values,
                      std::span<std::uint8_t> codes, std::span<float> scales);
 void dequantize_blocks(const BlockedShape& shape, std::span<const std::uint8_t> codes,

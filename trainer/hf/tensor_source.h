@@ -27,18 +27,21 @@ class TensorSource {
 /// The weights of one checkpoint (its item "model").
 class CheckpointSource final : public TensorSource {
  public:
-  explicit CheckpointSource(checkpoint::Reader& reader) : reader_(reader) {}
+  /// `average`: the parameters' moving average, where the checkpoint has one of a tensor.
+  explicit CheckpointSource(checkpoint::Reader& reader, bool average = false)
+      : reader_(reader), average_(average) {}
   std::string name() const override;
   bool has(std::string_view tensor) const override { return reader_.has("model", tensor); }
   Expected<checkpoint::Shape> shape(std::string_view tensor) override {
     return reader_.shape("model", tensor);
   }
   Expected<void> read(std::string_view tensor, std::span<float> out) override {
-    return reader_.read("model", tensor, out);
+    return reader_.read(average_ && reader_.has("ema", tensor) ? "ema" : "model", tensor, out);
   }
 
  private:
   checkpoint::Reader& reader_;
+  bool average_;
 };
 
 }  // namespace weft::trainer::hf

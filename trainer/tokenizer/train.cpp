@@ -190,7 +190,10 @@ std::vector<std::string> default_special_tokens() {
           "<answer>",
           "</answer>",
           "<|im_start|>",
-          "<|im_end|>"};
+          "<|im_end|>",
+          "<｜fim▁begin｜>",
+          "<｜fim▁hole｜>",
+          "<｜fim▁end｜>"};
 }
 
 Expected<Trained> train(std::span<const std::string> texts, const TrainOptions& options) {
