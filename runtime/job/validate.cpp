@@ -233,9 +233,6 @@ class Rules {
       if (involved.empty()) involved.push_back("model.hidden_size");
       error(std::move(involved), message, "");
     }
-    for (const std::string& what : trainer::not_computed(job_.model))
-      error({"model." + what.substr(0, what.find(' '))},
-            "model." + what + " is described, shown and exported, but not trained yet", "");
     const auto kind = dualpipe::parse_kind(job_.parallel.schedule);
     const int stages = kind ? dualpipe::num_stages(*kind, job_.parallel.pipeline) : 1;
     if (job_.model.tie_word_embeddings && stages > 1)

@@ -202,7 +202,7 @@ class Engine {
   std::vector<HeldStage> stages_;  // ascending stage
   std::unique_ptr<ShardedOptimizer> optimizer_;
   // Of the trained tensors that this rank owns, in the order of optimizer_->owned(); or null. It
-  // reads values while no step changes them: update_, swaps and loads wait for it (finish).
+  // reads values while no step changes them: updates, swaps and loads wait for it (finish).
   std::unique_ptr<trainer::optimizer::ParameterAverage> average_;
   std::unique_ptr<StepEnd> step_end_;
   std::unique_ptr<dualpipe::Executor> executor_;

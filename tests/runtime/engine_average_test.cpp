@@ -41,23 +41,6 @@ Expected<double> score(Engine& engine) {
   return scores.loss;
 }
 
-/// A directory that lives as long as the test.
-struct Scratch {
-  fs::path path = fs::temp_directory_path() / ("weft-average-" + std::to_string(::getpid()));
-  Scratch() { fs::remove_all(path); }
-  ~Scratch() { fs::remove_all(path); }
-};
-
-Engine::SaveInfo info(const fs::path& directory) {
-  Engine::SaveInfo info;
-  info.directory = directory;
-  info.run = "test";
-  info.step = 3;
-  info.state = "{}";
-  info.wall_time = "2026-01-01T00:00:00Z";
-  return info;
-}
-
 struct Losses {
   double plain = 0, average = 0, again = 0;
 };
@@ -103,11 +86,11 @@ std::map<std::string, std::vector<float>> tensors_of(const fs::path& checkpoint,
 }
 
 TEST(EngineAverage, IsTheAverageOfTheStepsParameters) {
-  const Scratch scratch;
+  const Scratch scratch("average");
   on_every_rank(options(kOneRank, kDecay), [&](Engine& engine) -> Expected<void> {
     for (int step = 0; step < 4; ++step) {
       if (step > 0) WEFT_TRY(train(engine, step - 1, step));
-      WEFT_TRY(engine.save(info(scratch.path / std::to_string(step))));
+      WEFT_TRY(engine.save(save_info(scratch.path / std::to_string(step), 3)));
     }
     return {};
   });
@@ -153,11 +136,11 @@ TEST(EngineAverage, ChangesNothingInTheTraining) {
 }
 
 TEST(EngineAverage, ResumesFromACheckpointInAnotherLayout) {
-  const Scratch scratch;
+  const Scratch scratch("average");
   on_every_rank(options({dualpipe::Kind::DualPipe, 2, 1, 1, 4}, kDecay),
                 [&](Engine& engine) -> Expected<void> {
                   WEFT_TRY(train(engine, 0, 3));
-                  WEFT_TRY(engine.save(info(scratch.path)));
+                  WEFT_TRY(engine.save(save_info(scratch.path, 3)));
                   return {};
                 });
   Losses resumed;

@@ -176,17 +176,6 @@ TEST(EngineNextToken, APairIsMergedPhaseByPhaseInTheLastStageToo) {
   });
 }
 
-Engine::SaveInfo info_of(const std::filesystem::path& directory, int step) {
-  Engine::SaveInfo info;
-  info.directory = directory;
-  info.run = "test";
-  info.step = step;
-  info.state = "{}";
-  info.wall_time = "2026-01-01T00:00:00Z";
-  info.fingerprint = "f";
-  return info;
-}
-
 /// Steps [begin, end) of a run, loaded from and saved to `directory` where it says.
 std::vector<double> run(const EngineOptions& options, int begin, int end,
                         const std::filesystem::path& directory, bool save) {
@@ -202,7 +191,7 @@ std::vector<double> run(const EngineOptions& options, int begin, int end,
       mine.insert(mine.end(), result.next_token_loss.begin(), result.next_token_loss.end());
     }
     if (save) {
-      WEFT_TRY(engine.save(info_of(directory, end)));
+      WEFT_TRY(engine.save(save_info(directory, end)));
     }
     const std::scoped_lock lock(mutex);
     losses = mine;
@@ -240,7 +229,7 @@ TEST(EngineNextToken, ModulesThatDoNotRunAreLeftAsTheyAre) {
   for (const float weight : {0.0f, 0.3f}) {
     on_every_rank(options, [&](Engine& engine) -> Expected<void> {
       WEFT_TRY(engine.train(batch_of(options, 0, weight), 3e-3, 1, false));
-      WEFT_TRY(engine.save(info_of(directory, 1)));
+      WEFT_TRY(engine.save(save_info(directory, 1)));
       return {};
     });
     const auto path = directory / "step-000000001";

@@ -28,24 +28,12 @@ Expected<TrainResult> step(Engine& engine, int index) {
   return engine.train(batch, 3e-3, index + 1, false);
 }
 
-struct Scratch {
-  fs::path path = fs::temp_directory_path() / ("weft-precision-" + std::to_string(::getpid()));
-  Scratch() { fs::remove_all(path); }
-  ~Scratch() { fs::remove_all(path); }
-};
-
 /// Two steps, a checkpoint, and the loss of the fourth step after two more.
 void write(const fs::path& directory, bool bf16_moments, double& loss) {
   on_every_rank(options_with(trainer::Precision::BF16, bf16_moments),
                 [&](Engine& engine) -> Expected<void> {
                   for (int i = 0; i < 2; ++i) WEFT_TRY(step(engine, i));
-                  Engine::SaveInfo info;
-                  info.directory = directory;
-                  info.run = "test";
-                  info.step = 2;
-                  info.state = "{}";
-                  info.wall_time = "2026-01-01T00:00:00Z";
-                  WEFT_TRY(engine.save(info));
+                  WEFT_TRY(engine.save(save_info(directory, 2)));
                   WEFT_TRY(step(engine, 2));
                   WEFT_TRY_ASSIGN(const TrainResult result, step(engine, 3));
                   if (engine.rank() == 0) loss = result.loss;
@@ -76,7 +64,7 @@ std::uintmax_t optimizer_bytes(const fs::path& directory) {
 }
 
 TEST(EnginePrecision, MomentsAreKeptInTheirOwnDtypeAndReadByEither) {
-  const Scratch scratch;
+  const Scratch scratch("precision");
   double f32 = 0, bf16 = 0;
   write(scratch.path / "f32", false, f32);
   write(scratch.path / "bf16", true, bf16);

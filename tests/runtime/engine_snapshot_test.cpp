@@ -31,23 +31,6 @@ Expected<void> train_once(Engine& engine, int step) {
   return {};
 }
 
-/// A directory that lives as long as the test.
-struct Scratch {
-  fs::path path = fs::temp_directory_path() / ("weft-snapshot-" + std::to_string(::getpid()));
-  Scratch() { fs::remove_all(path); }
-  ~Scratch() { fs::remove_all(path); }
-};
-
-Engine::SaveInfo info(const fs::path& directory) {
-  Engine::SaveInfo info;
-  info.directory = directory;
-  info.run = "test";
-  info.step = 1;
-  info.state = "{}";
-  info.wall_time = "2026-01-01T00:00:00Z";
-  return info;
-}
-
 /// The tensors' files of the only checkpoint there.
 std::map<std::string, std::string> shards(const fs::path& directory) {
   std::map<std::string, std::string> files;
@@ -58,16 +41,16 @@ std::map<std::string, std::string> shards(const fs::path& directory) {
 }
 
 TEST(EngineSnapshot, IsSavedBitForBitAsTheStateThatItWasTakenOf) {
-  const Scratch scratch;
+  const Scratch scratch("snapshot");
   on_every_rank(options(), [&](Engine& engine) -> Expected<void> {
     WEFT_TRY(train_once(engine, 0));
-    WEFT_TRY(engine.save(info(scratch.path / "live")));
+    WEFT_TRY(engine.save(save_info(scratch.path / "live", 1)));
     return {};
   });
   on_every_rank(options(), [&](Engine& engine) -> Expected<void> {
     engine.want_snapshot();
     WEFT_TRY(train_once(engine, 0));
-    WEFT_TRY(engine.save(info(scratch.path / "snapshot")));
+    WEFT_TRY(engine.save(save_info(scratch.path / "snapshot", 1)));
     return {};
   });
   const auto live = shards(scratch.path / "live");
@@ -76,13 +59,13 @@ TEST(EngineSnapshot, IsSavedBitForBitAsTheStateThatItWasTakenOf) {
 }
 
 TEST(EngineSnapshot, OfAnEarlierStepIsNeverSaved) {
-  const Scratch scratch;
+  const Scratch scratch("snapshot");
   const auto two_steps = [&](const char* name, bool wanted) {
     on_every_rank(options(), [&, wanted](Engine& engine) -> Expected<void> {
       if (wanted) engine.want_snapshot();
       WEFT_TRY(train_once(engine, 0));
       WEFT_TRY(train_once(engine, 1));
-      WEFT_TRY(engine.save(info(scratch.path / name)));
+      WEFT_TRY(engine.save(save_info(scratch.path / name, 1)));
       return {};
     });
   };

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <filesystem>
 #include <functional>
 #include <string>
 #include <thread>
@@ -86,6 +88,30 @@ inline std::vector<trainer::MicroBatch> random_batch(std::uint64_t seed, int ste
     part.sequence_id.push_back(s);
   }
   return batch;
+}
+
+/// A directory that lives as long as the test.
+struct Scratch {
+  std::filesystem::path path;
+  explicit Scratch(const std::string& name)
+      : path(std::filesystem::temp_directory_path() /
+             ("weft-" + name + "-" + std::to_string(::getpid()))) {
+    std::filesystem::remove_all(path);
+  }
+  ~Scratch() { std::filesystem::remove_all(path); }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+};
+
+/// What a checkpoint of this step says of itself.
+inline Engine::SaveInfo save_info(const std::filesystem::path& directory, long long step) {
+  Engine::SaveInfo info;
+  info.directory = directory;
+  info.run = "test";
+  info.step = step;
+  info.state = "{}";
+  info.wall_time = "2026-01-01T00:00:00Z";
+  return info;
 }
 
 }  // namespace weft::runtime

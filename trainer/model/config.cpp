@@ -192,8 +192,6 @@ class Rules {
 
 std::vector<std::string> problems(const ModelConfig& config) { return Rules(config).check(); }
 
-std::vector<std::string> not_computed(const ModelConfig&) { return {}; }
-
 std::vector<std::string> without_effect(const ModelConfig& c) {
   std::vector<std::string> out;
   const auto add = [&](std::initializer_list<const char*> names) {

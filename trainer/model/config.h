@@ -74,10 +74,6 @@ struct ModelConfig {
 /// empty when fine.
 std::vector<std::string> problems(const ModelConfig& config);
 
-/// Fields (with their values) that describe something that the trainer does not compute yet; empty
-/// when it can build the model. What is only shown, counted or converted does not ask.
-std::vector<std::string> not_computed(const ModelConfig& config);
-
 /// Names of fields that nothing reads in such a model: those of the other kind of attention, and
 /// those of experts where there are none.
 std::vector<std::string> without_effect(const ModelConfig& config);
