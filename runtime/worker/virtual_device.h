@@ -31,7 +31,10 @@ class VirtualDevice {
   /// Both lanes are free at `at`; a new tally.
   void start(Instant at);
   /// Something was waited for until now: nothing can have begun before.
-  void waited() { free_ = std::max(free_, clock_.now()); }
+  void waited() { not_before(clock_.now()); }
+  /// What the next phase needs left its sender at `left`. A worker that is woken up late finds a
+  /// message there that was not there when the lane was free.
+  void not_before(Instant left) { free_ = std::max(free_, left); }
 
   /// Takes `length` on the compute lane and sleeps until it is done.
   void compute(Duration length);
@@ -41,6 +44,7 @@ class VirtualDevice {
   /// `needed` counts as exposed.
   void finish_exchange(Instant needed, Instant end, bool in_pair);
 
+  Instant now() const { return clock_.now(); }
   /// When the compute lane is free.
   Instant free() const { return free_; }
   const VirtualTally& tally() const { return tally_; }

@@ -39,6 +39,10 @@ std::string text_of(const Identity& identity) {
   return text + ")";
 }
 
+// Between the two stamps of a message: when it left, by the clock that all ranks share.
+constexpr std::size_t kLeftAt = 24;
+static_assert(2 * kLeftAt + sizeof(Instant) <= kMessageBytesMin);
+
 constexpr std::int32_t kMessage = 0x77656674, kExchange = 0x77656678;  // "weft", "wefx"
 
 }  // namespace
@@ -109,6 +113,8 @@ std::span<const std::byte> VirtualStage::outgoing(Pass pass, const Chunk& chunk)
   if (buffer.empty()) buffer = take_buffer();
   const int user = chunk.stage + (pass == Pass::Forward ? 1 : -1);
   stamp(std::span(buffer), message_of(pass, chunk, user));
+  const Instant now = device_.now();
+  std::memcpy(buffer.data() + kLeftAt, &now, sizeof now);
   return buffer;
 }
 
@@ -155,6 +161,9 @@ Expected<void> VirtualStage::check_input(Pass pass, const Chunk& chunk) {
                                    "direction, micro-batch, bytes) is " +
                                    text_of(found) + ", expected " + text_of(wanted));
   }
+  Instant left{};
+  std::memcpy(&left, buffer.mapped().data() + kLeftAt, sizeof left);
+  device_.not_before(left);
   free_.push_back(std::move(buffer.mapped()));
   return {};
 }
