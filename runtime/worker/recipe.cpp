@@ -12,6 +12,7 @@
 #include "runtime/job/course.h"
 #include "runtime/log/log.h"
 #include "runtime/worker/evaluate.h"
+#include "runtime/worker/fault.h"
 #include "runtime/worker/grpo_step.h"
 #include "runtime/worker/step_ring.h"
 #include "runtime/worker/workload.h"
@@ -230,6 +231,7 @@ Expected<Walker::StageEnd> Walker::run_stage(Stage stage) {
     const Instant begin = clock_.now();
     if ((state_.step + 1) % job_.checkpoint.every_steps == 0) engine_->want_snapshot();
     if (ring_) ring_->recorder().begin_step(state_.step + 1, stage_name());
+    fault_step(state_.step + 1);
     WEFT_TRY_ASSIGN(StepOutcome outcome,
                     stage == Stage::Grpo ? grpo_step() : supervised_step(stage));
     if (ring_) ring_->recorder().end_step();
@@ -353,6 +355,7 @@ void Walker::report_step(Stage, StepOutcome& outcome, double step_seconds) {
 
 Expected<void> Walker::save(const std::string& why) {
   if (reports()) reporter_.flush();
+  WEFT_TRY(fault_point(FaultAt::Checkpoint));
   Engine::SaveInfo info;
   info.directory = options_.checkpoints;
   info.run = job_.name;
