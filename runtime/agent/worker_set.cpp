@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "base/files.h"
@@ -28,29 +30,45 @@ bool is_record(const std::string& type) {
   return type == "metrics" || type == "event" || type == "samples";
 }
 
-long long number_in(const json& object, const char* key) {
-  const auto found = object.find(key);
-  return found != object.end() && found->is_number_integer() ? found->get<long long>() : -1;
+std::int64_t step_of(const std::string& type, const json& message) {
+  if (type == "event") return -1;  // history: kept whatever becomes of its step
+  const json& step = type == "metrics" ? message.at("record").at("step") : message.at("step");
+  return step.get<std::int64_t>();
+}
+
+Activity activity_of(const std::string& name) {
+  return name == "stepping" ? Activity::Stepping
+         : name == "saving" ? Activity::Saving
+         : name == "other"  ? Activity::Other
+                            : Activity::Loading;
+}
+
+/// The state letter of /proc/<pid>/stat: 'T' when it was stopped.
+char process_state(pid_t pid) {
+  std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
+  std::string text;
+  std::getline(file, text);
+  const std::size_t name_end = text.rfind(')');  // a name may hold anything
+  return name_end == std::string::npos || name_end + 2 >= text.size() ? '?' : text[name_end + 2];
 }
 
 }  // namespace
 
-WorkerSet::WorkerSet(const Job& job, WorkerSetOptions options, const RecordObserver& observer)
-    : job_(job), options_(std::move(options)), observer_(observer) {}
+WorkerSet::WorkerSet(const Job& job, WorkerSetOptions options)
+    : job_(job), options_(std::move(options)) {}
 
-Expected<std::unique_ptr<WorkerSet>> WorkerSet::start(const Job& job, WorkerSetOptions options,
-                                                      const RecordObserver& observer) {
-  std::unique_ptr<WorkerSet> set(new WorkerSet(job, std::move(options), observer));
+Expected<std::unique_ptr<WorkerSet>> WorkerSet::make(const Job& job, WorkerSetOptions options) {
+  std::unique_ptr<WorkerSet> set(new WorkerSet(job, std::move(options)));
   WEFT_TRY(set->open());
   return set;
 }
 
 WorkerSet::~WorkerSet() {
   if (memory_) memory_->abort("the generation has ended");
-  for (const pid_t pid : pids_)
-    if (pid > 0) ::kill(pid, SIGKILL);
-  for (const pid_t pid : pids_)
-    if (pid > 0) ::waitpid(pid, nullptr, 0);
+  for (const auto& [rank, worker] : workers_)
+    if (worker.pid > 0) ::kill(worker.pid, SIGKILL);
+  for (const auto& [rank, worker] : workers_)
+    if (worker.pid > 0) ::waitpid(worker.pid, nullptr, 0);
 }
 
 Expected<void> WorkerSet::open() {
@@ -62,23 +80,10 @@ Expected<void> WorkerSet::open() {
   std::error_code error;
   std::filesystem::create_directories(options_.paths.logs(), error);
   if (error) return io_error("create", options_.paths.logs(), error.value());
-  WEFT_TRY_ASSIGN(spool_, SpoolWriter::open(options_.paths.spool(), options_.generation,
-                                            options_.node));
-  json assignment = {{"type", "assign"},
-                     {"checkpoints", options_.paths.checkpoints().string()},
-                     {"traces", options_.paths.traces().string()},
-                     {"attempt", options_.attempt},
-                     {"generation", options_.generation},
-                     {"fingerprint", fingerprint(job_)}};
-  assignment["job"] = to_json(job_);
-  assignment_ = assignment.dump();
-  pids_.assign(options_.ranks.size(), -1);
-  for (std::size_t i = 0; i < pids_.size(); ++i) WEFT_TRY(start_worker(i));
   return {};
 }
 
-Expected<void> WorkerSet::start_worker(std::size_t index) {
-  const int rank = options_.ranks[index];
+Expected<void> WorkerSet::spawn_worker(int rank) {
   WEFT_TRY_ASSIGN(const int credentials, anonymous_file(control_->credentials(rank)));
   SpawnOptions options;
   options.arguments = {"/proc/self/exe", "worker",
@@ -92,99 +97,128 @@ Expected<void> WorkerSet::start_worker(std::size_t index) {
   const Expected<pid_t> pid = spawn(options);
   ::close(credentials);
   if (!pid) return tl::unexpected(pid.error());
-  pids_[index] = *pid;
+  workers_.emplace_back(rank, Worker{*pid, 0});
   return {};
 }
 
-std::vector<pid_t> WorkerSet::processes() const { return pids_; }
-
-bool WorkerSet::all_gone() const {
-  return std::ranges::all_of(pids_, [](pid_t pid) { return pid <= 0; });
+WorkerSet::Worker* WorkerSet::find(int rank) {
+  const auto at = std::ranges::find(workers_, rank, [](const auto& one) { return one.first; });
+  return at == workers_.end() ? nullptr : &at->second;
 }
 
-Expected<std::vector<WorkerNews>> WorkerSet::poll(std::chrono::milliseconds timeout,
-                                                  std::span<const int> descriptors) {
-  std::vector<WorkerNews> news;
+Expected<WorkerNews> WorkerSet::poll(std::chrono::milliseconds timeout,
+                                     std::span<const int> descriptors) {
+  WorkerNews news;
   WEFT_TRY(listen(timeout, descriptors, news));
   reap(news);
   return news;
 }
 
 Expected<void> WorkerSet::listen(std::chrono::milliseconds timeout,
-                                 std::span<const int> descriptors, std::vector<WorkerNews>& news) {
+                                 std::span<const int> descriptors, WorkerNews& news) {
   WEFT_TRY_ASSIGN(const auto incoming, control_->poll(timeout, descriptors));
-  for (const Incoming& one : incoming) WEFT_TRY(take(one.rank, *one.message, news));
+  for (const Incoming& one : incoming) take(one.rank, *one.message, news);
   return {};
 }
 
-void WorkerSet::reap(std::vector<WorkerNews>& news) {
-  for (std::size_t i = 0; i < pids_.size(); ++i) {
+void WorkerSet::reap(WorkerNews& news) {
+  for (auto& [rank, worker] : workers_) {
     int status = 0;
-    if (pids_[i] <= 0 || ::waitpid(pids_[i], &status, WNOHANG) != pids_[i]) continue;
-    pids_[i] = -1;
+    if (worker.pid <= 0 || ::waitpid(worker.pid, &status, WNOHANG) != worker.pid) continue;
+    worker.pid = -1;
     // What it still said before it went comes first: it may name the cause.
     (void)listen(std::chrono::milliseconds(20), {}, news);
-    news.emplace_back(WorkerGone{options_.ranks[i], WIFEXITED(status) ? WEXITSTATUS(status) : 0,
-                                 WIFSIGNALED(status) ? WTERMSIG(status) : 0});
+    news.events.emplace_back(WorkerExited{options_.generation, rank,
+                                          WIFEXITED(status) ? WEXITSTATUS(status) : 0,
+                                          WIFSIGNALED(status) ? WTERMSIG(status) : 0,
+                                          {}});
   }
 }
 
 /// A worker's message is input: what is missing in it, or of another type, throws.
-Expected<void> WorkerSet::take(int rank, const json& message, std::vector<WorkerNews>& news) {
+void WorkerSet::take(int rank, const json& message, WorkerNews& news) {
   const std::string type = message.at("type");
+  const std::int64_t generation = options_.generation;
   try {
     if (is_record(type)) {
-      WEFT_TRY(spool_->append(rank, message.at("seq").get<long long>(), message));
-      observe(type, message, news);
+      take_record(rank, type, message, news);
+    } else if (type == "moved") {
+      const double took = message.at("step_seconds").get<double>();
+      news.events.emplace_back(
+          WorkerMoved{generation, rank, activity_of(message.at("activity").get<std::string>()),
+                      message.at("step").get<std::int64_t>(), 0,
+                      Duration(std::isfinite(took) ? std::llround(took * 1e9) : 0)});
     } else if (type == "flush") {
-      control_->send(rank, {{"type", "flushed"}, {"id", message.at("id")}});
+      news.events.emplace_back(FlushAsked{generation, rank, message.at("id").get<std::int64_t>()});
     } else if (type == "hello") {
-      news.emplace_back(WorkerSaidHello{rank});
+      news.events.emplace_back(WorkerHello{generation, rank, message.value("address", "")});
     } else if (type == "done") {
-      news.emplace_back(WorkerFinished{rank, message.at("outcome") == "stopped"});
+      news.events.emplace_back(
+          WorkerDone{generation, rank, message.at("outcome").get<std::string>() == "stopped"});
     } else if (type == "failed") {
-      news.emplace_back(WorkerSaidFailed{rank, take_error(message)});
+      news.events.emplace_back(WorkerFailed{generation, rank, take_error(message),
+                                            message.value("blames", -1),
+                                            message.value("damaged_checkpoint", "")});
     }
   } catch (const json::exception& error) {
-    news.emplace_back(WorkerSaidFailed{
-        rank, Error{Code::Corrupt, "it sent a malformed '" + type + "' message: " + error.what()}});
-  }
-  return {};
-}
-
-void WorkerSet::observe(const std::string& type, const json& message,
-                        std::vector<WorkerNews>& news) {
-  if (type == "metrics") {
-    const json& record = message.at("record");
-    const auto took = record.find("step_seconds");
-    const bool timed = took != record.end() && took->is_number();
-    news.emplace_back(
-        WorkersStepped{number_in(record, "step"), timed ? took->get<double>() : 0.0});
-    if (observer_.step) observer_.step(record);
-  } else if (type == "event") {
-    const std::string kind = message.at("kind"), text = message.at("message");
-    if (kind == "checkpoint")
-      news.emplace_back(WorkersSaved{number_in(message.at("details"), "step")});
-    if (observer_.event) observer_.event(kind, text);
+    news.events.emplace_back(
+        WorkerFailed{generation, rank,
+                     Error{Code::Corrupt, "it sent a malformed '" + type +
+                                              "' message: " + error.what()},
+                     -1, ""});
   }
 }
 
-void WorkerSet::assign(int rank) { control_->send_text(rank, assignment_); }
+void WorkerSet::take_record(int rank, const std::string& type, const json& message,
+                            WorkerNews& news) {
+  Worker* worker = find(rank);
+  // Counted up by the worker as well: one that came twice is one.
+  if (worker == nullptr || message.at("seq").get<std::int64_t>() < worker->records) return;
+  const RecordKey key{worker->records, step_of(type, message)};
+  ++worker->records;
+  news.events.emplace_back(RecordMade{options_.generation, rank, key});
+  news.records.push_back(
+      {options_.generation, rank, key,
+       message.dump(-1, ' ', false, json::error_handler_t::replace)});
+}
 
-void WorkerSet::ask_to_stop() {
-  for (const int rank : options_.ranks)
-    control_->send(rank, {{"type", "stop"}, {"reason", "asked to stop"}});
+void WorkerSet::assign(int rank, const std::optional<Checkpoint>& resume) {
+  json assignment = {{"type", "assign"},
+                     {"checkpoints", options_.paths.checkpoints().string()},
+                     {"traces", options_.paths.traces().string()},
+                     {"attempt", options_.generation},
+                     {"resume", resume ? resume->name : ""},
+                     {"fingerprint", fingerprint(job_)}};
+  assignment["job"] = to_json(job_);
+  control_->send(rank, assignment);
+}
+
+void WorkerSet::ask_to_stop(int rank) {
+  control_->send(rank, {{"type", "stop"}, {"reason", "asked to stop"}});
+}
+
+void WorkerSet::ask_to_save(int rank, const SaveRequest& save) {
+  control_->send(rank, {{"type", "save"}, {"id", save.id}, {"at_step", save.at_step}});
 }
 
 void WorkerSet::let_go(int rank) { control_->send(rank, {{"type", "shutdown"}}); }
 
+void WorkerSet::answer_flush(int rank, std::int64_t id) {
+  control_->send(rank, {{"type", "flushed"}, {"id", id}});
+}
+
 void WorkerSet::abort(const std::string& reason) { memory_->abort(reason); }
 
 void WorkerSet::kill(int rank, bool hard) {
-  const auto at = std::ranges::find(options_.ranks, rank);
-  if (at == options_.ranks.end()) return;
-  const pid_t pid = pids_[static_cast<std::size_t>(at - options_.ranks.begin())];
-  if (pid > 0) ::kill(pid, hard ? SIGKILL : SIGTERM);
+  const Worker* worker = find(rank);
+  if (worker != nullptr && worker->pid > 0) ::kill(worker->pid, hard ? SIGKILL : SIGTERM);
+}
+
+std::vector<int> WorkerSet::stopped() const {
+  std::vector<int> ranks;
+  for (const auto& [rank, worker] : workers_)
+    if (worker.pid > 0 && process_state(worker.pid) == 'T') ranks.push_back(rank);
+  return ranks;
 }
 
 }  // namespace weft::runtime

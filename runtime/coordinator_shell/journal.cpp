@@ -36,7 +36,9 @@ struct Statement {
 };
 
 std::string positions_text(const JournalEntry& entry) {
-  return json{{"spools", entry.spools},
+  json stored = json::array();
+  for (const auto& [of, next] : entry.stored) stored.push_back({of.first, of.second, next});
+  return json{{"stored", stored},
               {"metrics", entry.files.metrics},
               {"events", entry.files.events}}
       .dump();
@@ -47,7 +49,9 @@ Expected<void> take_positions(const std::string& text, JournalEntry& entry) {
   try {
     entry.files.metrics = given.at("metrics").get<std::uint64_t>();
     entry.files.events = given.at("events").get<std::uint64_t>();
-    entry.spools = given.at("spools").get<SpoolPositions>();
+    for (const json& one : given.at("stored"))
+      entry.stored[{one.at(0).get<std::int64_t>(), one.at(1).get<int>()}] =
+          one.at(2).get<std::int64_t>();
   } catch (const json::exception& error) {
     return fail(Code::Corrupt, std::string("positions that cannot be read: ") + error.what());
   }
@@ -94,7 +98,7 @@ Expected<std::unique_ptr<Journal>> Journal::create(const fs::path& path,
   sqlite3_busy_timeout(impl->database.handle, kBusyMilliseconds);
   // What a killed process handed to the kernel is safe; only a power cut could take it back.
   WEFT_TRY(impl->run("PRAGMA journal_mode = PERSIST; PRAGMA synchronous = OFF;"));
-  WEFT_TRY(impl->run(("PRAGMA user_version = " + std::to_string(kJournalVersion)).c_str()));
+  WEFT_TRY(impl->run(("PRAGMA user_version = " + std::to_string(kJournalFileVersion)).c_str()));
   WEFT_TRY(impl->run("CREATE TABLE entry (id INTEGER PRIMARY KEY CHECK (id = 1), state TEXT, "
                      "positions TEXT); CREATE TABLE history (id INTEGER PRIMARY KEY, "
                      "time TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')), what TEXT)"));
@@ -132,10 +136,10 @@ Expected<std::optional<JournalEntry>> read_journal(const fs::path& path) {
       sqlite3_step(version.handle) != SQLITE_ROW)
     return corrupt(database.message());
   const int written = sqlite3_column_int(version.handle, 0);
-  if (written > kJournalVersion)
+  if (written > kJournalFileVersion)
     return fail(Code::Unsupported, "the journal " + path.string() + " is of version " +
                                        std::to_string(written) + ", this weft reads up to " +
-                                       std::to_string(kJournalVersion) +
+                                       std::to_string(kJournalFileVersion) +
                                        "; go on with the weft that wrote it");
   Statement select;
   if (sqlite3_prepare_v2(database.handle, "SELECT state, positions FROM entry", -1, &select.handle,

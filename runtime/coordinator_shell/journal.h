@@ -1,24 +1,29 @@
-// What a coordinator must know to go on where another one died: its state, how far it had read the
-// agents' spools and how far it had written the run directory, all of one instant. One SQLite file
+// What a coordinator must know to go on where another one died: its state, which records it had
+// stored and how far it had written the run directory, all of one instant. One SQLite file
 // a term, so that a deposed leader that wakes up writes only what nobody reads any more.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "base/expected.h"
-#include "runtime/agent/spool.h"
 #include "runtime/store/run_store.h"
 
 namespace weft::runtime {
 
-inline constexpr int kJournalVersion = 1;
+inline constexpr int kJournalFileVersion = 1;
+
+/// The next sequence that is wanted, by (generation, rank).
+using StoredRecords = std::map<std::pair<std::int64_t, int>, std::int64_t>;
 
 struct JournalEntry {
-  std::string state;  // of the pure coordinator, as JSON text
-  SpoolPositions spools;
+  std::string state;  // of the pure coordinator, as JSON text; "": none yet
+  StoredRecords stored;
   RunStore::Position files;
 };
 

@@ -36,6 +36,8 @@ struct RunPaths {
   std::filesystem::path spool() const { return root / "spool"; }
   /// Who leads the run, and each leader's journal.
   std::filesystem::path terms() const { return root / "terms"; }
+  /// One empty-handed file a generation: its number belongs to who made it.
+  std::filesystem::path generations() const { return root / "generations"; }
   /// The control plane's keys (0600), when agents of several nodes need them.
   std::filesystem::path keys() const { return root / "keys"; }
 };
