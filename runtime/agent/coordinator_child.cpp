@@ -8,7 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/files.h"
-#include "runtime/launch/process.h"
+#include "runtime/agent/process.h"
 
 namespace weft::runtime {
 
@@ -110,14 +110,14 @@ std::optional<CoordinatorExited> CoordinatorChild::ended() {
   pid_ = -1;
   using How = CoordinatorExited::How;
   if (WIFSIGNALED(status))
-    return CoordinatorExited{term_, How::Crashed, "signal " + std::to_string(WTERMSIG(status))};
+    return CoordinatorExited{term_, How::Crashed, Outcome::Undecided, "signal " + std::to_string(WTERMSIG(status))};
   const int code = WEXITSTATUS(status);
   const How how = code == kCoordinatorEnded         ? How::Ended
                   : code == kCoordinatorSteppedDown ? How::SteppedDown
                   : code == kCoordinatorAbdicated   ? How::Abdicated
                   : code == kCoordinatorRefused     ? How::Refused
                                                     : How::Crashed;
-  return CoordinatorExited{term_, how, "exit code " + std::to_string(code)};
+  return CoordinatorExited{term_, how, Outcome::Undecided, "exit code " + std::to_string(code)};
 }
 
 void CoordinatorChild::kill() {

@@ -4,6 +4,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <charconv>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -17,6 +19,15 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr off_t kLong = 16 << 20;  // a file that begins anew once everything in it is stored
+
+/// The incarnation in "node.7.jsonl", or 0.
+std::uint64_t incarnation_of(const std::string& name, const std::string& node) {
+  if (!name.starts_with(node + ".") || !name.ends_with(".jsonl")) return 0;
+  const char* begin = name.data() + node.size() + 1;
+  std::uint64_t number = 0;
+  const auto [end, error] = std::from_chars(begin, name.data() + name.size(), number);
+  return error == std::errc() && std::string_view(end) == ".jsonl" ? number : 0;
+}
 
 Expected<SpoolRecord> parse_record(std::string_view line) {
   json object = json::parse(line, nullptr, false);
@@ -40,21 +51,30 @@ fs::path spool_file(const fs::path& directory, const std::string& node,
   return directory / (node + "." + std::to_string(incarnation) + ".jsonl");
 }
 
-SpoolWriter::SpoolWriter(fs::path directory, std::string node, std::uint64_t incarnation)
-    : directory_(std::move(directory)), path_(spool_file(directory_, node, incarnation)) {}
+Expected<std::unique_ptr<SpoolWriter>> SpoolWriter::open(const fs::path& directory,
+                                                         const std::string& node) {
+  std::error_code error;
+  fs::create_directories(directory, error);
+  if (error) return io_error("create", directory, error.value());
+  std::uint64_t highest = 0;
+  for (fs::directory_iterator entry(directory, error), end; !error && entry != end;
+       entry.increment(error))
+    highest = std::max(highest, incarnation_of(entry->path().filename().string(), node));
+  if (error) return io_error("list", directory, error.value());
+  for (std::uint64_t mine = highest + 1;; ++mine) {
+    const fs::path path = spool_file(directory, node, mine);
+    const int file =
+        ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0644);
+    if (file >= 0) return std::unique_ptr<SpoolWriter>(new SpoolWriter(file, mine, path));
+    if (errno != EEXIST) return io_error("create", path, errno);
+  }
+}
 
 SpoolWriter::~SpoolWriter() {
   if (file_ >= 0) ::close(file_);
 }
 
 Expected<void> SpoolWriter::append(const SpoolRecord& record) {
-  if (file_ < 0) {
-    std::error_code error;
-    fs::create_directories(directory_, error);
-    if (error) return io_error("create", directory_, error.value());
-    file_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
-    if (file_ < 0) return io_error("open", path_, errno);
-  }
   const std::string line = json{{"generation", record.generation},
                                 {"rank", record.rank},
                                 {"sequence", record.key.sequence},
@@ -85,15 +105,10 @@ Expected<void> SpoolWriter::sync() {
   return {};
 }
 
-void SpoolWriter::all_stored() {
+void SpoolWriter::all_stored(bool at_end) {
   struct stat now {};
-  if (file_ >= 0 && ::fstat(file_, &now) == 0 && now.st_size > kLong)
+  if (::fstat(file_, &now) == 0 && (at_end || now.st_size > kLong))
     (void)!::ftruncate(file_, 0);  // it only stays longer than it need be
-}
-
-void SpoolWriter::remove() {
-  std::error_code ignored;
-  if (file_ >= 0) fs::remove(path_, ignored);
 }
 
 Expected<void> read_spool(const fs::path& file, long long& damaged,

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <string>
 
 #include "base/expected.h"
@@ -31,24 +32,29 @@ std::filesystem::path spool_file(const std::filesystem::path& directory, const s
 /// The writing end, an agent's. Threads: one.
 class SpoolWriter {
  public:
-  /// The file is made by the first record. Errors: Io.
-  SpoolWriter(std::filesystem::path directory, std::string node, std::uint64_t incarnation);
+  /// Makes the file of the node's next incarnation, which makes that number ours. Errors: Io.
+  static Expected<std::unique_ptr<SpoolWriter>> open(const std::filesystem::path& directory,
+                                                     const std::string& node);
   SpoolWriter(const SpoolWriter&) = delete;
   SpoolWriter& operator=(const SpoolWriter&) = delete;
   ~SpoolWriter();
+
+  std::uint64_t incarnation() const { return incarnation_; }
 
   /// All or nothing; in the kernel's hands when it returns. Errors: Io.
   Expected<void> append(const SpoolRecord& record);
   /// Forces to disk what was appended. Errors: Io.
   Expected<void> sync();
-  /// Everything that was appended is stored elsewhere: a long file begins anew.
-  void all_stored();
-  /// Removes the file: everything in it is stored elsewhere.
-  void remove();
+  /// Everything that was appended is stored elsewhere: a long file, or at the end any, begins anew.
+  /// (It stays: its name says which incarnations there were.)
+  void all_stored(bool at_end);
 
  private:
-  std::filesystem::path directory_, path_;
-  int file_ = -1;
+  SpoolWriter(int file, std::uint64_t incarnation, std::filesystem::path path)
+      : file_(file), incarnation_(incarnation), path_(std::move(path)) {}
+  int file_;
+  std::uint64_t incarnation_;
+  std::filesystem::path path_;
   bool dirty_ = false;
 };
 

@@ -15,7 +15,7 @@
 #include "runtime/control/control.h"
 #include "runtime/control/wire_error.h"
 #include "runtime/job/serial.h"
-#include "runtime/launch/process.h"
+#include "runtime/agent/process.h"
 
 namespace weft::runtime {
 
@@ -174,6 +174,14 @@ void WorkerSet::take_record(int rank, const std::string& type, const json& messa
   Worker* worker = find(rank);
   // Counted up by the worker as well: one that came twice is one.
   if (worker == nullptr || message.at("seq").get<std::int64_t>() < worker->records) return;
+  if (type == "event" && message.at("kind") == "checkpoint") {
+    const json& details = message.at("details");
+    news.events.emplace_back(
+        WorkerSaved{options_.generation, rank,
+                    {details.at("step").get<std::int64_t>(), options_.generation,
+                     details.at("name").get<std::string>()},
+                    details.value("request", std::int64_t{0})});
+  }
   const RecordKey key{worker->records, step_of(type, message)};
   ++worker->records;
   news.events.emplace_back(RecordMade{options_.generation, rank, key});

@@ -261,6 +261,10 @@ Expected<std::unique_ptr<ChannelClient>> ChannelClient::connect(const std::strin
 
 int ChannelClient::descriptor() const { return impl_->dealer.get(zmq::sockopt::fd); }
 
+bool ChannelClient::ready() const {
+  return (impl_->dealer.get(zmq::sockopt::events) & ZMQ_POLLIN) != 0;
+}
+
 void ChannelClient::send(std::string_view bytes) {
   try {
     (void)impl_->dealer.send(zmq::buffer(bytes), zmq::send_flags::dontwait);

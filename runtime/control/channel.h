@@ -65,8 +65,10 @@ class ChannelClient {
                                                           const RunKeys& keys);
   ~ChannelClient();
 
-  /// A descriptor to be polled for readability; after it was, receive() until nothing comes.
+  /// A descriptor to be polled for readability; after it was, receive() until nothing comes. It may
+  /// stay silent for what came while something was sent: ask ready() before waiting.
   int descriptor() const;
+  bool ready() const;
   /// Queues; never blocks. Beyond some thousands unsent ones it is lost.
   void send(std::string_view bytes);
   /// The next message; false when there is none now.

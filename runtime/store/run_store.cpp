@@ -206,6 +206,17 @@ Expected<void> RunStore::append_metrics(const json& record) {
   return impl_->write_state(false);
 }
 
+Expected<void> RunStore::insert_metrics(const json& record) {
+  WEFT_TRY_ASSIGN(auto lines, read_json_lines(impl_->paths.metrics()));
+  const auto step = [](const json& line) { return line.value("step", 0LL); };
+  const auto at = std::ranges::lower_bound(lines, step(record), {}, step);
+  if (at != lines.end() && step(*at) == step(record)) return {};
+  lines.insert(at, record);
+  WEFT_TRY(write_file_atomically(impl_->paths.metrics(), lines_text(lines)));
+  WEFT_TRY_ASSIGN(impl_->metrics, JsonLines::open(impl_->paths.metrics()));
+  return impl_->index->add_step(record);
+}
+
 Expected<void> RunStore::append_event(const std::string& kind, const std::string& message,
                                       const json& details) {
   json record = details.is_object() ? details : json::object();
@@ -248,6 +259,12 @@ Expected<void> RunStore::Impl::take_last_metrics() {
     state["last_metrics"] = kept.back();
   if (!kept.empty() && kept.back().contains("step")) state["step"] = kept.back()["step"];
   return {};
+}
+
+long long RunStore::last_step() const {
+  const json last = impl_->state.value("last_metrics", json::object());
+  const auto step = last.find("step");
+  return step != last.end() && step->is_number_integer() ? step->get<long long>() : 0;
 }
 
 Expected<RunStore::Position> RunStore::position() const {

@@ -74,6 +74,8 @@ class RunStore {
   Expected<void> describe(const nlohmann::json& facts);
   /// One flat object a step, with at least step, stage, loss (see README). Flushed each line.
   Expected<void> append_metrics(const nlohmann::json& record);
+  /// The same for a step between those that are there; nothing when it is there itself.
+  Expected<void> insert_metrics(const nlohmann::json& record);
   /// {time, kind, message, ...}; kinds: started, resumed, checkpoint, evaluation, stage,
   /// skipped_checkpoint, worker_failed, finished, failed, stopped.
   Expected<void> append_event(const std::string& kind, const std::string& message,
@@ -82,6 +84,8 @@ class RunStore {
   Expected<void> write_samples(long long step, const std::vector<nlohmann::json>& samples);
   /// On resume: drops metrics and samples of steps after `step`, and a torn last line.
   Expected<void> truncate_after(long long step);
+  /// Of the newest metrics; 0: there are none.
+  long long last_step() const;
 
   /// How far the files have been written.
   struct Position {

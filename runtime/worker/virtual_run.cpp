@@ -116,6 +116,7 @@ Expected<RecipeEnd> run_virtually(const Job& job, comm::Transport& transport,
     WEFT_TRY(fault_point(FaultAt::Compute));
     WEFT_TRY_ASSIGN(const VirtualStep done, rank->step(options.stop_requested()));
     if (ring) ring->recorder().end_step();
+    reporter.moved(Reporter::Moved::Stepping, step, in_seconds(done.step_ns()));
     if (reports) reporter.metrics(virtual_record(step, done, plan, job.parallel.data));
     if (done.stop_requested && step < job.virtual_device.steps) return RecipeEnd::Stopped;
   }

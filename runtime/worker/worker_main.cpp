@@ -26,6 +26,7 @@ namespace {
 constexpr std::chrono::milliseconds kAssignmentBound{120'000};
 constexpr std::chrono::milliseconds kFlushBound{5'000};
 constexpr std::chrono::milliseconds kShutdownBound{5'000};
+constexpr std::chrono::milliseconds kMovedEvery{100};
 
 /// Sends rank 0's records to the agent; keeps its own log.
 class ControlReporter final : public Reporter {
@@ -33,19 +34,30 @@ class ControlReporter final : public Reporter {
   explicit ControlReporter(ControlClient& control) : control_(control) {}
 
   void metrics(const json& record) override {
-    control_.send({{"type", "metrics"}, {"seq", ++sequence_}, {"record", record}});
+    control_.send({{"type", "metrics"}, {"seq", sequence_++}, {"record", record}});
   }
   void event(const std::string& kind, const std::string& message, const json& details) override {
     log_info(kind + ": " + message);
     control_.send({{"type", "event"},
-                   {"seq", ++sequence_},
+                   {"seq", sequence_++},
                    {"kind", kind},
                    {"message", message},
                    {"details", details}});
   }
   void samples(long long step, const std::vector<json>& lines) override {
     control_.send(
-        {{"type", "samples"}, {"seq", ++sequence_}, {"step", step}, {"lines", lines}});
+        {{"type", "samples"}, {"seq", sequence_++}, {"step", step}, {"lines", lines}});
+  }
+  void moved(Moved what, long long step, double seconds) override {
+    const auto now = std::chrono::steady_clock::now();
+    if (what == moved_ && now - moved_at_ < kMovedEvery) return;
+    moved_ = what;
+    moved_at_ = now;
+    constexpr const char* kNames[] = {"loading", "stepping", "saving", "other"};
+    control_.send({{"type", "moved"},
+                   {"activity", kNames[static_cast<int>(what)]},
+                   {"step", step},
+                   {"step_seconds", seconds}});
   }
   void flush() override {
     control_.send({{"type", "flush"}, {"id", ++flushes_}});
@@ -73,6 +85,8 @@ class ControlReporter final : public Reporter {
   ControlClient& control_;
   long long flushes_ = 0;
   long long sequence_ = 0;  // of the records: none is counted twice
+  Moved moved_ = Moved::Loading;
+  std::chrono::steady_clock::time_point moved_at_{};
   bool stop_ = false;
 };
 
@@ -107,7 +121,7 @@ Expected<RecipeEnd> work(const WorkerArguments& arguments, ControlClient& contro
   control.send({{"type", "hello"}, {"pid", ::getpid()}, {"version", kControlVersion}});
   WEFT_TRY_ASSIGN(const auto assignment, wait_for_assignment(control));
   WEFT_TRY_ASSIGN(const Job job, from_json(assignment->at("job")));
-  WEFT_TRY(arm_fault(control.rank(), assignment->value("generation", 1)));
+  WEFT_TRY(arm_fault(control.rank(), assignment->at("attempt").get<int>()));
   WEFT_TRY(fault_point(FaultAt::Forming));
   WEFT_TRY_ASSIGN(const comm::LocalWorld world,
                   comm::LocalWorld::attach(arguments.world_descriptor));

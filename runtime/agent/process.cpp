@@ -1,4 +1,4 @@
-#include "runtime/launch/process.h"
+#include "runtime/agent/process.h"
 
 #include <fcntl.h>
 #include <signal.h>
