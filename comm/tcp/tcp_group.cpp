@@ -7,6 +7,11 @@ namespace {
 
 constexpr std::uint64_t kMessageBytesMax = std::uint64_t{1} << 40;
 
+/// What is left of a message fits the window.
+bool fits(const Operation& op, const TcpStream& out) {
+  return op.length - op.moved + (op.begun ? 0 : sizeof(MessageHeader)) <= out.room();
+}
+
 }  // namespace
 
 TcpCommunicator::TcpCommunicator(std::shared_ptr<TcpRank> rank, std::string name,
@@ -75,17 +80,20 @@ bool TcpCommunicator::push_far(int to) {
   while (!failed()) {
     Operation* const op = operations().first_send(to);
     if (op == nullptr) break;
-    if (op->begun && op->moved == op->length) {
-      if (by.holds(out) && !by.over()) break;
-      if (!by.holds(out)) {
-        operations().finish_first_send(to);
-        moved = true;
-        continue;
-      }
-    }
-    if (by.over()) {
+    if (by.left() && fits(*op, out)) {
+      // It would have been under way when the peer left, had we come earlier.
+      out.sent(op->length - op->moved);
+      op->moved = op->length;
+      op->begun = true;
+    } else if (by.over()) {
       miss(*op);
       break;
+    }
+    if (op->begun && op->moved == op->length) {
+      if (by.holds(out) && !by.over()) break;
+      operations().finish_first_send(to);
+      moved = true;
+      continue;
     }
     const std::size_t needed = op->begun ? 1 : sizeof(MessageHeader);
     if (!by.idle() || out.room() < needed) break;

@@ -16,7 +16,7 @@ namespace {
 constexpr std::size_t kScratchBytes = 64 << 10;
 constexpr int kEventsMax = 64;
 // What was sent has reached the other host by then, or it will not.
-constexpr std::chrono::seconds kGoodbye{2};
+constexpr std::chrono::seconds kGoodbye{1};
 
 }  // namespace
 
