@@ -8,6 +8,7 @@
 #include <iostream>
 
 #include "runtime/cli/app.h"
+#include "runtime/coordinator_shell/coordinator_shell.h"
 #include "runtime/worker/worker_main.h"
 
 namespace {
@@ -38,7 +39,7 @@ std::vector<std::pair<std::string, std::string>> our_environment() {
   return ours;
 }
 
-/// `weft worker`, which only the coordinator starts: numbers of inherited descriptors.
+/// `weft worker`, which only an agent starts: numbers of inherited descriptors.
 int run_worker(int argc, char** argv) {
   weft::runtime::WorkerArguments arguments;
   for (int i = 2; i + 1 < argc; i += 2) {
@@ -55,10 +56,28 @@ int run_worker(int argc, char** argv) {
   return weft::runtime::worker_main(arguments);
 }
 
+/// `weft coordinator`, the same way.
+int run_coordinator(int argc, char** argv) {
+  weft::runtime::CoordinatorArguments arguments;
+  for (int i = 2; i + 1 < argc; i += 2) {
+    const std::string name = argv[i];
+    const int value = std::atoi(argv[i + 1]);
+    if (name == "--setup") arguments.setup_descriptor = value;
+    if (name == "--status") arguments.status_descriptor = value;
+    if (name == "--parent") arguments.parent = value;
+  }
+  if (arguments.setup_descriptor < 0 || arguments.status_descriptor < 0) {
+    std::cerr << "weft: error: coordinators are started by 'weft run' and 'weft agent'\n";
+    return weft::cli::kUsage;
+  }
+  return weft::runtime::coordinator_main(arguments, weft::SystemClock());
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   if (argc > 1 && std::strcmp(argv[1], "worker") == 0) return run_worker(argc, argv);
+  if (argc > 1 && std::strcmp(argv[1], "coordinator") == 0) return run_coordinator(argc, argv);
   std::signal(SIGPIPE, SIG_IGN);  // `weft logs | head` ends with an error of the stream, not of us
   const weft::SystemClock clock;
   const bool out_tty = ::isatty(STDOUT_FILENO) == 1, err_tty = ::isatty(STDERR_FILENO) == 1;

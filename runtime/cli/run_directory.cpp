@@ -92,7 +92,8 @@ std::string progress_line(const json& record, long long planned) {
 /// What a person wants to keep on the screen. The rest is in events.jsonl.
 bool worth_a_line(const std::string& kind) {
   return kind == "stage" || kind == "evaluation" || kind == "resumed" || kind == "warning" ||
-         kind == "nonfinite" || kind == "skipped_checkpoint" || kind == "coordinator";
+         kind == "nonfinite" || kind == "skipped_checkpoint" || kind == "coordinator" ||
+         kind == "worker_failed" || kind == "agent";
 }
 
 /// What to look at when it is done.
@@ -114,21 +115,16 @@ void print_next(const Job& job, const std::string& run, Io& io) {
          << "  Ask it:    weft generate " << run << " --prompt '" << prompt << "'\n";
 }
 
-int conclude(const Job& job, const LocalRunResult& result, RunStore& store, Duration took,
+int conclude(const Job& job, const RunResult& result, const RunPaths& paths, Duration took,
              bool quiet, Io& io) {
-  const std::string run = store.paths().root.string();
-  const RunState state = result.outcome == Outcome::Finished  ? RunState::Finished
-                         : result.outcome == Outcome::Stopped ? RunState::Stopped
-                                                              : RunState::Failed;
-  const Expected<void> stated = store.set_state(state, result.reason);
-  (void)store.append_event(to_string(state), result.reason, json::object());
+  const std::string run = paths.root.string();
   if (result.outcome == Outcome::Finished) {
     if (!quiet) {
       io.err << "weft: finished in " << format_duration(took) << ". Results are in " << run
              << "/\n";
       print_next(job, run, io);
     }
-    return stated ? kOk : report(stated.error(), io);
+    return kOk;
   }
   if (result.outcome == Outcome::Stopped) {
     io.err << "weft: " << result.reason << ". "
@@ -138,7 +134,7 @@ int conclude(const Job& job, const LocalRunResult& result, RunStore& store, Dura
   }
   report(result.error, io);
   if (result.culprit >= 0) {
-    const fs::path log = store.paths().worker_log(result.culprit);
+    const fs::path log = paths.worker_log(result.culprit);
     io.err << "  last lines of " << log.string() << ":\n" << last_log_lines(log, 10);
   }
   io.err << "  Every worker has ended. When the cause is removed: weft resume " << run << "\n";
@@ -166,7 +162,8 @@ int run_in_directory(const Loaded& loaded, const std::string& job_text, const fs
     return report(ready.error(), io);
   }
 
-  LocalRunResult result;
+  RunResult result;
+  const RunPaths paths = store.paths();
   long long last_step = 0;
   {
     Progress progress(io, quiet);
@@ -180,12 +177,13 @@ int run_in_directory(const Loaded& loaded, const std::string& job_text, const fs
       if (worth_a_line(kind))
         progress.note(fmt::format("[{:7.1f} s] {}", seconds(io.clock.now() - started), message));
     };
-    result = run_locally(loaded.job, store, observer, io.clock);
+    result = run_locally(loaded.job, std::move(*opened), observer, io.clock);
   }
   // Stages that reached their target early took fewer steps than they might have.
   if (result.outcome == Outcome::Finished && last_step > 0)
-    (void)store.describe({{"steps_planned", last_step}});
-  return conclude(loaded.job, result, store, io.clock.now() - started, quiet, io);
+    if (auto done = RunStore::join(directory, io.clock))
+      (void)(*done)->describe({{"steps_planned", last_step}});
+  return conclude(loaded.job, result, paths, io.clock.now() - started, quiet, io);
 }
 
 }  // namespace weft::cli

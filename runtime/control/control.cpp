@@ -52,7 +52,7 @@ struct ControlServer::Impl {
   zmq::socket_t authenticator{context, zmq::socket_type::rep};
   zmq::socket_t router{context, zmq::socket_type::router};
   KeyPair keys = make_keys();
-  std::vector<KeyPair> workers;
+  std::map<int, KeyPair> workers;           // by rank
   std::map<std::string, int> rank_of_key;  // raw public key -> rank
   std::string endpoint;
   long long refused = 0;
@@ -65,11 +65,11 @@ ControlServer::ControlServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)
 ControlServer::~ControlServer() = default;
 
 Expected<std::unique_ptr<ControlServer>> ControlServer::open(const std::string& host, int port,
-                                                             int world_size) {
+                                                             const std::vector<int>& ranks) {
   auto impl = std::make_unique<Impl>();
-  for (int rank = 0; rank < world_size; ++rank) {
-    impl->workers.push_back(make_keys());
-    impl->rank_of_key[raw_key(impl->workers.back().public_key)] = rank;
+  for (const int rank : ranks) {
+    impl->workers[rank] = make_keys();
+    impl->rank_of_key[raw_key(impl->workers[rank].public_key)] = rank;
   }
   const std::string address =
       "tcp://" + host + ":" + (port == 0 ? std::string("*") : std::to_string(port));
@@ -169,11 +169,13 @@ Expected<std::vector<Incoming>> ControlServer::poll(std::chrono::milliseconds ti
   return messages;
 }
 
-void ControlServer::send(int rank, const json& message) {
+void ControlServer::send(int rank, const json& message) { send_text(rank, text_of(message)); }
+
+void ControlServer::send_text(int rank, const std::string& message) {
   try {
     impl_->router.send(zmq::buffer("rank-" + std::to_string(rank)),
                        zmq::send_flags::sndmore | zmq::send_flags::dontwait);
-    impl_->router.send(zmq::buffer(text_of(message)), zmq::send_flags::dontwait);
+    impl_->router.send(zmq::buffer(message), zmq::send_flags::dontwait);
   } catch (const zmq::error_t&) {
     // The worker is gone; its exit is reported through its process.
   }

@@ -1,4 +1,4 @@
-// The control plane: JSON messages between the coordinator and its workers over ZeroMQ, encrypted
+// The control plane inside a node: JSON messages between an agent and its workers over ZeroMQ, encrypted
 // and authenticated (CURVE) with keys made for this run and handed to each worker through an
 // inherited descriptor. Nothing here is on a step's critical path.
 #pragma once
@@ -16,12 +16,11 @@
 namespace weft::runtime {
 
 /// A message is one JSON object with "type" and what that type needs:
-///   worker -> coordinator: hello {pid, version} · metrics {record} · event {kind, message,
-///   details} ·
-///     samples {step, lines} · flush {id} · done {outcome} · failed {code, message}
-///   coordinator -> worker: assign {job, checkpoints, attempt, fingerprint} · flushed {id} · stop
-///   {reason} ·
-///     shutdown {}
+///   worker -> agent: hello {pid, version} · flush {id} · done {outcome} · failed {code, message}
+///     and records, numbered upwards from 1 (seq): metrics {record} · event {kind, message,
+///     details} · samples {step, lines}
+///   agent -> worker: assign {job, checkpoints, traces, attempt, generation, fingerprint} ·
+///     flushed {id} · stop {reason} · shutdown {}
 inline constexpr std::size_t kMaxMessageBytes = 64u << 20;
 inline constexpr int kControlVersion = 1;
 
@@ -30,12 +29,12 @@ struct Incoming {
   std::unique_ptr<nlohmann::json> message;
 };
 
-/// The coordinator's end. Threads: one.
+/// The agent's end. Threads: one.
 class ControlServer {
  public:
-  /// port 0: any free one. Errors: Busy when the port is taken; InvalidArgument for a bad host.
+  /// For the workers `ranks`. port 0: any free one. Errors: Busy when the port is taken; InvalidArgument for a bad host.
   static Expected<std::unique_ptr<ControlServer>> open(const std::string& host, int port,
-                                                       int world_size);
+                                                       const std::vector<int>& ranks);
   ~ControlServer();
 
   std::string endpoint() const;
@@ -48,6 +47,8 @@ class ControlServer {
                                        std::span<const int> descriptors);
   /// Queues; never blocks. A worker that is not connected loses it.
   void send(int rank, const nlohmann::json& message);
+  /// The same, of a message that is text already.
+  void send_text(int rank, const std::string& message);
   /// Connections refused and messages dropped so far.
   long long num_refused() const;
 
@@ -65,7 +66,7 @@ class ControlClient {
   ~ControlClient();
 
   int rank() const;
-  /// Queues; never blocks, also when the coordinator is gone (the oldest are then kept, the newest
+  /// Queues; never blocks, also when the agent is gone (the oldest are then kept, the newest
   /// dropped, beyond some thousands).
   void send(const nlohmann::json& message);
   /// The next message, waiting at most `timeout`; null when none came.

@@ -1,35 +1,22 @@
-// `weft run` on one machine: the coordinator's thin shell. Starts one worker process a rank,
-// carries out what decide() says, writes the run directory, and ends with every worker gone.
+// `weft run` on one machine: this process is the agent of the only node and the parent of the
+// coordinator and of every worker. It ends with all of them gone.
 #pragma once
 
 #include <filesystem>
-#include <functional>
-#include <nlohmann/json_fwd.hpp>
+#include <memory>
 #include <string>
 
-#include "runtime/coordinator/coordinator.h"
-#include "runtime/job/job.h"
-#include "runtime/store/run_store.h"
+#include "runtime/agent/agent_shell.h"
 
 namespace weft::runtime {
 
-/// Tells a person what happens; all optional.
-struct RunObserver {
-  std::function<void(const nlohmann::json& record)> step;
-  std::function<void(const std::string& kind, const std::string& message)> event;
-};
+/// Threads: the main one (it owns signal handling while it runs). The store's lock is held until
+/// the end. Errors of the run itself are in the result, which the run directory states as well.
+RunResult run_locally(const Job& job, std::unique_ptr<RunStore> store, const RunObserver& observer,
+                      const Clock& clock);
 
-struct LocalRunResult {
-  Outcome outcome = Outcome::Failed;
-  Error error{Code::Internal, ""};  // when Failed
-  std::string reason;
-  int culprit = -1;  // the rank that failed first, or -1
-};
-
-/// Threads: the main one (it owns signal handling while it runs). The store stays locked by the
-/// caller. Errors of the run itself are in the result; it never leaves a process behind.
-LocalRunResult run_locally(const Job& job, RunStore& store, const RunObserver& observer,
-                           const Clock& clock);
+/// A name for this node that can be part of a file's name.
+std::string node_name();
 
 /// The last `count` lines of a worker's log.
 std::string last_log_lines(const std::filesystem::path& log, int count);

@@ -6,6 +6,7 @@
 #include <charconv>
 #include <cstdio>
 #include <fstream>
+#include <optional>
 #include <nlohmann/json.hpp>
 
 #include "base/files.h"
@@ -104,14 +105,17 @@ const char* to_string(RunState state) {
 struct RunStore::Impl {
   RunPaths paths;
   const Clock& clock;
-  RunLock lock;
+  std::optional<RunLock> lock;
   JsonLines metrics;
   JsonLines events;
   std::unique_ptr<Index> index;
   json state;
   Instant written{};
 
+  static Expected<std::unique_ptr<Impl>> make(const RunPaths& paths, std::optional<RunLock> lock,
+                                              const Clock& clock);
   std::string now() const { return format_time(clock.wall_now()); }
+  Expected<void> take_last_metrics();
   /// Durable: state changes. Otherwise throttled.
   Expected<void> write_state(bool durable) {
     const Instant at = clock.now();
@@ -126,18 +130,33 @@ struct RunStore::Impl {
 RunStore::RunStore(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 RunStore::~RunStore() = default;
 
-Expected<std::unique_ptr<RunStore>> RunStore::open(const fs::path& root, const Clock& clock) {
-  const RunPaths paths{root};
-  WEFT_TRY(make_directory(root));
-  WEFT_TRY_ASSIGN(RunLock lock, RunLock::take(paths.lock()));
+Expected<std::unique_ptr<RunStore::Impl>> RunStore::Impl::make(const RunPaths& paths,
+                                                               std::optional<RunLock> lock,
+                                                               const Clock& clock) {
   for (const fs::path& part : {paths.samples(), paths.logs(), paths.checkpoints()})
     WEFT_TRY(make_directory(part));
   WEFT_TRY_ASSIGN(JsonLines metrics, JsonLines::open(paths.metrics()));
   WEFT_TRY_ASSIGN(JsonLines events, JsonLines::open(paths.events()));
   WEFT_TRY_ASSIGN(auto index, build_index(paths));
-  std::unique_ptr<Impl> impl(new Impl{paths, clock, std::move(lock), std::move(metrics),
-                                      std::move(events), std::move(index), json::object()});
-  impl->state = read_object(paths.run());
+  return std::unique_ptr<Impl>(new Impl{paths, clock, std::move(lock), std::move(metrics),
+                                        std::move(events), std::move(index),
+                                        read_object(paths.run())});
+}
+
+Expected<std::unique_ptr<RunStore>> RunStore::join(const fs::path& root, const Clock& clock) {
+  const RunPaths paths{root};
+  std::error_code error;
+  if (!fs::exists(paths.run(), error))
+    return fail(Code::NotFound, root.string() + " is no run directory: it has no run.json");
+  WEFT_TRY_ASSIGN(auto impl, Impl::make(paths, std::nullopt, clock));
+  return std::unique_ptr<RunStore>(new RunStore(std::move(impl)));
+}
+
+Expected<std::unique_ptr<RunStore>> RunStore::open(const fs::path& root, const Clock& clock) {
+  const RunPaths paths{root};
+  WEFT_TRY(make_directory(root));
+  WEFT_TRY_ASSIGN(RunLock lock, RunLock::take(paths.lock()));
+  WEFT_TRY_ASSIGN(auto impl, Impl::make(paths, std::move(lock), clock));
   json& state = impl->state;
   const json attempt = state.value("attempt", json());
   state["attempt"] = (attempt.is_number_integer() ? attempt.get<int>() : 0) + 1;
@@ -153,8 +172,19 @@ Expected<std::unique_ptr<RunStore>> RunStore::open(const fs::path& root, const C
 }
 
 const RunPaths& RunStore::paths() const { return impl_->paths; }
-int RunStore::attempt() const { return impl_->state["attempt"].get<int>(); }
-int RunStore::lock_fd() const { return impl_->lock.fd(); }
+int RunStore::attempt() const {
+  const json attempt = impl_->state.value("attempt", json());
+  return attempt.is_number_integer() ? attempt.get<int>() : 1;
+}
+
+RunLock RunStore::keep_lock(std::unique_ptr<RunStore> store) {
+  return std::move(*store->impl_->lock);
+}
+
+Expected<void> RunStore::set_attempt(int attempt) {
+  impl_->state["attempt"] = attempt;
+  return impl_->write_state(true);
+}
 
 Expected<void> RunStore::set_state(RunState state, const std::string& reason) {
   impl_->state["state"] = to_string(state);
@@ -174,6 +204,17 @@ Expected<void> RunStore::append_metrics(const json& record) {
     if (record.contains(key)) impl_->state[key] = record[key];
   impl_->state["last_metrics"] = record;
   return impl_->write_state(false);
+}
+
+Expected<void> RunStore::insert_metrics(const json& record) {
+  WEFT_TRY_ASSIGN(auto lines, read_json_lines(impl_->paths.metrics()));
+  const auto step = [](const json& line) { return line.value("step", 0LL); };
+  const auto at = std::ranges::lower_bound(lines, step(record), {}, step);
+  if (at != lines.end() && step(*at) == step(record)) return {};
+  lines.insert(at, record);
+  WEFT_TRY(write_file_atomically(impl_->paths.metrics(), lines_text(lines)));
+  WEFT_TRY_ASSIGN(impl_->metrics, JsonLines::open(impl_->paths.metrics()));
+  return impl_->index->add_step(record);
 }
 
 Expected<void> RunStore::append_event(const std::string& kind, const std::string& message,
@@ -205,13 +246,49 @@ Expected<void> RunStore::truncate_after(long long step) {
     if (error) return io_error("remove", sample_file(impl_->paths, present), error.value());
   }
   WEFT_TRY_ASSIGN(impl_->index, build_index(impl_->paths));
-  WEFT_TRY_ASSIGN(const auto kept, read_json_lines(impl_->paths.metrics()));
+  WEFT_TRY(impl_->take_last_metrics());
   impl_->state["step"] = step;
-  if (kept.empty())
-    impl_->state.erase("last_metrics");
-  else
-    impl_->state["last_metrics"] = kept.back();
   return impl_->write_state(true);
+}
+
+Expected<void> RunStore::Impl::take_last_metrics() {
+  WEFT_TRY_ASSIGN(const auto kept, read_json_lines(paths.metrics()));
+  if (kept.empty())
+    state.erase("last_metrics");
+  else
+    state["last_metrics"] = kept.back();
+  if (!kept.empty() && kept.back().contains("step")) state["step"] = kept.back()["step"];
+  return {};
+}
+
+long long RunStore::last_step() const {
+  const json last = impl_->state.value("last_metrics", json::object());
+  const auto step = last.find("step");
+  return step != last.end() && step->is_number_integer() ? step->get<long long>() : 0;
+}
+
+Expected<RunStore::Position> RunStore::position() const {
+  std::error_code error;
+  Position position;
+  position.metrics = fs::file_size(impl_->paths.metrics(), error);
+  if (error) return io_error("measure", impl_->paths.metrics(), error.value());
+  position.events = fs::file_size(impl_->paths.events(), error);
+  if (error) return io_error("measure", impl_->paths.events(), error.value());
+  return position;
+}
+
+Expected<void> RunStore::rewind(const Position& position) {
+  const auto cut = [](const fs::path& path, std::uint64_t end) -> Expected<JsonLines> {
+    WEFT_TRY_ASSIGN(std::string text, read_file(path, std::size_t{1} << 32));
+    text.resize(std::min<std::size_t>(text.size(), end));
+    text.resize(text.rfind('\n') + 1);  // npos + 1 = 0
+    WEFT_TRY(write_file_atomically(path, text));
+    return JsonLines::open(path);
+  };
+  WEFT_TRY_ASSIGN(impl_->metrics, cut(impl_->paths.metrics(), position.metrics));
+  WEFT_TRY_ASSIGN(impl_->events, cut(impl_->paths.events(), position.events));
+  WEFT_TRY_ASSIGN(impl_->index, build_index(impl_->paths));
+  return impl_->take_last_metrics();
 }
 
 bool is_locked(const RunPaths& paths) { return RunLock::is_taken(paths.lock()); }

@@ -3,6 +3,7 @@
 // that can be rebuilt.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
@@ -11,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/expected.h"
+#include "runtime/store/run_lock.h"
 
 namespace weft::runtime {
 
@@ -30,6 +32,14 @@ struct RunPaths {
   std::filesystem::path worker_log(int rank) const;
   std::filesystem::path checkpoints() const { return root / "ckpt"; }
   std::filesystem::path lock() const { return root / "lock"; }
+  /// What the agents of the run's nodes write: spools of their workers' records.
+  std::filesystem::path spool() const { return root / "spool"; }
+  /// Who leads the run, and each leader's journal.
+  std::filesystem::path terms() const { return root / "terms"; }
+  /// One empty-handed file a generation: its number belongs to who made it.
+  std::filesystem::path generations() const { return root / "generations"; }
+  /// The control plane's keys (0600), when agents of several nodes need them.
+  std::filesystem::path keys() const { return root / "keys"; }
 };
 
 enum class RunState { Running, Finished, Failed, Stopped };
@@ -43,13 +53,19 @@ class RunStore {
   /// (names its pid); Io.
   static Expected<std::unique_ptr<RunStore>> open(const std::filesystem::path& root,
                                                   const Clock& clock);
+  /// A run directory that was opened before and whose lock another process holds for us (the
+  /// agent's, while its coordinator writes). Counts no attempt. Errors: Io, NotFound.
+  static Expected<std::unique_ptr<RunStore>> join(const std::filesystem::path& root,
+                                                  const Clock& clock);
   ~RunStore();
+  /// Ends the writing and keeps the lock.
+  static RunLock keep_lock(std::unique_ptr<RunStore> store);
 
   const RunPaths& paths() const;
   /// How often this directory has been opened for writing, this time included.
   int attempt() const;
-  /// A forked worker closes it, or it would hold the run directory after the writer's death.
-  int lock_fd() const;
+  /// From now on run.json's attempt is this one: each generation of workers is one.
+  Expected<void> set_attempt(int attempt);
 
   /// run.json: name, state, pid, attempt (counts opens), started, updated, recipe stage, step,
   /// steps planned, last metrics, reason. Written atomically, at most a few times a second.
@@ -58,6 +74,8 @@ class RunStore {
   Expected<void> describe(const nlohmann::json& facts);
   /// One flat object a step, with at least step, stage, loss (see README). Flushed each line.
   Expected<void> append_metrics(const nlohmann::json& record);
+  /// The same for a step between those that are there; nothing when it is there itself.
+  Expected<void> insert_metrics(const nlohmann::json& record);
   /// {time, kind, message, ...}; kinds: started, resumed, checkpoint, evaluation, stage,
   /// skipped_checkpoint, worker_failed, finished, failed, stopped.
   Expected<void> append_event(const std::string& kind, const std::string& message,
@@ -66,6 +84,18 @@ class RunStore {
   Expected<void> write_samples(long long step, const std::vector<nlohmann::json>& samples);
   /// On resume: drops metrics and samples of steps after `step`, and a torn last line.
   Expected<void> truncate_after(long long step);
+  /// Of the newest metrics; 0: there are none.
+  long long last_step() const;
+
+  /// How far the files have been written.
+  struct Position {
+    std::uint64_t metrics = 0, events = 0;  // bytes
+  };
+  Expected<Position> position() const;
+  /// Takes back what was written after `position` (by a writer that died before it had noted it)
+  /// and puts the files into new inodes: a deposed writer that wakes up appends to what nobody
+  /// reads. What is shorter already stays as it is.
+  Expected<void> rewind(const Position& position);
 
  private:
   struct Impl;

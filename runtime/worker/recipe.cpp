@@ -12,6 +12,7 @@
 #include "runtime/job/course.h"
 #include "runtime/log/log.h"
 #include "runtime/worker/evaluate.h"
+#include "runtime/worker/fault.h"
 #include "runtime/worker/grpo_step.h"
 #include "runtime/worker/step_ring.h"
 #include "runtime/worker/workload.h"
@@ -215,6 +216,7 @@ Expected<void> Walker::begin_stage(Stage stage) {
   state_.adam_step = 0;
   event("stage", "begins " + stage_name(), {{"step", state_.step}, {"stage", stage_name()}});
   if (stage != Stage::Grpo) return {};
+  reporter_.moved(Reporter::Moved::Other, state_.step, 0);
   if (job_.grpo.beta > 0) engine_->freeze_reference();
   WEFT_TRY_ASSIGN(const json scores, evaluate(stage));
   event("evaluation", "before reinforcement learning: " + describe_evaluation(scores), scores);
@@ -229,7 +231,9 @@ Expected<Walker::StageEnd> Walker::run_stage(Stage stage) {
   while (state_.stage_step < max_steps(stage)) {
     const Instant begin = clock_.now();
     if ((state_.step + 1) % job_.checkpoint.every_steps == 0) engine_->want_snapshot();
+    reporter_.moved(Reporter::Moved::Stepping, state_.step, 0);
     if (ring_) ring_->recorder().begin_step(state_.step + 1, stage_name());
+    fault_step(state_.step + 1);
     WEFT_TRY_ASSIGN(StepOutcome outcome,
                     stage == Stage::Grpo ? grpo_step() : supervised_step(stage));
     if (ring_) ring_->recorder().end_step();
@@ -237,11 +241,13 @@ Expected<Walker::StageEnd> Walker::run_stage(Stage stage) {
     ++state_.stage_step;
     state_.tokens += outcome.tokens;
     const double step_seconds = seconds(clock_.now() - begin);
+    reporter_.moved(Reporter::Moved::Stepping, state_.step, step_seconds);
 
     const int every = eval_every(stage);
     const bool last = state_.stage_step == max_steps(stage);
     bool reached = false;
     if (last || (every > 0 && state_.stage_step % every == 0)) {
+      reporter_.moved(Reporter::Moved::Other, state_.step, step_seconds);
       WEFT_TRY_ASSIGN(const json scores, evaluate(stage));
       outcome.record.update(scores);
       event("evaluation",
@@ -352,7 +358,9 @@ void Walker::report_step(Stage, StepOutcome& outcome, double step_seconds) {
 }
 
 Expected<void> Walker::save(const std::string& why) {
+  reporter_.moved(Reporter::Moved::Saving, state_.step, 0);
   if (reports()) reporter_.flush();
+  WEFT_TRY(fault_point(FaultAt::Checkpoint));
   Engine::SaveInfo info;
   info.directory = options_.checkpoints;
   info.run = job_.name;

@@ -24,6 +24,9 @@ class Reporter {
   virtual void event(const std::string& kind, const std::string& message,
                      const nlohmann::json& details) = 0;
   virtual void samples(long long step, const std::vector<nlohmann::json>& lines) = 0;
+  /// What this rank is at, on every rank: `step` is the last complete one, -1: none yet.
+  enum class Moved { Loading, Stepping, Saving, Other };
+  virtual void moved(Moved /*what*/, long long /*step*/, double /*step_seconds*/) {}
   /// Returns once all of the above is stored, or after a short bound: a checkpoint is committed
   /// only after it, so that no step before a checkpoint is ever missing from the metrics.
   virtual void flush() = 0;

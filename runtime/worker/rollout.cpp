@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "base/rng.h"
 #include "runtime/worker/engine.h"
+#include "runtime/worker/fault.h"
 #include "trainer/rl/sampler.h"
 
 namespace weft::runtime {
@@ -153,6 +154,7 @@ Expected<std::vector<Completion>> Engine::generate(
   };
 
   for (bool any_left = options.max_new_tokens > 0; any_left;) {
+    WEFT_TRY(fault_point(FaultAt::Rollout));
     for (HeldStage& held : stages_) {
       held.decoding.clear();
       for (int i = 0; i < spread.per_direction; ++i)

@@ -1,6 +1,7 @@
 #include "runtime/worker/stage_adapter.h"
 
 #include "base/check.h"
+#include "runtime/worker/fault.h"
 
 namespace weft::runtime {
 
@@ -94,6 +95,7 @@ std::span<const Phase> StageAdapter::phases(Pass pass) const {
 }
 
 Expected<void> StageAdapter::begin(Pass pass, const Phase& phase, const Chunk& chunk) {
+  WEFT_TRY(fault_point(FaultAt::Compute));
   return pass == Pass::Forward ? begin_forward(phase, chunk.micro_batch)
                                : begin_backward(phase, chunk.micro_batch);
 }
@@ -169,6 +171,7 @@ Expected<void> StageAdapter::begin_backward(const Phase& phase, int slot) {
 }
 
 Expected<void> StageAdapter::finish(Pass pass, const Phase& phase, const Chunk& chunk) {
+  WEFT_TRY(fault_point(FaultAt::Exchange));
   const int slot = chunk.micro_batch;
   const auto [model, layer] = at(phase);
   const bool dispatch = phase.kind == PhaseKind::Dispatch;

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "runtime/worker/fault.h"
 #include "runtime/worker/step_ring.h"
 
 namespace weft::runtime {
@@ -111,8 +112,11 @@ Expected<RecipeEnd> run_virtually(const Job& job, comm::Transport& transport,
   }
   for (int step = 1; step <= job.virtual_device.steps; ++step) {
     if (ring) ring->recorder().begin_step(step, "virtual");
+    fault_step(step);
+    WEFT_TRY(fault_point(FaultAt::Compute));
     WEFT_TRY_ASSIGN(const VirtualStep done, rank->step(options.stop_requested()));
     if (ring) ring->recorder().end_step();
+    reporter.moved(Reporter::Moved::Stepping, step, in_seconds(done.step_ns()));
     if (reports) reporter.metrics(virtual_record(step, done, plan, job.parallel.data));
     if (done.stop_requested && step < job.virtual_device.steps) return RecipeEnd::Stopped;
   }

@@ -13,6 +13,7 @@
 #include "runtime/control/wire_error.h"
 #include "runtime/job/serial.h"
 #include "runtime/log/log.h"
+#include "runtime/worker/fault.h"
 #include "runtime/worker/recipe.h"
 #include "runtime/worker/virtual_run.h"
 
@@ -25,21 +26,38 @@ namespace {
 constexpr std::chrono::milliseconds kAssignmentBound{120'000};
 constexpr std::chrono::milliseconds kFlushBound{5'000};
 constexpr std::chrono::milliseconds kShutdownBound{5'000};
+constexpr std::chrono::milliseconds kMovedEvery{100};
 
-/// Sends rank 0's records to the coordinator; keeps its own log.
+/// Sends rank 0's records to the agent; keeps its own log.
 class ControlReporter final : public Reporter {
  public:
   explicit ControlReporter(ControlClient& control) : control_(control) {}
 
   void metrics(const json& record) override {
-    control_.send({{"type", "metrics"}, {"record", record}});
+    control_.send({{"type", "metrics"}, {"seq", sequence_++}, {"record", record}});
   }
   void event(const std::string& kind, const std::string& message, const json& details) override {
     log_info(kind + ": " + message);
-    control_.send({{"type", "event"}, {"kind", kind}, {"message", message}, {"details", details}});
+    control_.send({{"type", "event"},
+                   {"seq", sequence_++},
+                   {"kind", kind},
+                   {"message", message},
+                   {"details", details}});
   }
   void samples(long long step, const std::vector<json>& lines) override {
-    control_.send({{"type", "samples"}, {"step", step}, {"lines", lines}});
+    control_.send(
+        {{"type", "samples"}, {"seq", sequence_++}, {"step", step}, {"lines", lines}});
+  }
+  void moved(Moved what, long long step, double seconds) override {
+    const auto now = std::chrono::steady_clock::now();
+    if (what == moved_ && now - moved_at_ < kMovedEvery) return;
+    moved_ = what;
+    moved_at_ = now;
+    constexpr const char* kNames[] = {"loading", "stepping", "saving", "other"};
+    control_.send({{"type", "moved"},
+                   {"activity", kNames[static_cast<int>(what)]},
+                   {"step", step},
+                   {"step_seconds", seconds}});
   }
   void flush() override {
     control_.send({{"type", "flush"}, {"id", ++flushes_}});
@@ -49,7 +67,7 @@ class ControlReporter final : public Reporter {
       const auto message = control_.receive(std::chrono::milliseconds(100));
       if (message && take(*message) == "flushed" && message->value("id", json()) == wanted) return;
     }
-    log_warning("the coordinator did not confirm the metrics in time; going on without it");
+    log_warning("the agent did not confirm the metrics in time; going on without it");
   }
 
   /// Looks at what has come in; true once the coordinator asked to stop.
@@ -66,6 +84,9 @@ class ControlReporter final : public Reporter {
   }
   ControlClient& control_;
   long long flushes_ = 0;
+  long long sequence_ = 0;  // of the records: none is counted twice
+  Moved moved_ = Moved::Loading;
+  std::chrono::steady_clock::time_point moved_at_{};
   bool stop_ = false;
 };
 
@@ -100,6 +121,8 @@ Expected<RecipeEnd> work(const WorkerArguments& arguments, ControlClient& contro
   control.send({{"type", "hello"}, {"pid", ::getpid()}, {"version", kControlVersion}});
   WEFT_TRY_ASSIGN(const auto assignment, wait_for_assignment(control));
   WEFT_TRY_ASSIGN(const Job job, from_json(assignment->at("job")));
+  WEFT_TRY(arm_fault(control.rank(), assignment->at("attempt").get<int>()));
+  WEFT_TRY(fault_point(FaultAt::Forming));
   WEFT_TRY_ASSIGN(const comm::LocalWorld world,
                   comm::LocalWorld::attach(arguments.world_descriptor));
   WEFT_TRY_ASSIGN(const auto transport, world.join(control.rank()));
@@ -158,6 +181,8 @@ int worker_main(const WorkerArguments& arguments) {
   try {
     const Expected<RecipeEnd> end = work(arguments, **control);
     if (!end) return report_failure(end.error());
+    if (const auto fault = fault_point(FaultAt::Shutdown); !fault)
+      return report_failure(fault.error());
     (*control)->send(
         {{"type", "done"}, {"outcome", *end == RecipeEnd::Complete ? "complete" : "stopped"}});
     wait_for_shutdown(**control);

@@ -22,7 +22,7 @@ std::vector<Incoming> wait_for_messages(ControlServer& server) {
 }
 
 TEST(Control, AWorkerIsKnownByItsKeyAndHearsTheAnswer) {
-  auto server = ControlServer::open("127.0.0.1", 0, 2);
+  auto server = ControlServer::open("127.0.0.1", 0, {0, 1});
   ASSERT_TRUE(server) << server.error().message;
   auto client = ControlClient::connect((*server)->credentials(1));
   ASSERT_TRUE(client);
@@ -42,8 +42,8 @@ TEST(Control, AWorkerIsKnownByItsKeyAndHearsTheAnswer) {
 }
 
 TEST(Control, AStrangerGetsNothingThrough) {
-  auto server = ControlServer::open("127.0.0.1", 0, 1);
-  auto other = ControlServer::open("127.0.0.1", 0, 1);
+  auto server = ControlServer::open("127.0.0.1", 0, {0});
+  auto other = ControlServer::open("127.0.0.1", 0, {0});
   ASSERT_TRUE(server && other);
   // Knows where to connect and even the server's public key, but holds a key of another run.
   json stolen = json::parse((*server)->credentials(0));
@@ -62,7 +62,7 @@ TEST(Control, AStrangerGetsNothingThrough) {
 }
 
 TEST(Control, AWorkerCannotSpeakForAnother) {
-  auto server = ControlServer::open("127.0.0.1", 0, 2);
+  auto server = ControlServer::open("127.0.0.1", 0, {0, 1});
   ASSERT_TRUE(server);
   json credentials = json::parse((*server)->credentials(0));
   credentials["rank"] = 1;  // rank 0's keys under rank 1's name
@@ -74,7 +74,7 @@ TEST(Control, AWorkerCannotSpeakForAnother) {
 }
 
 TEST(Control, MalformedMessagesAreDroppedAndCounted) {
-  auto server = ControlServer::open("127.0.0.1", 0, 1);
+  auto server = ControlServer::open("127.0.0.1", 0, {0});
   ASSERT_TRUE(server);
   auto client = ControlClient::connect((*server)->credentials(0));
   ASSERT_TRUE(client);
@@ -87,11 +87,11 @@ TEST(Control, MalformedMessagesAreDroppedAndCounted) {
 }
 
 TEST(Control, APortInUseIsNamedWithTheWayOut) {
-  auto first = ControlServer::open("127.0.0.1", 0, 1);
+  auto first = ControlServer::open("127.0.0.1", 0, {0});
   ASSERT_TRUE(first);
   const std::string endpoint = (*first)->endpoint();
   const int port = std::stoi(endpoint.substr(endpoint.rfind(':') + 1));
-  const auto second = ControlServer::open("127.0.0.1", port, 1);
+  const auto second = ControlServer::open("127.0.0.1", port, {0});
   ASSERT_FALSE(second);
   EXPECT_EQ(second.error().code, Code::Busy);
   EXPECT_NE(second.error().message.find("--set control.port"), std::string::npos);
@@ -100,7 +100,7 @@ TEST(Control, APortInUseIsNamedWithTheWayOut) {
 TEST(Control, SendingToNobodyDoesNotBlock) {
   std::string credentials;
   {
-    auto server = ControlServer::open("127.0.0.1", 0, 1);
+    auto server = ControlServer::open("127.0.0.1", 0, {0});
     ASSERT_TRUE(server);
     credentials = (*server)->credentials(0);
   }

@@ -1,4 +1,4 @@
-// One child process of the coordinator.
+// One child process.
 #pragma once
 
 #include <sys/types.h>
@@ -16,7 +16,7 @@ struct SpawnOptions {
   std::vector<std::string> arguments;                            // the program first
   std::vector<std::pair<std::string, std::string>> environment;  // added to this process's own
   std::filesystem::path log;               // standard output and error, appended
-  int inherit_from = -1, inherit_as = -1;  // one descriptor handed down under another number
+  std::vector<std::pair<int, int>> inherit;  // descriptors handed down: from here, as there
 };
 
 /// Starts it with an empty signal mask and no standard input. Errors: Io.

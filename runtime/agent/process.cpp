@@ -1,4 +1,4 @@
-#include "runtime/launch/process.h"
+#include "runtime/agent/process.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -26,6 +26,10 @@ Expected<int> anonymous_file(const std::string& content) {
   return descriptor;
 }
 
+namespace {
+constexpr int kAboveInherited = 64;
+}
+
 Expected<pid_t> spawn(const SpawnOptions& options) {
   posix_spawn_file_actions_t files;
   posix_spawn_file_actions_init(&files);
@@ -33,8 +37,12 @@ Expected<pid_t> spawn(const SpawnOptions& options) {
   posix_spawn_file_actions_addopen(&files, 1, options.log.c_str(), O_WRONLY | O_CREAT | O_APPEND,
                                    0644);
   posix_spawn_file_actions_adddup2(&files, 1, 2);
-  if (options.inherit_from >= 0)
-    posix_spawn_file_actions_adddup2(&files, options.inherit_from, options.inherit_as);
+  // Copies far above every number that is handed down: none may overwrite another.
+  std::vector<int> copies;
+  for (const auto& [from, as] : options.inherit) {
+    copies.push_back(::fcntl(from, F_DUPFD_CLOEXEC, kAboveInherited));
+    posix_spawn_file_actions_adddup2(&files, copies.back(), as);
+  }
   posix_spawnattr_t attributes;
   posix_spawnattr_init(&attributes);
   sigset_t none;
@@ -62,6 +70,7 @@ Expected<pid_t> spawn(const SpawnOptions& options) {
                                   environment.data());
   posix_spawn_file_actions_destroy(&files);
   posix_spawnattr_destroy(&attributes);
+  for (const int copy : copies) ::close(copy);
   if (error != 0) return io_error("start " + words[0] + " with its log", options.log, error);
   return pid;
 }

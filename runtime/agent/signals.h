@@ -1,0 +1,42 @@
+// Signals as something to be polled.
+#pragma once
+
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+namespace weft::runtime {
+
+/// Signals as a readable descriptor while it lives; the old mask comes back afterwards.
+class SignalDescriptor {
+ public:
+  SignalDescriptor() {
+    sigset_t wanted;
+    sigemptyset(&wanted);
+    for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGCHLD}) sigaddset(&wanted, signal);
+    ::sigprocmask(SIG_BLOCK, &wanted, &before_);
+    descriptor_ = ::signalfd(-1, &wanted, SFD_NONBLOCK | SFD_CLOEXEC);
+  }
+  ~SignalDescriptor() {
+    ::close(descriptor_);
+    ::sigprocmask(SIG_SETMASK, &before_, nullptr);
+  }
+  SignalDescriptor(const SignalDescriptor&) = delete;
+  SignalDescriptor& operator=(const SignalDescriptor&) = delete;
+
+  int get() const { return descriptor_; }
+  /// How often a person asked to stop since the last call.
+  int take_stops() const {
+    int stops = 0;
+    signalfd_siginfo info;
+    while (::read(descriptor_, &info, sizeof info) == sizeof info)
+      stops += info.ssi_signo != SIGCHLD;
+    return stops;
+  }
+
+ private:
+  sigset_t before_;
+  int descriptor_ = -1;
+};
+
+}  // namespace weft::runtime

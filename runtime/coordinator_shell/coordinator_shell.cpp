@@ -1,0 +1,373 @@
+#include "runtime/coordinator_shell/coordinator_shell.h"
+
+#include <signal.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <deque>
+#include <nlohmann/json.hpp>
+
+#include "runtime/agent/claims.h"
+#include "runtime/agent/spool.h"
+#include "runtime/control/messages.h"
+#include "runtime/control/wire_error.h"
+#include "runtime/coordinator/state_json.h"
+#include "runtime/coordinator_shell/begin_run.h"
+#include "runtime/coordinator_shell/explain.h"
+#include "runtime/coordinator_shell/record_book.h"
+#include "runtime/job/load.h"
+#include "runtime/log/log.h"
+
+namespace weft::runtime {
+
+using nlohmann::json;
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr std::chrono::milliseconds kTick{200}, kPoll{100};
+constexpr std::int64_t kKeptGenerations = 8;  // of whose records the numbers are remembered
+constexpr std::size_t kBatch = 512;           // records of a spool file handed on at once
+
+RunState run_state(Outcome outcome) {
+  return outcome == Outcome::Finished  ? RunState::Finished
+         : outcome == Outcome::Stopped ? RunState::Stopped
+                                       : RunState::Failed;
+}
+
+/// Objects, one a line, to the agent; a full or broken pipe loses them.
+class StatusPipe {
+ public:
+  explicit StatusPipe(int descriptor) : descriptor_(descriptor) {}
+  void say(const json& what) const {
+    const std::string line = what.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
+    (void)!::write(descriptor_, line.data(), line.size());
+  }
+
+ private:
+  int descriptor_;
+};
+
+class CoordinatorShell {
+ public:
+  CoordinatorShell(const CoordinatorSetup& setup, const StatusPipe& status, const Clock& clock)
+      : setup_(setup), paths_{setup.run}, status_(status), clock_(clock) {}
+
+  Expected<int> run() {
+    WEFT_TRY(begin());
+    while (code_ < 0) {
+      WEFT_TRY_ASSIGN(const auto messages, server_->poll(waiting_.empty() ? kPoll : kPoll / 2, {}));
+      for (const ChannelMessage& message : messages) take(message);
+      if (clock_.now() >= next_tick_) {
+        next_tick_ = clock_.now() + kTick;
+        events_.push_back(Tick{});
+      }
+      work();
+      if (state_.phase == RunPhase::Ended && waiting_.empty()) code_ = kCoordinatorEnded;
+    }
+    return code_;
+  }
+
+ private:
+  Expected<void> begin() {
+    const Loaded loaded = load_job(paths_.resolved(), {.overrides = {}, .check_files = false});
+    if (!loaded.ok())
+      return fail(Code::Corrupt, paths_.resolved().string() + " cannot be read back");
+    set_options(loaded.job);
+    WEFT_TRY_ASSIGN(server_, ChannelServer::open(setup_.host, setup_.port, setup_.keys));
+    WEFT_TRY_ASSIGN(LastKnown known, last_known(paths_, setup_.term - 1, clock_.now()));
+    WEFT_TRY_ASSIGN(auto store, RunStore::join(paths_.root, clock_));
+    book_ = std::make_unique<RecordBook>(std::move(store));
+    WEFT_TRY(book_->restore(known.entry));
+    WEFT_TRY_ASSIGN(journal_, Journal::create(term_journal(paths_, setup_.term), known.entry));
+    state_ = std::move(known.state);
+    claim_ = {.term = setup_.term,
+              .node = setup_.node,
+              .incarnation = setup_.incarnation,
+              .endpoint = server_->endpoint()};
+    events_.push_back(TermBegan{setup_.term, setup_.node, book_->stored()});
+    work();
+    WEFT_TRY(write_claim(paths_, claim_));
+    status_.say({{"type", "listening"}, {"endpoint", claim_.endpoint}});
+    log_info("leads in term " + std::to_string(setup_.term) + " at " + claim_.endpoint);
+    return {};
+  }
+
+  void set_options(const Job& job) {
+    options_.heartbeat =
+        std::chrono::nanoseconds(static_cast<std::int64_t>(job.control.heartbeat_s * 1e9));
+  }
+
+  // --- What comes in ---------------------------------------------------------------------------
+
+  void take(const ChannelMessage& incoming) {
+    auto message = decode(incoming.bytes);
+    if (!message) {
+      log_warning("dropped what '" + incoming.peer + "' sent: " + message.error().message);
+      if (message.error().code == Code::Unsupported)
+        server_->send(incoming.peer, encode(RefusalMessage{message.error().message}));
+    } else if (auto* report = std::get_if<Report>(&*message)) {
+      if (report->node == incoming.peer) events_.push_back(std::move(*report));
+    } else if (auto* records = std::get_if<RecordsMessage>(&*message)) {
+      if (records->records.node == incoming.peer) take_records(std::move(*records));
+    }
+  }
+
+  /// The bytes wait here until the decision says which of them are wanted.
+  void take_records(RecordsMessage message) {
+    const Records& records = message.records;
+    for (std::size_t i = 0; i < records.keys.size(); ++i)
+      if (!message.payload[i].empty())
+        bytes_[{records.generation, records.rank, records.keys[i].sequence}] =
+            std::move(message.payload[i]);
+    events_.push_back(std::move(message.records));
+  }
+
+  // --- Deciding and doing ----------------------------------------------------------------------
+
+  /// Decides what has come, journals, then acts; as long as there is something.
+  void work() {
+    while (!events_.empty() || !waiting_.empty()) {
+      while (!events_.empty()) {
+        const Event event = std::move(events_.front());
+        events_.pop_front();
+        think(event);
+      }
+      if (!save()) return;
+      std::deque<CoordinatorAction> actions = std::move(waiting_);
+      waiting_.clear();
+      for (const CoordinatorAction& action : actions)
+        std::visit([this](const auto& what) { act(what); }, action);
+      if (events_.empty()) bytes_.clear();
+    }
+  }
+
+  void think(const Event& event) {
+    const Cause before = state_.cause;
+    Decision decision = decide(std::move(state_), event, clock_.now(), options_);
+    state_ = std::move(decision.state);
+    must_save_ |= decision.durable;
+    for (CoordinatorAction& action : decision.actions) waiting_.push_back(std::move(action));
+    if (!decision.reason.empty()) {
+      const bool failure = state_.cause.kind > Cause::Kind::Planned && !(state_.cause == before);
+      publish(failure ? "worker_failed" : "coordinator", decision.reason);
+    }
+  }
+
+  void publish(const std::string& kind, const std::string& reason) {
+    log_info(reason);
+    (void)book_->store().append_event(
+        kind, reason, {{"generation", state_.generation}, {"term", setup_.term}});
+    status_.say({{"type", "notice"}, {"kind", kind}, {"message", reason}});
+    last_reason_ = reason;
+    must_save_ = true;
+    describe();
+  }
+
+  void describe() {
+    RunStore& store = book_->store();
+    if (state_.generation > 0 && store.attempt() != state_.generation)
+      (void)store.set_attempt(static_cast<int>(state_.generation));
+    json nodes = json::object();
+    for (const auto& [name, node] : state_.nodes)
+      nodes[name] = node.lost ? "lost" : node.left ? "left" : "here";
+    json facts = {{"generation", state_.generation},
+                  {"restarts", state_.line.empty() ? 0 : state_.line.size() - 1},
+                  {"term", setup_.term},
+                  {"phase", to_string(state_.phase)},
+                  {"nodes", nodes}};
+    if (state_.cause.kind != Cause::Kind::None) facts["last_failure"] = state_.cause.text;
+    (void)store.describe(facts);
+  }
+
+  /// False: the journal cannot be written, so nothing may be done.
+  bool save() {
+    if (must_save_) {
+      JournalEntry entry;
+      forget_old_records();
+      entry.state = to_json(state_, clock_.now()).dump();
+      Expected<void> saved = book_->note(entry);
+      if (saved) saved = journal_->save(entry, std::exchange(last_reason_, ""));
+      if (!saved) return storage_failed(saved.error());
+      must_save_ = false;
+    }
+    if (failing_) {
+      failing_ = false;
+      events_.push_back(ShellRecovered{});
+    }
+    return true;
+  }
+
+  bool storage_failed(const Error& error) {
+    log_error(error.message);
+    if (failing_) return false;
+    failing_ = true;
+    Decision decision =
+        decide(std::move(state_), ShellFailed{error, false}, clock_.now(), options_);
+    state_ = std::move(decision.state);
+    for (CoordinatorAction& action : decision.actions) waiting_.push_back(std::move(action));
+    if (!decision.reason.empty()) log_error(decision.reason);
+    return false;
+  }
+
+  void forget_old_records() {
+    const std::int64_t oldest = state_.generation - kKeptGenerations;
+    book_->forget_before(oldest);
+  }
+
+  void act(const SendOrder& send) { server_->send(send.node, encode(send.order)); }
+  void act(const SendBeat& send) { server_->send(send.node, encode(send.beat)); }
+  void act(const SendAcknowledgement& send) {
+    server_->send(send.node, encode(send.acknowledgement));
+  }
+  void act(const ClaimGeneration& claim) {
+    const auto won = take_generation(paths_, claim.number, setup_.term);
+    if (!won) return fail_shell(won.error());
+    events_.push_back(GenerationClaimed{claim.number, *won});
+  }
+  void act(const ListCheckpoints&) {
+    auto listed = complete_checkpoints(paths_);
+    if (!listed) return fail_shell(listed.error());
+    events_.push_back(CheckpointsListed{std::move(*listed)});
+  }
+  void act(const StoreRecords& store) {
+    for (const std::int64_t sequence : store.sequences) {
+      const auto found = bytes_.find({store.generation, store.rank, sequence});
+      if (found == bytes_.end()) return;  // asked for again
+      const auto stored =
+          book_->store_record(store.generation, store.rank, sequence, found->second);
+      if (!stored) return fail_shell(stored.error());
+    }
+    book_->set_next(store.generation, store.rank, store.next);
+    must_save_ = true;
+    events_.push_back(RecordsStored{store.node, store.generation, store.rank, store.next});
+  }
+  void act(const TruncateAfter& truncate) {
+    if (const auto cut = book_->truncate_after(truncate.step); !cut) fail_shell(cut.error());
+    must_save_ = true;
+  }
+  void act(const ReadSpool& read) {
+    std::map<std::pair<std::int64_t, int>, Records> batches;
+    const auto hand_on = [&](Records& batch) {
+      events_.push_back(batch);
+      batch.keys.clear();
+    };
+    long long damaged = 0;
+    const fs::path file = spool_file(paths_.spool(), read.node, read.incarnation);
+    const auto done = read_spool(file, damaged, [&](SpoolRecord&& record) -> Expected<void> {
+      Records& batch = batches[{record.generation, record.rank}];
+      batch.node = read.node;
+      batch.incarnation = read.incarnation;
+      batch.generation = record.generation;
+      batch.rank = record.rank;
+      batch.keys.push_back(record.key);
+      bytes_[{record.generation, record.rank, record.key.sequence}] = std::move(record.message);
+      if (batch.keys.size() >= kBatch) hand_on(batch);
+      return {};
+    });
+    if (!done) return fail_shell(done.error());
+    for (auto& [of, batch] : batches)
+      if (!batch.keys.empty()) hand_on(batch);
+    if (damaged > 0)
+      publish("warning", std::to_string(damaged) + " damaged lines in " + file.string() +
+                             " were passed over");
+    events_.push_back(SpoolRead{read.node, read.incarnation});
+  }
+  void act(const RenewLease& renew) {
+    claim_.beat = renew.beat;
+    if (claim_.endpoint.empty()) return;
+    if (const auto written = write_claim(paths_, claim_); !written)
+      return fail_shell(written.error());
+    const auto highest = highest_term(paths_);
+    if (!highest) return fail_shell(highest.error());
+    events_.push_back(LeaseRenewed{*highest});
+  }
+  void act(const ExplainWaits& explain) {
+    const WaitsExplanation found = explain_waits(paths_);
+    events_.push_back(WaitsExplained{explain.generation, found.culprit, found.text});
+  }
+  void act(const RecordEnd& end) {
+    describe();
+    RunStore& store = book_->store();
+    Expected<void> written = store.set_state(run_state(end.outcome), end.reason);
+    if (written)
+      written = store.append_event(to_string(run_state(end.outcome)), end.reason, json::object());
+    if (written) written = write_end(paths_, {end.outcome, end.reason});
+    if (!written) return fail_shell(written.error());
+    must_save_ = true;
+    json ended = {{"type", "ended"},
+                  {"outcome", to_string(run_state(end.outcome))},
+                  {"reason", end.reason},
+                  {"culprit", end.outcome == Outcome::Failed ? state_.cause.rank : -1}};
+    put_error(ended, {state_.cause.code, end.reason});
+    status_.say(ended);
+    events_.push_back(EndRecorded{});
+  }
+  void act(const StepDown& down) {
+    claim_.abdicated = down.abdicated;
+    if (down.abdicated) (void)write_claim(paths_, claim_);
+    log_info("steps down: " + down.reason);
+    status_.say({{"type", "notice"}, {"kind", "coordinator"}, {"message", down.reason}});
+    code_ = down.abdicated ? kCoordinatorAbdicated : kCoordinatorSteppedDown;
+  }
+  void fail_shell(const Error& error) { events_.push_back(ShellFailed{error, false}); }
+
+  const CoordinatorSetup& setup_;
+  const RunPaths paths_;
+  const StatusPipe& status_;
+  const Clock& clock_;
+  CoordinatorOptions options_;
+  CoordinatorState state_;
+  Claim claim_;
+  std::unique_ptr<ChannelServer> server_;
+  std::unique_ptr<RecordBook> book_;
+  std::unique_ptr<Journal> journal_;
+  std::deque<Event> events_;
+  std::deque<CoordinatorAction> waiting_;  // decided; done once the state is in the journal
+  std::map<std::tuple<std::int64_t, int, std::int64_t>, std::string> bytes_;  // of records
+  Instant next_tick_{};
+  bool must_save_ = true;
+  bool failing_ = false;
+  std::string last_reason_;
+  int code_ = -1;  // the exit code, once decided
+};
+
+Expected<std::string> read_all(int descriptor) {
+  std::string text;
+  char buffer[4096];
+  for (ssize_t n; (n = ::read(descriptor, buffer, sizeof buffer)) != 0;) {
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0 || text.size() > 65536)
+      return fail(Code::InvalidArgument,
+                  "coordinators are started by 'weft run' and 'weft agent'");
+    text.append(buffer, static_cast<std::size_t>(n));
+  }
+  ::close(descriptor);
+  return text;
+}
+
+Expected<int> coordinate(const CoordinatorArguments& arguments, const StatusPipe& status,
+                         const Clock& clock) {
+  WEFT_TRY_ASSIGN(const std::string text, read_all(arguments.setup_descriptor));
+  WEFT_TRY_ASSIGN(const CoordinatorSetup setup, parse_setup(text));
+  return CoordinatorShell(setup, status, clock).run();
+}
+
+}  // namespace
+
+int coordinator_main(const CoordinatorArguments& arguments, const Clock& clock) {
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (::getppid() != arguments.parent) return kCoordinatorRefused;  // the agent died before
+  ::signal(SIGPIPE, SIG_IGN);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) ::signal(signal, SIG_IGN);  // the agent's
+  const StatusPipe status(arguments.status_descriptor);
+  const auto code = coordinate(arguments, status, clock);
+  if (code) return *code;
+  log_error(code.error().message);
+  json failed = {{"type", "failed"}};
+  put_error(failed, code.error());
+  status.say(failed);
+  return kCoordinatorRefused;
+}
+
+}  // namespace weft::runtime
