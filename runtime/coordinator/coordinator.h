@@ -13,6 +13,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -282,9 +283,12 @@ struct CoordinatorState {
   std::map<std::pair<std::string, std::uint64_t>, Instant> spools;
 
   // Not journaled: the next reports and reads say it again.
-  std::string node;  // whose agent this coordinator is a child of
+  Instant term_since{};
+  bool deposed = false;  // it stepped down: nothing is decided any more
+  std::string node;      // whose agent this coordinator is a child of
   std::vector<RankState> ranks;
   std::vector<std::string> addresses;
+  std::shared_ptr<const std::vector<std::string>> shared_addresses;  // once all are there
   int num_ready = 0, num_done = 0, num_gone = 0, num_not_stepping = 0;
   std::int64_t step = 0;  // highest completed of this generation
   Duration step_time{};   // smoothed
