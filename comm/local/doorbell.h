@@ -21,12 +21,16 @@ namespace weft::comm {
 
 struct alignas(64) Doorbell {
   std::atomic<std::uint32_t> rings;
+  static constexpr std::uint32_t kAwake = 0, kHere = 1, kElsewhere = 2;
   std::atomic<std::uint32_t> sleeping;
 
-  /// After a change that the owner may be waiting for.
-  void ring() {
-    if (sleeping.load(std::memory_order_seq_cst) == 0) return;
-    if (sleeping.exchange(0, std::memory_order_seq_cst) != 0) wake();
+  /// After a change that the owner may be waiting for. True: it sleeps elsewhere (sleep_by), and
+  /// the caller has to end that.
+  bool ring() {
+    if (sleeping.load(std::memory_order_seq_cst) == kAwake) return false;
+    const std::uint32_t was = sleeping.exchange(kAwake, std::memory_order_seq_cst);
+    if (was == kHere) wake();
+    return was == kElsewhere;
   }
 
   /// Wakes the owner whether it sleeps or is about to.
@@ -40,7 +44,7 @@ struct alignas(64) Doorbell {
   template <class Ready>
   void sleep(std::chrono::nanoseconds longest, Ready ready) {
     const std::uint32_t seen = rings.load(std::memory_order_seq_cst);
-    sleeping.store(1, std::memory_order_seq_cst);
+    sleeping.store(kHere, std::memory_order_seq_cst);
     if (!ready()) {
       timespec timeout{};
       timeout.tv_sec = static_cast<std::time_t>(longest.count() / 1'000'000'000);
@@ -48,7 +52,16 @@ struct alignas(64) Doorbell {
       ::syscall(SYS_futex, reinterpret_cast<std::uint32_t*>(&rings), FUTEX_WAIT, seen, &timeout,
                 nullptr, 0);
     }
-    sleeping.store(0, std::memory_order_seq_cst);
+    sleeping.store(kAwake, std::memory_order_seq_cst);
+  }
+
+  /// The same for an owner that has a way of its own to sleep: `sleep_now()`, which a ringer that
+  /// finds it here ends by other means.
+  template <class Ready, class Sleep>
+  void sleep_by(Sleep sleep_now, Ready ready) {
+    sleeping.store(kElsewhere, std::memory_order_seq_cst);
+    if (!ready()) sleep_now();
+    sleeping.store(kAwake, std::memory_order_seq_cst);
   }
 };
 

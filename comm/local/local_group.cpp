@@ -22,7 +22,7 @@ constexpr milliseconds kSleepMax{50};
 }  // namespace
 
 bool LocalRank::progress() {
-  bool moved = false;
+  bool moved = far_ != nullptr && far_->progress();
   for (LocalCommunicator* const group : groups_) moved |= group->progress();
   return moved;
 }
@@ -45,21 +45,28 @@ void LocalRank::write_card(RankCard& card) {
 }
 
 LocalCommunicator::LocalCommunicator(std::shared_ptr<LocalRank> self, std::string name,
-                                     std::vector<int> world_ranks, int rank, std::uint64_t offset)
+                                     std::vector<GroupMember> members, int rank,
+                                     std::uint64_t offset)
     : self_(std::move(self)),
       name_(std::move(name)),
-      world_ranks_(std::move(world_ranks)),
+      members_(std::move(members)),
       rank_(rank),
-      operations_(static_cast<int>(world_ranks_.size())) {
-  const GroupRegion region(world_ranks_.size());
+      operations_(static_cast<int>(members_.size())) {
+  const auto num_near = std::count_if(members_.begin(), members_.end(),
+                                      [](const GroupMember& m) { return m.near_rank >= 0; });
+  const GroupRegion region(static_cast<std::size_t>(num_near));
   ring_capacity_ = region.ring_capacity;
-  LocalWorld::Mapping& world = self_->world();
-  std::byte* const memory = world.memory + offset;
-  for (int peer = 0; peer < size(); ++peer)
-    peers_.push_back({RingWriter(memory + region.ring_offset(rank_, peer), region.ring_capacity),
-                      RingReader(memory + region.ring_offset(peer, rank_), region.ring_capacity),
-                      &world.header().bells[world_ranks_[static_cast<std::size_t>(peer)]],
-                      &world.header().cards[world_ranks_[static_cast<std::size_t>(peer)]]});
+  WorldHeader& header = self_->world().header();
+  std::byte* const memory = self_->world().memory + offset;
+  const int place = members_[static_cast<std::size_t>(rank_)].place;
+  for (const GroupMember& member : members_)
+    if (member.near_rank < 0)
+      peers_.push_back({{}, {}, nullptr, nullptr, -1});
+    else
+      peers_.push_back(
+          {RingWriter(memory + region.ring_offset(place, member.place), region.ring_capacity),
+           RingReader(memory + region.ring_offset(member.place, place), region.ring_capacity),
+           &header.bells[member.near_rank], &header.cards[member.near_rank], member.world_rank});
   self_->add(this);
 }
 
@@ -69,13 +76,16 @@ LocalCommunicator::~LocalCommunicator() {
 }
 
 void LocalCommunicator::withdraw() {
-  for (Peer& peer : peers_) peer.out.withdraw();
+  for (Peer& peer : peers_)
+    if (peer.bell != nullptr) peer.out.withdraw();
 }
 
 Request LocalCommunicator::start_send(int to, Tag tag, ConstBytes data) {
   check_tag(tag);
   const Request request = operations_.start_send(to, tag, data);
-  if (to != rank_ && !fault_) push(to);  // the peer need not wait until we wait
+  if (to == rank_ || fault_) return request;
+  const bool near = peers_[static_cast<std::size_t>(to)].bell != nullptr;
+  near ? push(to) : push_far(to);  // the peer need not wait until we wait
   return request;
 }
 
@@ -96,7 +106,7 @@ Expected<std::size_t> LocalCommunicator::wait(Request request) {
 bool LocalCommunicator::test(Request request) {
   const Operation& op = operations_.at(request);
   if (!op.done) self_->progress();
-  return op.done || fault_.has_value();
+  return op.done || fault_ || lost_;
 }
 
 void LocalCommunicator::wait_until_done(const Operation& op, Request request) {
@@ -111,6 +121,7 @@ void LocalCommunicator::wait_until_done(const Operation& op, Request request) {
       set_fault(op, Code::Unavailable, "the group was ended: " + world.abort_reason());
       return;
     }
+    if (lost_) return set_fault(op, lost_->code, lost_->message);
     if (op.peer == rank_) {
       // Nobody else can move a message from us to ourselves.
       if (op.is_send) return operations_.keep_own_send(request);
@@ -125,8 +136,8 @@ void LocalCommunicator::wait_until_done(const Operation& op, Request request) {
                     std::to_string(wait_bound().count()) + " ms");
       return;
     }
-    self_->bell().sleep(std::min<Duration>(kSleepMax, *deadline - now),
-                        [&] { return self_->progress() || fault_ || world.aborted(); });
+    self_->sleep(std::min<Duration>(kSleepMax, *deadline - now),
+                 [&] { return self_->progress() || fault_ || lost_ || world.aborted(); });
   }
 }
 
@@ -138,8 +149,9 @@ bool LocalCommunicator::progress() {
       moved |= progress_own();
       continue;
     }
-    if (operations_.first_send(peer) != nullptr) moved |= push(peer);
-    if (operations_.first_receive(peer) != nullptr) moved |= pull(peer);
+    const bool near = peers_[static_cast<std::size_t>(peer)].bell != nullptr;
+    if (operations_.first_send(peer) != nullptr) moved |= near ? push(peer) : push_far(peer);
+    if (operations_.first_receive(peer) != nullptr) moved |= near ? pull(peer) : pull_far(peer);
   }
   return moved;
 }
@@ -188,12 +200,12 @@ bool LocalCommunicator::push(int to) {
     if (op->moved == op->length) operations_.finish_first_send(to);
     if (peer.out.unpublished() >= kPieceBytes) {
       peer.out.publish();
-      peer.bell->ring();
+      ring(peer);
       moved = true;
     }
   }
   if (peer.out.publish()) {
-    peer.bell->ring();
+    ring(peer);
     moved = true;
   }
   return moved;
@@ -253,12 +265,12 @@ bool LocalCommunicator::pull(int from) {
       moved = true;
       freed += piece;
       if (freed < ring_capacity_ / 2) continue;  // a sleeping writer is worth waking for much
-      peer.bell->ring();
+      ring(peer);
       freed = 0;
     }
   }
   moved |= peer.in.publish();
-  if (moved) peer.bell->ring();
+  if (moved) ring(peer);
   return moved;
 }
 
@@ -313,13 +325,14 @@ bool LocalCommunicator::fetch(Operation& op, Peer& peer, bool in_slab) {
   }
   op.moved = op.length;
   peer.in.fetched_one();
-  peer.bell->ring();
+  ring(peer);
   return true;
 }
 
 Expected<void> LocalCommunicator::read_slab(const Operation& op, std::uint64_t offset) const {
   const LocalWorld::Mapping& world = self_->world();
-  const std::uint64_t begin = world.slab_offset(world_ranks_[static_cast<std::size_t>(op.peer)]);
+  const std::uint64_t begin =
+      world.slab_offset(members_[static_cast<std::size_t>(op.peer)].near_rank);
   const std::uint64_t bytes = world.slab_bytes();
   if (offset < begin || offset - begin > bytes || op.length > bytes - (offset - begin))
     return fail(Code::Corrupt,
@@ -347,11 +360,13 @@ MessageMemory LocalCommunicator::message_memory(std::size_t bytes) {
 void LocalCommunicator::set_fault(const Operation& op, Code code, std::string_view why) {
   if (fault_) return;
   withdraw();
-  const int world_rank = world_ranks_[static_cast<std::size_t>(op.peer)];
+  withdraw_far();
+  const auto world_rank = [this](int r) {
+    return std::to_string(members_[static_cast<std::size_t>(r)].world_rank);
+  };
   fault_ = operation_error(*this, op, code,
-                           std::string(why) + " (world ranks " +
-                               std::to_string(world_ranks_[static_cast<std::size_t>(rank_)]) +
-                               " and " + std::to_string(world_rank) + ")");
+                           std::string(why) + " (world ranks " + world_rank(rank_) + " and " +
+                               world_rank(op.peer) + ")");
 }
 
 }  // namespace weft::comm

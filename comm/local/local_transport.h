@@ -36,7 +36,9 @@ class LocalWorld {
   /// transport keeps the mapping alive by itself. Errors: InvalidArgument.
   Expected<std::unique_ptr<Transport>> join(int world_rank) const;
 
-  struct Mapping;  // internal to comm/local
+  struct Mapping;  // internal to comm
+  /// The first half of join: `world_rank` is taken.
+  Expected<std::shared_ptr<Mapping>> take(int world_rank) const;
 
  private:
   explicit LocalWorld(std::shared_ptr<Mapping> mapping);

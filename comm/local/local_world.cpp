@@ -101,7 +101,7 @@ int LocalWorld::world_size() const { return static_cast<int>(mapping_->header().
 void LocalWorld::abort(std::string_view reason) { mapping_->abort(reason); }
 bool LocalWorld::aborted() const { return mapping_->aborted(); }
 
-Expected<std::unique_ptr<Transport>> LocalWorld::join(int world_rank) const {
+Expected<std::shared_ptr<LocalWorld::Mapping>> LocalWorld::take(int world_rank) const {
   if (world_rank < 0 || world_rank >= world_size())
     return fail(Code::InvalidArgument, "there is no rank " + std::to_string(world_rank) +
                                            " in a local world of " + std::to_string(world_size()));
@@ -109,7 +109,12 @@ Expected<std::unique_ptr<Transport>> LocalWorld::join(int world_rank) const {
     return fail(Code::InvalidArgument, "rank " + std::to_string(world_rank) +
                                            " has already joined this local world (a restarted "
                                            "rank needs a new one)");
-  return make_local_transport(mapping_, world_rank);
+  return mapping_;
+}
+
+Expected<std::unique_ptr<Transport>> LocalWorld::join(int world_rank) const {
+  WEFT_TRY_ASSIGN(auto mapping, take(world_rank));
+  return make_local_transport(std::move(mapping), world_rank);
 }
 
 }  // namespace weft::comm

@@ -137,7 +137,7 @@ struct BalanceVerbOptions {
 };
 
 struct BenchCommOptions {
-  std::string transport = "local";  // local | mpi | sim
+  std::string transport = "local";  // local | tcp | mpi | sim
   int ranks = 0;                    // 0: two, or what MPI has started
   std::vector<std::string> bytes = {"64KiB", "1MiB", "16MiB"};
   Format format = Format::Table;

@@ -60,10 +60,11 @@ void add_bench_comm(VerbTree& tree, CLI::App& bench) {
       bench, "comm", "Latency and bandwidth of messages between ranks",
       "weft bench comm --transport local --ranks 4 --bytes 64KiB,1MiB", verb_bench_comm);
   sub->add_option("--transport", o->transport,
-                  "local: processes here; mpi: the ranks that mpirun or srun has started; sim: "
+                  "local: processes here; tcp: the same over loopback; mpi: the ranks that mpirun "
+                  "or srun has started; sim: "
                   "simulated links of 5 us and 10 GB/s")
       ->type_name("NAME")
-      ->check(CLI::IsMember({"local", "mpi", "sim"}));
+      ->check(CLI::IsMember({"local", "tcp", "mpi", "sim"}));
   sub->add_option("--ranks", o->ranks, "Ranks (default: 2; mpi: those started)")
       ->type_name("N")
       ->check(between(1, 256));

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -13,6 +14,7 @@
 #include "comm/local/local_transport.h"
 #include "comm/mpi/mpi_transport.h"
 #include "comm/sim/sim_world.h"
+#include "comm/tcp/tcp_world.h"
 #include "runtime/cli/render.h"
 #include "runtime/cli/verbs.h"
 
@@ -124,13 +126,11 @@ Expected<std::vector<Figure>> bench(Transport& transport, const Clock& clock, co
   return Bench(*groups[0], clock, sizes).run();
 }
 
-/// Rank 0 is this process, the others are its children.
-Expected<std::vector<Figure>> bench_local(int ranks, const Clock& clock, const Sizes& sizes) {
-  WEFT_TRY_ASSIGN(comm::LocalWorld world, comm::LocalWorld::create(ranks));
-  const auto body = [&](int rank) -> Expected<std::vector<Figure>> {
-    WEFT_TRY_ASSIGN(const auto transport, world.join(rank));
-    return bench(*transport, clock, sizes);
-  };
+using RankBody = std::function<Expected<std::vector<Figure>>(int rank)>;
+
+/// Rank 0 is this process, the others are its children. `abort` ends their waits.
+Expected<std::vector<Figure>> bench_processes(
+    int ranks, const RankBody& body, const std::function<void(const std::string& reason)>& abort) {
   std::vector<pid_t> children;
   std::optional<Error> error;
   for (int r = 1; r < ranks && !error; ++r) {
@@ -142,12 +142,44 @@ Expected<std::vector<Figure>> bench_local(int ranks, const Clock& clock, const S
       children.push_back(pid);
   }
   auto result = error ? Expected<std::vector<Figure>>(tl::unexpected<Error>(*error)) : body(0);
-  if (!result) world.abort(result.error().message);
+  if (!result) abort(result.error().message);
   for (const pid_t pid : children) {
     if (!result) ::kill(pid, SIGKILL);
     ::waitpid(pid, nullptr, 0);
   }
   return result;
+}
+
+Expected<std::vector<Figure>> bench_local(int ranks, const Clock& clock, const Sizes& sizes) {
+  WEFT_TRY_ASSIGN(comm::LocalWorld world, comm::LocalWorld::create(ranks));
+  const auto body = [&](int rank) -> Expected<std::vector<Figure>> {
+    WEFT_TRY_ASSIGN(const auto transport, world.join(rank));
+    return bench(*transport, clock, sizes);
+  };
+  return bench_processes(ranks, body, [&](const std::string& reason) { world.abort(reason); });
+}
+
+/// Over this host's loopback, every rank as if it were alone on its host.
+Expected<std::vector<Figure>> bench_tcp(int ranks, const Clock& clock, const Sizes& sizes) {
+  comm::TcpWorldOptions options;
+  options.run = "bench";
+  options.secret = comm::draw_tcp_secret();
+  std::vector<comm::TcpWorld> worlds;
+  for (int r = 0; r < ranks; ++r) {
+    WEFT_TRY_ASSIGN(comm::TcpWorld world, comm::TcpWorld::listen());
+    options.endpoints.push_back(world.endpoint());
+    worlds.push_back(std::move(world));
+  }
+  const auto body = [&](int rank) -> Expected<std::vector<Figure>> {
+    comm::TcpWorld own = std::move(worlds[static_cast<std::size_t>(rank)]);
+    // A child drops the others' listeners, so that they end with their owners; this process has
+    // started all its children by now.
+    worlds.clear();
+    options.rank = rank;
+    WEFT_TRY_ASSIGN(const auto transport, own.join(options));
+    return bench(*transport, clock, sizes);
+  };
+  return bench_processes(ranks, body, [](const std::string&) {});
 }
 
 Expected<std::vector<Figure>> bench_simulated(int ranks, Sizes sizes) {
@@ -231,6 +263,7 @@ int verb_bench_comm(const BenchCommOptions& options, Io& io) {
   if (!sizes) return rank == 0 ? report(sizes.error(), io) : exit_code(sizes.error().code);
   const auto figures = mpi                            ? bench(*mpi, io.clock, *sizes)
                        : options.transport == "local" ? bench_local(ranks, io.clock, *sizes)
+                       : options.transport == "tcp"   ? bench_tcp(ranks, io.clock, *sizes)
                                                       : bench_simulated(ranks, *sizes);
   if (!figures) return report(figures.error(), io);
   if (rank == 0) print(options, ranks, *figures, io);

@@ -89,6 +89,7 @@ void expect_no_allocation_in_exchanges(Communicator& group, const ExchangeOption
 TEST(SteadyState, MessagesAndCollectivesDoNotAllocate) {
   run_ranks(Mode::self, 1, expect_no_allocation);
   run_ranks(Mode::threads, 3, expect_no_allocation);
+  run_ranks(Mode::tcp, 3, expect_no_allocation);
 }
 
 TEST(SteadyState, ExpertExchangesDoNotAllocate) {

@@ -506,8 +506,9 @@ TEST_P(Conformance, AWaitInOneGroupKeepsTheReceivesOfAnotherMoving) {
 std::vector<Case> cases() {
   if (const int ranks = ranks_under_mpi()) return {{Mode::mpi, ranks}};
   std::vector<Case> all{{Mode::self, 1}};
-  for (const Mode mode : {Mode::threads, Mode::processes, Mode::sim})
+  for (const Mode mode : {Mode::threads, Mode::processes, Mode::sim, Mode::tcp})
     for (const int ranks : {1, 2, 4, 7}) all.push_back({mode, ranks});
+  for (const int ranks : {2, 7}) all.push_back({Mode::hybrid, ranks});
   return all;
 }
 

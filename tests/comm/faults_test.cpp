@@ -107,6 +107,53 @@ TEST_P(Fault, EndsEveryOperationOverSharedMemoryWithTheCulpritsName) {
   }
 }
 
+/// Nobody but the ranks themselves: who is killed is noticed by its links. With `near_victim` the
+/// ranks 0 and 2 share a node.
+void run_fault_over_tcp(const FaultOperation& operation, int signal, bool near_victim) {
+  const bool killed = signal == SIGKILL;
+  TcpRanks ranks(3, false);
+  if (near_victim) {
+    ranks.options.node_of_rank = {0, 1, 0};
+    ranks.nodes.push_back(*LocalWorld::create(2));
+    ranks.nodes.push_back(*LocalWorld::create(1));
+  }
+  const SharedCounters counters;
+  std::vector<pid_t> children;
+  for (int r = 0; r < 3; ++r)
+    children.push_back(fork_rank([&, r] {
+      auto transport = ranks.join(r);
+      ASSERT_TRUE(transport) << transport.error().message;
+      run_rank(**transport, [&](Communicator& group) {
+        check(barrier(group));
+        counters.at(0)->fetch_add(1);
+        while (counters.at(0)->load() < 3) std::this_thread::sleep_for(milliseconds(1));
+        if (r == kVictim) ::raise(signal);
+        survive(group, operation, milliseconds(killed ? 30'000 : 150),
+                killed ? Code::Unavailable : Code::DeadlineExceeded);
+      });
+      // A rank that leaves must not be what ends the other's wait.
+      counters.at(1)->fetch_add(1);
+      while (counters.at(1)->load() < 2) std::this_thread::sleep_for(milliseconds(1));
+    }));
+  int status = 0;
+  ASSERT_EQ(::waitpid(children[kVictim], &status, WUNTRACED), children[kVictim]);
+  EXPECT_EQ(exit_status(children[0]), 0) << operation.name;
+  EXPECT_EQ(exit_status(children[1]), 0) << operation.name;
+  if (killed) return;
+  ::kill(children[kVictim], SIGKILL);
+  exit_status(children[kVictim]);
+}
+
+TEST_P(Fault, EndsEveryOperationOverTcpWithTheCulpritsName) {
+  for (const FaultOperation& operation : operations())
+    run_fault_over_tcp(operation, GetParam(), false);
+}
+
+TEST_P(Fault, EndsEveryOperationOverTcpAndSharedMemoryWithTheCulpritsName) {
+  for (const FaultOperation& operation : operations())
+    run_fault_over_tcp(operation, GetParam(), true);
+}
+
 TEST_P(Fault, EndsEveryOperationOnSimulatedTimeWithTheCulpritsName) {
   for (const FaultOperation& operation : operations()) {
     SimOptions options;

@@ -22,10 +22,11 @@
 #include "comm/local/local_transport.h"
 #include "comm/mpi/mpi_transport.h"
 #include "comm/sim/sim_world.h"
+#include "comm/tcp/tcp_world.h"
 
 namespace weft::comm {
 
-enum class Mode { self, threads, processes, sim, mpi };
+enum class Mode { self, threads, processes, sim, mpi, tcp, tcp_processes, hybrid };
 
 inline const char* to_string(Mode mode) {
   switch (mode) {
@@ -39,6 +40,12 @@ inline const char* to_string(Mode mode) {
       return "sim";
     case Mode::mpi:
       return "mpi";
+    case Mode::tcp:
+      return "tcp";
+    case Mode::tcp_processes:
+      return "tcp_processes";
+    case Mode::hybrid:
+      return "hybrid";
   }
   return "";
 }
@@ -92,6 +99,67 @@ inline Transport& mpi_transport() {
 
 using TransportBody = std::function<void(Transport&)>;
 
+/// A world over TCP on this host's loopback, its ranks still to join: tcp, every rank a node;
+/// hybrid, three nodes that take turns, with shared memory inside each.
+struct TcpRanks {
+  TcpWorldOptions options;
+  std::vector<TcpWorld> listening;
+  std::vector<LocalWorld> nodes;  // none: every rank is alone
+
+  TcpRanks(int n, bool hybrid) {
+    options.run = "test";
+    options.generation = 7;
+    options.secret = draw_tcp_secret();
+    const int num_nodes = std::min(n, 3);
+    for (int r = 0; r < n; ++r) {
+      auto world = TcpWorld::listen();
+      WEFT_CHECK(world.has_value(), world.error().message);
+      options.endpoints.push_back(world->endpoint());
+      listening.push_back(std::move(*world));
+      if (hybrid) options.node_of_rank.push_back(r % num_nodes);
+    }
+    for (int node = 0; hybrid && node < num_nodes; ++node)
+      nodes.push_back(*LocalWorld::create((n - node + num_nodes - 1) / num_nodes));
+  }
+
+  /// `attached`: this process's own mapping of the node's memory, or null.
+  Expected<std::unique_ptr<Transport>> join(int rank, const LocalWorld* attached = nullptr) {
+    TcpWorldOptions own = options;
+    own.rank = rank;
+    own.node = attached != nullptr ? attached : nodes.empty() ? nullptr : &node_of(rank);
+    return listening[static_cast<std::size_t>(rank)].join(own);
+  }
+  const LocalWorld& node_of(int rank) const {
+    return nodes[static_cast<std::size_t>(rank) % nodes.size()];
+  }
+};
+
+inline void run_tcp(Mode mode, int n, const TransportBody& body) {
+  TcpRanks ranks(n, mode == Mode::hybrid);
+  const auto run = [&](int rank) {
+    auto transport = ranks.join(rank);
+    ASSERT_TRUE(transport) << transport.error().message;
+    body(**transport);
+  };
+  if (mode == Mode::tcp) {
+    std::vector<std::jthread> threads;
+    for (int r = 0; r < n; ++r) threads.emplace_back([&, r] { run(r); });
+    return;
+  }
+  std::vector<pid_t> children;
+  for (int r = 0; r < n; ++r)
+    children.push_back(fork_rank([&, r] {
+      // Of the others' listeners a process keeps none: they would seem to live on.
+      for (int other = 0; other < n; ++other)
+        if (other != r) {
+          const TcpWorld gone = std::move(ranks.listening[static_cast<std::size_t>(other)]);
+        }
+      run(r);
+    }));
+  for (int r = 0; r < n; ++r)
+    EXPECT_EQ(exit_status(children[static_cast<std::size_t>(r)]), 0) << "rank " << r;
+}
+
 inline void run_transports(Mode mode, int n, const TransportBody& body) {
   if (mode == Mode::self) {
     body(*make_self_transport());
@@ -112,6 +180,8 @@ inline void run_transports(Mode mode, int n, const TransportBody& body) {
     SimWorld(n, options).run([&](const SimWorld::Rank& rank) { body(rank.transport); });
     return;
   }
+  if (mode == Mode::tcp || mode == Mode::tcp_processes || mode == Mode::hybrid)
+    return run_tcp(mode, n, body);
   auto world = LocalWorld::create(n);
   ASSERT_TRUE(world) << world.error().message;
   const auto join = [&body](const LocalWorld& joined, int rank) {
