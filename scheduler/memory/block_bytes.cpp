@@ -65,7 +65,7 @@ double received_rows(const Work& work) {
 }  // namespace
 
 StorageRules storage_rules(bool gpu) {
-  return gpu ? StorageRules{2, false, false, false} : StorageRules{};
+  return gpu ? StorageRules{2, false, false, true} : StorageRules{};
 }
 
 BlockBytes block_bytes(const Work& work, Block block, const StorageRules& rules) {
@@ -98,9 +98,11 @@ BlockBytes block_bytes(const Work& work, Block block, const StorageRules& rules)
   }
   b.kept = b.attention.after + b.experts.after;
 
-  const double d_up = act * rows * 2 * m.moe_intermediate;
-  const double d_mlp = act * T * 2 * (moe ? 1.0 * m.shared * m.moe_intermediate : m.intermediate);
-  const double d_rows = act * rows * m.hidden, d_norm2 = T * p.stream;
+  const double d_act =
+      rules.fp8_gradients && work.precision == Precision::FP8 ? fp8_bytes(128) / 128 : act;
+  const double d_up = d_act * rows * 2 * m.moe_intermediate;
+  const double d_mlp = d_act * T * 2 * (moe ? 1.0 * m.shared * m.moe_intermediate : m.intermediate);
+  const double d_rows = d_act * rows * m.hidden, d_norm2 = T * p.stream;
   b.experts_input.most = d_norm2 + d_mlp + d_up + 2 * d_rows + received + charged;
   const double gone = T * p.shared_in + rows * (p.row_up + p.row_out);
   const bool packed = work.precision == Precision::FP8;  // the packed gate_up stays for the weights
@@ -114,7 +116,7 @@ BlockBytes block_bytes(const Work& work, Block block, const StorageRules& rules)
                                              (m.q_lora > 0 ? m.q_lora : 0) + m.kv_lora + m.rope
                                        : m.head_dim * (m.heads + 2.0 * m.kv_heads));
   const double d_router = moe ? rules.residual * T * m.experts : 0;
-  const double gradients = T * p.stream + act * T * m.hidden + projections + d_router;
+  const double gradients = T * p.stream + d_act * T * m.hidden + projections + d_router;
   const double remade = up ? T * (p.norms + p.up) : 0;
   b.attention_input.most = gradients + remade;
   // Queries, keys, values, scores and d_norm2 go; without recomputation the latents and the

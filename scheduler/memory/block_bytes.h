@@ -12,7 +12,8 @@ struct StorageRules {
   double residual = 4;               // bytes a number of the residual stream and its gradient
   bool keeps_received_rows = true;   // rows that dispatch brought stay beside their gathered copies
   bool keeps_expert_results = true;  // else the gate weight is applied before the down-projection
-  bool packed_weights = true;        // copies of weights that the product library reads
+  /// Gradients that wait for their weight gradient are FP8 where products are, as DeepSeek-V3's.
+  bool fp8_gradients = false;
 };
 /// A cluster of GPUs (it has SMs) or of CPU workers.
 StorageRules storage_rules(bool gpu);
