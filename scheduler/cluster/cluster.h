@@ -1,0 +1,90 @@
+// A cluster as planning sees it: GPUs, nodes, network, storage, power, money and failures. A plain
+// value in SI units (FLOP/s, bytes, bytes/s, seconds, watts, US dollars); every figure carries
+// where it comes from. Reading YAML is runtime/cluster's work, measuring a machine that of weft
+// cluster probe.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace weft::scheduler {
+
+/// A number and where it comes from. An empty source: it was not given, and `value` is the default.
+struct Figure {
+  double value = 0;
+  std::string source = {};
+  operator double() const { return value; }  // NOLINT: it is that number
+  bool given() const { return !source.empty(); }
+  friend bool operator==(const Figure&, const Figure&) = default;
+};
+
+/// One device. For a CPU cluster: one worker with its cores.
+struct GpuType {
+  std::string name;
+  Figure fp32, bf16, fp8;    // peak FLOP/s of dense matrix products; fp8 0: it has none
+  Figure memory;             // bytes
+  Figure memory_bandwidth;   // bytes/s
+  Figure sms;                // streaming multiprocessors; 0: no such division (CPU)
+  Figure communication_sms;  // of them taken by the expert exchange while it overlaps compute
+  Figure power;              // W under training load
+  friend bool operator==(const GpuType&, const GpuType&) = default;
+};
+
+/// What kernels reach, as a share of the peak (from published measurements), and what each costs
+/// beside its work.
+struct KernelRates {
+  Figure gemm_fp32{1}, gemm_bf16{1}, gemm_fp8{1};                          // dense layers' products
+  Figure grouped_gemm_fp32{1}, grouped_gemm_bf16{1}, grouped_gemm_fp8{1};  // experts' products
+  Figure attention_forward{1}, attention_backward{1};  // share of the bf16 (fp32) peak
+  Figure memory{1};                                    // share of memory_bandwidth
+  Figure overhead;  // seconds that each compute phase takes beside its work
+  friend bool operator==(const KernelRates&, const KernelRates&) = default;
+};
+
+/// Measured bandwidth of the expert exchange over so many ranks: logical bytes a rank sends to
+/// other nodes (inside one node: to other ranks), per second, with nothing else running.
+struct ExchangeRate {
+  int ranks = 0;
+  Figure dispatch, combine;  // bytes/s
+  friend bool operator==(const ExchangeRate&, const ExchangeRate&) = default;
+};
+
+struct NodeType {
+  Figure gpus{1};
+  Figure nvlink_bandwidth;    // bytes/s a GPU and direction, effective
+  Figure nvlink_latency;      // seconds
+  Figure nvlink_nodes{1};     // nodes that one NVLink domain spans (18 trays of a GB200 NVL72)
+  Figure nics{1};             // a node; the same number as GPUs: one rail each
+  Figure nic_bandwidth;       // bytes/s a NIC and direction
+  Figure nic_latency;         // seconds, under one leaf switch
+  Figure nic_latency_across;  // seconds, across leaves
+  Figure power;               // W of everything but the GPUs
+  friend bool operator==(const NodeType&, const NodeType&) = default;
+};
+
+struct Cluster {
+  std::string name;
+  GpuType gpu;
+  KernelRates kernels;
+  std::vector<ExchangeRate> exchange;  // ascending ranks; empty: from the bandwidths alone
+  NodeType node;
+  Figure nodes{1};                     // healthy ones that a job may use, spares included
+  Figure nodes_per_leaf;               // 0: all under one leaf
+  Figure oversubscription{1};          // leaf uplinks: 2 = half the bandwidth towards the spine
+  Figure storage_write, storage_read;  // bytes/s of the whole cluster
+  Figure gpu_hour;                     // US dollars
+  Figure node_mtbf;  // seconds between failures of one node that stop the job; 0: never
+  Figure restart;    // seconds from a failure to the first new step, lost steps apart
+
+  int num_nodes() const { return static_cast<int>(nodes.value); }
+  int gpus_per_node() const { return static_cast<int>(node.gpus.value); }
+  int num_gpus() const { return num_nodes() * gpus_per_node(); }
+  int leaf_nodes() const;  // nodes under one leaf
+  int num_leaves() const;
+  int leaf_of(int node_index) const { return node_index / leaf_nodes(); }
+  /// GPUs that reach each other by NVLink.
+  int nvlink_gpus() const { return gpus_per_node() * static_cast<int>(node.nvlink_nodes.value); }
+  friend bool operator==(const Cluster&, const Cluster&) = default;
+};
+
+}  // namespace weft::scheduler
