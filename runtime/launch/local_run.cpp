@@ -20,6 +20,7 @@
 namespace weft::runtime {
 
 using nlohmann::json;
+using namespace one_host;
 
 namespace {
 

@@ -7,7 +7,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
-#include "runtime/coordinator/coordinator.h"
+#include "runtime/coordinator/one_host.h"
 #include "runtime/job/job.h"
 #include "runtime/store/run_store.h"
 

@@ -5,7 +5,7 @@ find_package(SQLite3 REQUIRED)
 weft_test(runtime/job_load_test LINK weft_runtime_job)
 
 # coordinator, control plane
-weft_test(runtime/coordinator_test LINK weft_runtime_coordinator)
+weft_test(runtime/one_host_test LINK weft_runtime_coordinator)
 find_package(nlohmann_json REQUIRED)
 weft_test(runtime/control_test LABELS multiprocess LINK weft_runtime_control nlohmann_json::nlohmann_json)
 # engine: whole worlds as threads

@@ -1,10 +1,10 @@
-#include "runtime/coordinator/coordinator.h"
+#include "runtime/coordinator/one_host.h"
 
 #include <gtest/gtest.h>
 
 #include "base/rng.h"
 
-namespace weft::runtime {
+namespace weft::runtime::one_host {
 namespace {
 
 using Phase = CoordinatorState::Phase;
@@ -40,7 +40,7 @@ struct Bench {
   std::vector<std::string> reasons;
 };
 
-TEST(Coordinator, AssignsOnceEverybodyIsThere) {
+TEST(OneHost, AssignsOnceEverybodyIsThere) {
   Bench bench(3);
   bench.tell(WorkerHello{2});
   bench.tell(WorkerHello{0});
@@ -51,7 +51,7 @@ TEST(Coordinator, AssignsOnceEverybodyIsThere) {
   EXPECT_EQ(bench.state.phase, Phase::Running);
 }
 
-TEST(Coordinator, FinishesWhenAllAreDoneAndGone) {
+TEST(OneHost, FinishesWhenAllAreDoneAndGone) {
   Bench bench(2);
   bench.form();
   bench.tell(WorkerDone{0});
@@ -64,7 +64,7 @@ TEST(Coordinator, FinishesWhenAllAreDoneAndGone) {
   EXPECT_EQ(bench.state.phase, Phase::Ended);
 }
 
-TEST(Coordinator, ADeathEndsAllWaitsAndNamesTheRankAndTheSignal) {
+TEST(OneHost, ADeathEndsAllWaitsAndNamesTheRankAndTheSignal) {
   Bench bench(4);
   bench.form();
   bench.tell(WorkerExited{2, 0, 9});
@@ -75,7 +75,7 @@ TEST(Coordinator, ADeathEndsAllWaitsAndNamesTheRankAndTheSignal) {
   EXPECT_EQ(bench.count<KillWorker>(), 3);
 }
 
-TEST(Coordinator, TheFirstFailureIsTheCauseAndLaterOnesAreConsequences) {
+TEST(OneHost, TheFirstFailureIsTheCauseAndLaterOnesAreConsequences) {
   Bench bench(2);
   bench.form();
   bench.tell(WorkerFailed{1, {Code::Io, "disk full"}});
@@ -88,7 +88,7 @@ TEST(Coordinator, TheFirstFailureIsTheCauseAndLaterOnesAreConsequences) {
   EXPECT_EQ(bench.state.phase, Phase::Ended);
 }
 
-TEST(Coordinator, WhoDoesNotReportInTimeIsNamed) {
+TEST(OneHost, WhoDoesNotReportInTimeIsNamed) {
   Bench bench(2);
   bench.tell(WorkerHello{0});
   bench.clock.advance(bench.options.forming_bound);
@@ -97,7 +97,7 @@ TEST(Coordinator, WhoDoesNotReportInTimeIsNamed) {
   EXPECT_EQ(bench.state.cause, Code::DeadlineExceeded);
 }
 
-TEST(Coordinator, WhoDoesNotLeaveIsKilled) {
+TEST(OneHost, WhoDoesNotLeaveIsKilled) {
   Bench bench(2);
   bench.form();
   bench.tell(WorkerExited{0, 1, 0});
@@ -108,7 +108,7 @@ TEST(Coordinator, WhoDoesNotLeaveIsKilled) {
   EXPECT_TRUE(std::get<KillWorker>(bench.actions[0]).hard);
 }
 
-TEST(Coordinator, StopsGentlyFirstAndAtOnceWhenAskedAgain) {
+TEST(OneHost, StopsGentlyFirstAndAtOnceWhenAskedAgain) {
   Bench bench(2);
   bench.form();
   bench.tell(StopAsked{});
@@ -119,7 +119,7 @@ TEST(Coordinator, StopsGentlyFirstAndAtOnceWhenAskedAgain) {
   EXPECT_EQ(bench.state.outcome, Outcome::Stopped);
 }
 
-TEST(Coordinator, AStopAskedWhileFormingIsNotForgotten) {
+TEST(OneHost, AStopAskedWhileFormingIsNotForgotten) {
   Bench bench(2);
   bench.tell(StopAsked{});
   bench.tell(WorkerHello{0});
@@ -129,7 +129,7 @@ TEST(Coordinator, AStopAskedWhileFormingIsNotForgotten) {
 
 // Whatever happens in whatever order, the run ends, with one outcome that never changes and a
 // reason.
-TEST(Coordinator, EveryHistoryEndsOnceWithAReason) {
+TEST(OneHost, EveryHistoryEndsOnceWithAReason) {
   for (std::uint64_t seed = 0; seed < 2000; ++seed) {
     SCOPED_TRACE(seed);
     Rng rng(seed, "history");
@@ -191,4 +191,4 @@ TEST(Coordinator, EveryHistoryEndsOnceWithAReason) {
 }
 
 }  // namespace
-}  // namespace weft::runtime
+}  // namespace weft::runtime::one_host

@@ -1,9 +1,9 @@
-#include "runtime/coordinator/coordinator.h"
+#include "runtime/coordinator/one_host.h"
 
 #include <algorithm>
 #include <cstring>
 
-namespace weft::runtime {
+namespace weft::runtime::one_host {
 namespace {
 
 using Phase = CoordinatorState::Phase;
@@ -161,4 +161,4 @@ std::string describe_exit(const WorkerExited& exited) {
   return "signal " + std::to_string(exited.signal) + " (" + strsignal(exited.signal) + ")";
 }
 
-}  // namespace weft::runtime
+}  // namespace weft::runtime::one_host
