@@ -64,6 +64,13 @@ struct WorkerExited {
   int signal = 0;
   std::string error;
 };
+/// A worker committed a checkpoint; `request`: the SaveRequest that it answers, 0: none.
+struct WorkerSaved {
+  std::int64_t generation = 0;
+  int rank = 0;
+  Checkpoint checkpoint;
+  std::int64_t request = 0;
+};
 /// A worker made a record. Sequences count up from 0 within (generation, rank).
 struct RecordMade {
   std::int64_t generation = 0;
@@ -108,16 +115,17 @@ struct CoordinatorExited {
   };
   std::int64_t term = 0;
   How how = How::Crashed;
+  Outcome outcome = Outcome::Undecided;  // with Ended
   std::string reason;
 };
 /// The person at this agent's terminal, or the launcher, asked to stop.
 struct AgentStopAsked {};
 struct AgentTick {};
 
-using AgentEvent =
-    std::variant<Order, Beat, Acknowledgement, WorkerHello, WorkerMoved, WorkerDone, WorkerFailed,
-                 WorkerExited, RecordMade, FlushAsked, SpoolWritten, SpoolFailed, ClaimsRead,
-                 ClaimsUnreadable, ClaimDecided, CoordinatorExited, AgentStopAsked, AgentTick>;
+using AgentEvent = std::variant<Order, Beat, Acknowledgement, WorkerHello, WorkerMoved, WorkerDone,
+                                WorkerFailed, WorkerExited, WorkerSaved, RecordMade, FlushAsked,
+                                SpoolWritten, SpoolFailed, ClaimsRead, ClaimsUnreadable,
+                                ClaimDecided, CoordinatorExited, AgentStopAsked, AgentTick>;
 
 // --- What to do about it -------------------------------------------------------------------------
 
@@ -233,12 +241,15 @@ struct AgentState {
   std::string ending_reason;
   std::map<std::pair<std::int64_t, int>, Spool> spools;
   std::string spool_error;
+  std::optional<Checkpoint> saved;  // by our workers, the newest
+  std::int64_t saved_request = 0;
   std::int64_t report = 0;  // number of the last
   Instant next_report{};
   Instant next_records{};             // when what was sent and not acknowledged is sent again
   bool changed = false;               // something to report at once
   std::int64_t coordinator_term = 0;  // our child holds it; 0: we have none
-  bool coordinator_dying = false;     // it was killed by us
+  Instant coordinator_since{};
+  bool coordinator_dying = false;  // it was killed by us
   int stops_asked = 0;
   std::optional<RunEnd> end;  // of the run, once seen
   std::optional<Instant> leaving_since;
@@ -253,6 +264,7 @@ struct AgentOptions {
   int records_batch = 256;
   Duration leaving_bound = std::chrono::seconds(15);  // for handing over the last records
   Duration orphan_bound = std::chrono::minutes(10);   // without a leader and without workers
+  bool alone = false;  // one node: nobody else can lead, so a refused coordinator ends the run
 };
 
 struct AgentDecision {

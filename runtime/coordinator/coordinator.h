@@ -13,6 +13,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -204,7 +205,7 @@ struct Node {
   std::int64_t generation = 0;  // whose workers it has, as reported
   int live_workers = 0;         // of those, not gone
   std::int64_t unacknowledged = 0;
-  bool spool_failing = false;
+  std::optional<Instant> spool_failing_since;
   Order order;                  // what it was last told
   std::int64_t taken = 0;       // newest order of this term that it took
   std::vector<int> ranks;       // of the current generation
@@ -225,7 +226,7 @@ struct RankState {
   std::int64_t action = 0;
 };
 
-/// A generation that was released, and the step that it resumed after (0: initial weights).
+/// A generation that was formed, and the step that it resumed after (0: initial weights).
 struct LineEntry {
   std::int64_t generation = 0;
   std::int64_t resumed_step = 0;
@@ -250,6 +251,7 @@ struct CoordinatorState {
   std::int64_t term = 0;
   RunPhase phase = RunPhase::Waiting;
   Instant deadline{};  // of the phase; not used while Running or Paused
+  Instant phase_since{};
   Outcome outcome = Outcome::Undecided;
   std::string reason;  // why the outcome is what it is
   Cause cause;         // of the present or last generation's end
@@ -277,19 +279,23 @@ struct CoordinatorState {
 
   // Members. Nodes are journaled without what the next report says anyway.
   std::map<std::string, Node> nodes;
+  /// Spool files of agents that are gone, to be read; when it is tried next.
+  std::map<std::pair<std::string, std::uint64_t>, Instant> spools;
 
   // Not journaled: the next reports and reads say it again.
-  std::string node;  // whose agent this coordinator is a child of
+  Instant term_since{};
+  bool deposed = false;  // it stepped down: nothing is decided any more
+  std::string node;      // whose agent this coordinator is a child of
   std::vector<RankState> ranks;
   std::vector<std::string> addresses;
+  std::shared_ptr<const std::vector<std::string>> shared_addresses;  // once all are there
   int num_ready = 0, num_done = 0, num_gone = 0, num_not_stepping = 0;
   std::int64_t step = 0;  // highest completed of this generation
   Duration step_time{};   // smoothed
   Instant last_progress{};
   std::optional<Instant> explaining;  // until when an explanation of the hang is waited for
-  std::map<std::pair<std::int64_t, int>, std::int64_t> stored;      // next sequence wanted
-  std::map<std::pair<std::string, std::uint64_t>, Instant> spools;  // to be read; next try
-  std::optional<Instant> failing_since;                             // of the shell
+  std::map<std::pair<std::int64_t, int>, std::int64_t> stored;  // next sequence wanted
+  std::optional<Instant> failing_since;                         // of the shell
   std::string failing;
   std::int64_t lease_beat = 0;
   Instant next_lease{};

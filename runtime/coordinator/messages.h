@@ -75,20 +75,33 @@ struct WorkerStatus {
   friend bool operator==(const WorkerStatus&, const WorkerStatus&) = default;
 };
 
+/// A complete checkpoint, as found in the run directory.
+struct Checkpoint {
+  std::int64_t step = 0;
+  std::int64_t generation = 0;  // that wrote it
+  std::string name;             // its directory
+  friend auto operator<=>(const Checkpoint&, const Checkpoint&) = default;
+};
+
 /// Sent every heartbeat, and at once when something other than a position changed.
 struct Report {
   std::string node;
-  std::uint64_t incarnation = 0;  // of the agent's process: another one means that its workers died
-  std::int64_t number = 0;        // counts up within an incarnation; older ones are dropped
-  std::int64_t term = 0;          // of the leader that it is meant for
-  std::int64_t order = 0;         // the newest order of that term that was taken
+  /// Of the agent's process. A higher one means that the workers of the one before died; the shell
+  /// takes one above those of the node's spool files.
+  std::uint64_t incarnation = 0;
+  std::int64_t number = 0;         // counts up within an incarnation; older ones are dropped
+  std::int64_t term = 0;           // of the leader that it is meant for
+  std::int64_t order = 0;          // the newest order of that term that was taken
   std::optional<NodeFacts> facts;  // until an order of that term came
   std::int64_t generation = 0;     // whose workers `workers` are; 0: none yet
   std::vector<WorkerStatus> workers;
   std::int64_t unacknowledged = 0;  // records in its spool that the coordinator does not have
   std::string spool_error;          // why the spool cannot be written; "": it can
-  int stops_asked = 0;              // by the person at this agent's terminal
-  bool left = false;                // its last report: workers gone, it exits
+  /// The newest checkpoint that its workers committed, and the request that it answered (0: none).
+  std::optional<Checkpoint> saved;
+  std::int64_t saved_request = 0;
+  int stops_asked = 0;  // by the person at this agent's terminal
+  bool left = false;    // its last report: workers gone, it exits
 };
 
 /// One record of a worker: what it is about. Its bytes stay with the shells, which find them by
@@ -115,14 +128,6 @@ struct RankSlot {
   int rank = 0;
   int slot = 0;  // of its node
   friend bool operator==(const RankSlot&, const RankSlot&) = default;
-};
-
-/// A complete checkpoint, as found in the run directory.
-struct Checkpoint {
-  std::int64_t step = 0;
-  std::int64_t generation = 0;  // that wrote it
-  std::string name;             // its directory
-  friend auto operator<=>(const Checkpoint&, const Checkpoint&) = default;
 };
 
 /// "Save after a step, all ranks the same one": the ranks agree through the step's world-wide sum,
@@ -153,8 +158,9 @@ struct Order {
   std::shared_ptr<const std::vector<std::string>> addresses;
   bool stop = false;  // finish the step, save, be done
   SaveRequest save;
-  bool hard = false;   // Idle, Leave: without asking first
-  std::string reason;  // why; what waits are aborted with
+  bool hard = false;                     // Idle, Leave: without asking first
+  Outcome outcome = Outcome::Undecided;  // of the run, with Leave
+  std::string reason;                    // why; what waits are aborted with
 };
 bool same_but_number(const Order& a, const Order& b);
 

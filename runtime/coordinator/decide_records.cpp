@@ -1,0 +1,38 @@
+// Which records count, and that each counts once.
+#include "runtime/coordinator/decider.h"
+
+namespace weft::runtime {
+
+void Decider::operator()(const Records& records) {
+  CoordinatorState& state = s();
+  if (state.deposed || records.keys.empty()) return;
+  if (records.generation > state.generation) return;  // of a term that we do not know
+  const std::pair key{records.generation, records.rank};
+  std::int64_t& next = state.stored[key];
+  StoreRecords store{records.node, records.incarnation, records.generation, records.rank, {}, next};
+  for (const RecordKey& record : records.keys) {
+    if (record.sequence < store.next) continue;
+    if (record.sequence > store.next) break;  // one is missing: it will be sent again
+    if (counts(state.line, records.generation, record.step))
+      store.sequences.push_back(record.sequence);
+    ++store.next;
+  }
+  if (!store.sequences.empty()) {
+    act(std::move(store));
+    return;
+  }
+  next = store.next;
+  act(SendAcknowledgement{records.node, {state.term, records.generation, records.rank, next}});
+}
+
+void Decider::operator()(const RecordsStored& stored) {
+  CoordinatorState& state = s();
+  if (state.deposed) return;
+  std::int64_t& next = state.stored[{stored.generation, stored.rank}];
+  next = std::max(next, stored.next);
+  act(SendAcknowledgement{stored.node, {state.term, stored.generation, stored.rank, next}});
+}
+
+void Decider::operator()(const SpoolRead& read) { s().spools.erase({read.node, read.incarnation}); }
+
+}  // namespace weft::runtime
