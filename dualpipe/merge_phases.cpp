@@ -1,7 +1,6 @@
-// The merged order of an overlapped pair.
-#include <algorithm>
+#include "dualpipe/merge_phases.h"
 
-#include "dualpipe/executor.h"
+#include <algorithm>
 
 namespace weft::dualpipe {
 namespace {

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "dualpipe/executor.h"
+#include "dualpipe/merge_phases.h"
 
 namespace weft::dualpipe {
 

@@ -5,23 +5,25 @@
 namespace weft::scheduler {
 namespace {
 
-std::vector<int> even(int num_layers, int num_stages) {
+/// `whole`: stages of the pipeline, of which these are the first.
+std::vector<int> even(int num_layers, int num_stages, int whole) {
   std::vector<int> count(num_stages, num_stages == 0 ? 0 : num_layers / num_stages);
   // The rest goes to the stages nearest the middle, the earlier of two equals first.
   std::vector<int> order(num_stages);
   for (int s = 0; s < num_stages; ++s) order[s] = s;
   std::stable_sort(order.begin(), order.end(), [&](int a, int b) {
-    return std::abs(2 * a - (num_stages - 1)) < std::abs(2 * b - (num_stages - 1));
+    return std::abs(2 * a - (whole - 1)) < std::abs(2 * b - (whole - 1));
   });
   for (int i = 0; num_stages > 0 && i < num_layers % num_stages; ++i) ++count[order[i]];
   return count;
 }
 
 std::vector<StageLayers> spread(int num_layers, int num_stages, int next_token) {
-  std::vector<int> count = even(num_layers, num_stages);
+  std::vector<int> count = even(num_layers, num_stages, num_stages);
   if (next_token > 0) {
-    const int last = std::max(1, even(num_layers + next_token, num_stages).back() - next_token);
-    count = even(num_layers - last, num_stages - 1);
+    const int last =
+        std::max(1, even(num_layers + next_token, num_stages, num_stages).back() - next_token);
+    count = even(num_layers - last, num_stages - 1, num_stages);
     count.push_back(last);
   }
   std::vector<StageLayers> stages;

@@ -37,6 +37,7 @@ struct KernelRates {
   Figure grouped_gemm_fp32{1}, grouped_gemm_bf16{1}, grouped_gemm_fp8{1};  // experts' products
   Figure attention_forward{1}, attention_backward{1};  // share of the bf16 (fp32) peak
   Figure memory{1};                                    // share of memory_bandwidth
+  Figure collective{1};                                // share of NIC bandwidth, by reductions
   Figure overhead;  // seconds that each compute phase takes beside its work
   friend bool operator==(const KernelRates&, const KernelRates&) = default;
 };
@@ -58,6 +59,7 @@ struct NodeType {
   Figure nic_bandwidth;       // bytes/s a NIC and direction
   Figure nic_latency;         // seconds, under one leaf switch
   Figure nic_latency_across;  // seconds, across leaves
+  Figure host_bandwidth;      // bytes/s a GPU to its host's memory, for checkpoints; 0: unknown
   Figure power;               // W of everything but the GPUs
   friend bool operator==(const NodeType&, const NodeType&) = default;
 };
