@@ -1,6 +1,9 @@
 #include "runtime/rehearse/control_sim.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "runtime/coordinator/state_json.h"
 
 namespace weft::runtime {
 namespace {
@@ -35,6 +38,7 @@ ControlSim::ControlSim(const std::vector<NodeSetup>& nodes, int world, const Opt
       world_(world),
       events_(events),
       workers_(workers) {
+  options_.agent.alone = agent_options_.alone = nodes.size() == 1;
   for (const NodeSetup& node : nodes) {
     Agent& agent = agents_.emplace_back();
     agent.name = node.name;
@@ -64,7 +68,9 @@ void ControlSim::start_node(int node) {
 }
 
 void ControlSim::kill_node(int node) {
-  agents_[node].up = false;
+  Agent& agent = agents_[node];
+  if (agent.up) left_behind_[{agent.name, agent.incarnation}] = std::move(agent.state);
+  agent.up = false;
   if (leader_ && leader_->node == node) leader_.reset();
 }
 
@@ -148,13 +154,22 @@ void ControlSim::lead(const Event& event) {
   if (!leader_) return;
   Decision decision = decide(std::move(leader_->state), event, events_.now(), coordinator_options_);
   leader_->state = std::move(decision.state);
-  if (decision.durable) journal_ = leader_->state;
+  if (decision.durable) {
+    journal_ = leader_->state;
+    journaled_ = events_.now();
+  }
   if (!decision.reason.empty()) workers_.said("coordinator", decision.reason);
   const std::int64_t term = leader_->term;
   for (const CoordinatorAction& action : decision.actions) {
     if (!leader_ || leader_->term != term) return;
     std::visit([&](const auto& what) { act(what); }, action);
   }
+}
+
+CoordinatorState ControlSim::read_journal() const {
+  if (journal_)
+    if (auto state = state_from_json(to_json(*journal_, journaled_), events_.now())) return *state;
+  return start_state(world_, events_.now(), coordinator_options_);
 }
 
 void ControlSim::start_leading(int node, std::int64_t term) {
@@ -170,7 +185,12 @@ void ControlSim::start_leading(int node, std::int64_t term) {
 void ControlSim::stop_leading(CoordinatorExited::How how, const std::string& reason) {
   const Leader leader = std::move(*leader_);
   leader_.reset();
-  later(leader.node, options_.latency, CoordinatorExited{leader.term, how, reason});
+  CoordinatorExited exited;
+  exited.term = leader.term;
+  exited.how = how;
+  if (end_) exited.outcome = end_->outcome;
+  exited.reason = reason;
+  later(leader.node, options_.latency, std::move(exited));
 }
 
 // --- Agents' actions -----------------------------------------------------------------------------
@@ -225,12 +245,9 @@ void ControlSim::act(const StoreRecords& a) {
 }
 
 void ControlSim::read_spool(const ReadSpool& a) {
-  const auto found = index_.find(a.node);
-  if (found == index_.end()) return;
-  const Agent& agent = agents_[found->second];
-  // The state of a dead agent stands for its file; a new incarnation has begun another.
-  if (agent.incarnation == a.incarnation)
-    for (const auto& [key, spool] : agent.state.spools) {
+  // The state of a dead agent stands for its file.
+  if (const auto dead = left_behind_.find({a.node, a.incarnation}); dead != left_behind_.end())
+    for (const auto& [key, spool] : dead->second.spools) {
       Records records{a.node, a.incarnation, key.first, key.second, {}};
       for (const RecordKey& record : spool.waiting)
         if (record.sequence < spool.written) records.keys.push_back(record);

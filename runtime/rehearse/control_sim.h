@@ -100,6 +100,7 @@ class ControlSim {
   void apply(int node, const AgentEvent& event);
   void lead(const Event& event);
   void stop_leading(CoordinatorExited::How how, const std::string& reason);
+  CoordinatorState read_journal() const;
   void start_leading(int node, std::int64_t term);
   void to_leader(int node, Event event);
   void to_node(const std::string& name, AgentEvent event);
@@ -149,8 +150,10 @@ class ControlSim {
   std::vector<Agent> agents_;
   std::map<std::string, int> index_;
   std::optional<Leader> leader_;
-  std::optional<CoordinatorState> journal_;
+  std::optional<CoordinatorState> journal_;  // read through its JSON, as from the file
+  Instant journaled_{};
   // The shared directory.
+  std::map<std::pair<std::string, std::uint64_t>, AgentState> left_behind_;  // spools of the dead
   std::map<std::int64_t, Claim> claims_;
   std::map<std::int64_t, std::int64_t> generations_;  // number -> term that claimed it
   std::map<std::pair<std::int64_t, int>, std::int64_t> stored_;

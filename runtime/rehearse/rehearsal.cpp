@@ -169,6 +169,7 @@ class Rehearsal final : public VirtualWorkers {
   int hung_rank_ = -1;
   bool stop_asked_ = false;
   std::optional<SaveRequest> save_;
+  std::int64_t saving_ = 0;  // the request that the newest checkpoint answers
 
   std::map<std::int64_t, std::map<std::int64_t, json>> records_;  // generation, sequence
   std::map<std::int64_t, std::int64_t> next_record_;
@@ -623,6 +624,7 @@ void Rehearsal::record_step(double, const LossSeconds& lost) {
 void Rehearsal::take_checkpoint(bool last) {
   const double stall = assumed_.stall_seconds + (last ? assumed_.write_seconds : 0);
   goodput_.lose(Loss::Checkpoint, stall);
+  saving_ = save_ ? save_->id : 0;
   save_.reset();
   const auto begin = [this, epoch = ++epoch_, last, step = step_, generation = generation_,
                       tokens = static_cast<std::int64_t>(tokens_now_)] {
@@ -657,6 +659,7 @@ void Rehearsal::written(std::int64_t step, std::int64_t generation, std::int64_t
                  {"name", *name},
                  {"synthetic", true}}}},
               step);
+  control_.tell(workers_[0].node, WorkerSaved{generation, 0, {step, generation, *name}, saving_});
   if (corrupt_next_ == 0 || last) return;
   --corrupt_next_;
   if (const auto position = checkpoints_.damage(*name); !position)
