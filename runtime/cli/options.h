@@ -136,6 +136,21 @@ struct BalanceVerbOptions {
   Format format = Format::Table;
 };
 
+struct RehearseOptions {
+  std::string job, cluster;
+  std::vector<std::string> set;
+  std::uint64_t seed = 1;
+  std::string faults = "mtbf";  // mtbf | none | a script's path
+  double days = 1;
+  long long steps = 0;  // 0: as the job says
+  int spares = 4;
+  double speed = 0;  // 0: as fast as it goes
+  bool swap_stragglers = false;
+  std::string dir;  // "": runs/<name>-rehearsal
+  bool quiet = false;
+  Format format = Format::Table;
+};
+
 struct BenchCommOptions {
   std::string transport = "local";  // local | tcp | mpi | sim
   int ranks = 0;                    // 0: two, or what MPI has started

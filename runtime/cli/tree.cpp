@@ -42,6 +42,7 @@ class Builder {
     add_checkpoints(tree_);
     add_generate();
     add_tools(tree_);
+    add_rehearse(tree_);
     add_benchmarks(tree_);
     add_talk();
   }

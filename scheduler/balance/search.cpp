@@ -21,14 +21,17 @@ class State {
   explicit State(Domain& domain)
       : load_(domain.load),
         slots_(domain.slots),
-        holders_(domain.load.size(), std::vector<bool>(domain.slots.size(), false)),
+        holders_(domain.load.size() * domain.slots.size(), 0),
         count_(domain.load.size(), 0),
+        share_(domain.load.size(), 0.0),
         gpu_load_(domain.slots.size(), 0.0) {
     for (const auto& gpu : slots_)
       for (const int e : gpu) ++count_[e];
+    for (int e = 0; e < num_experts(); ++e)
+      if (count_[e] > 0) share_[e] = load_[e] / count_[e];
     for (int g = 0; g < num_gpus(); ++g)
       for (const int e : slots_[g]) {
-        holders_[e][g] = true;
+        held(g, e) = 1;
         gpu_load_[g] += share(e);
       }
   }
@@ -38,9 +41,9 @@ class State {
   int num_experts() const { return static_cast<int>(load_.size()); }
   int expert(int gpu, int slot) const { return slots_[gpu][slot]; }
   int count(int e) const { return count_[e]; }
-  bool holds(int gpu, int e) const { return holders_[e][gpu]; }
+  bool holds(int gpu, int e) const { return holders_[static_cast<std::size_t>(e) * slots_.size() + gpu] != 0; }
   double gpu_load(int gpu) const { return gpu_load_[gpu]; }
-  double share(int e) const { return load_[e] / count_[e]; }
+  double share(int e) const { return share_[e]; }
   int busiest() const {
     return static_cast<int>(std::ranges::max_element(gpu_load_) - gpu_load_.begin());
   }
@@ -55,8 +58,8 @@ class State {
     gpu_load_[g] += share(y) - share(x);
     gpu_load_[h] += share(x) - share(y);
     std::swap(slots_[g][a], slots_[h][b]);
-    holders_[x][g] = holders_[y][h] = false;
-    holders_[x][h] = holders_[y][g] = true;
+    held(g, x) = held(h, y) = 0;
+    held(h, x) = held(g, y) = 1;
   }
 
   /// The busiest of the GPUs that change when this slot goes over to expert y.
@@ -77,8 +80,10 @@ class State {
     slots_[g][slot] = y;
     --count_[x];
     ++count_[y];
-    holders_[x][g] = false;
-    holders_[y][g] = true;
+    share_[x] = load_[x] / count_[x];
+    share_[y] = load_[y] / count_[y];
+    held(g, x) = 0;
+    held(g, y) = 1;
     reload();
   }
   void reload() {
@@ -89,10 +94,15 @@ class State {
   }
 
  private:
+  unsigned char& held(int gpu, int e) {
+    return holders_[static_cast<std::size_t>(e) * slots_.size() + gpu];
+  }
+
   std::span<const double> load_;
   std::vector<std::vector<int>>& slots_;
-  std::vector<std::vector<bool>> holders_;  // [expert][gpu]
+  std::vector<unsigned char> holders_;  // [expert][gpu], flat: this is the innermost loop
   std::vector<int> count_;
+  std::vector<double> share_;  // load / count, kept: a division a look is most of a search
   std::vector<double> gpu_load_;
 };
 
@@ -107,15 +117,22 @@ struct Move {
 Move best_swap(const State& state) {
   Move best;
   const int g = state.busiest();
-  for (int a = 0; a < state.num_slots(); ++a)
-    for (int h = 0; h < state.num_gpus(); ++h)
+  const double mine = state.gpu_load(g);
+  for (int a = 0; a < state.num_slots(); ++a) {
+    const int x = state.expert(g, a);
+    const double share = state.share(x);
+    for (int h = 0; h < state.num_gpus(); ++h) {
+      if (h == g || state.holds(h, x)) continue;
+      const double theirs = state.gpu_load(h);
       for (int b = 0; b < state.num_slots(); ++b) {
-        if (!state.may_swap(g, a, h, b)) continue;
-        const double step = state.share(state.expert(g, a)) - state.share(state.expert(h, b));
+        const int y = state.expert(h, b);
+        const double step = share - state.share(y);
         if (step <= 0) continue;
-        const double most = std::max(state.gpu_load(g) - step, state.gpu_load(h) + step);
-        if (most < best.most) best = {g, a, h, b, -1, most};
+        const double most = std::max(mine - step, theirs + step);
+        if (most < best.most && !state.holds(g, y)) best = {g, a, h, b, -1, most};
       }
+    }
+  }
   return best;
 }
 
@@ -126,7 +143,7 @@ Move best_hand_over(const State& state) {
   const int busiest = state.busiest();
   const auto consider = [&](int g, int slot, int y) {
     const int x = state.expert(g, slot);
-    if (x == y || state.count(x) < 2 || state.holds(g, y)) return;
+    if (state.count(x) < 2 || x == y || state.holds(g, y)) return;
     const double most = state.after_handing(g, slot, y);
     if (most < best.most) best = {g, slot, 0, 0, y, most};
   };
