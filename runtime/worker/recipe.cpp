@@ -176,6 +176,12 @@ std::size_t records_of_step(const Job& job, Engine& engine) {
 }
 
 void Walker::open_ring() {
+  // What ranks of a larger layout have left would be drawn beside the present ones' steps.
+  const int world = engine_->placement().layout.world();
+  std::error_code error;
+  for (int rank = world; reports() && !options_.traces.empty(); ++rank)
+    if (!std::filesystem::remove(options_.traces / fmt::format("rank-{:04}.ring", rank), error))
+      break;
   ring_ = open_step_ring({options_.traces, options_.attempt, job_.trace.steps,
                           job_.trace.steps == 0 ? 0 : records_of_step(job_, *engine_)},
                          engine_->ring_info(), reporter_, clock_);
