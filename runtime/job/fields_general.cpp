@@ -358,7 +358,8 @@ void add_parallel(std::vector<Field>& out) {
                  {"NeMo-RL", "policy.megatron_cfg.pipeline_model_parallel_size"},
                  {"verl", "actor_rollout_ref.actor.megatron.pipeline_model_parallel_size"},
                  {"common", "parallel.pp"},
-                 {"paper", "PP"}}});
+                 {"paper", "PP"}},
+       .on_resume = kMay});
   out.push_back(
       {.path = "parallel.data",
        .type = FieldType::Int,
@@ -371,7 +372,8 @@ void add_parallel(std::vector<Field>& out) {
        .interacts = "world = pipeline x data; parallel.expert must divide it; the batch is cut "
                     "over data x micro_batches",
        .example = "2",
-       .names = {{"Megatron", "data_parallel_size"}, {"common", "parallel.dp"}, {"paper", "DP"}}});
+       .names = {{"Megatron", "data_parallel_size"}, {"common", "parallel.dp"}, {"paper", "DP"}},
+       .on_resume = kMay});
   out.push_back({.path = "parallel.expert",
                  .type = FieldType::Int,
                  .slot = WEFT_AT(parallel.expert),
@@ -385,7 +387,8 @@ void add_parallel(std::vector<Field>& out) {
                            {"NeMo-RL", "policy.megatron_cfg.expert_model_parallel_size"},
                            {"verl", "actor_rollout_ref.actor.megatron.expert_model_parallel_size"},
                            {"common", "parallel.ep"},
-                           {"paper", "EP"}}});
+                           {"paper", "EP"}},
+                 .on_resume = kMay});
   out.push_back(
       {.path = "parallel.schedule",
        .type = FieldType::Choice,
@@ -399,7 +402,8 @@ void add_parallel(std::vector<Field>& out) {
        .interacts = "parallel.pipeline, parallel.micro_batches, parallel.overlap",
        .example = "dualpipe",
        .names = {{"torchtitan", "parallelism.pipeline_parallel_schedule"},
-                 {"paper", "DualPipe, DeepSeek-V3 3.2.1"}}});
+                 {"paper", "DualPipe, DeepSeek-V3 3.2.1"}},
+       .on_resume = kMay});
   out.push_back({.path = "parallel.micro_batches",
                  .type = FieldType::Int,
                  .slot = WEFT_AT(parallel.micro_batches),
@@ -412,7 +416,8 @@ void add_parallel(std::vector<Field>& out) {
                  .example = "4",
                  .names = {{"DeepSpeed", "gradient_accumulation_steps"},
                            {"TRL", "gradient_accumulation_steps"},
-                           {"torchtitan", "parallelism.pipeline_parallel_microbatches"}}});
+                           {"torchtitan", "parallelism.pipeline_parallel_microbatches"}},
+                 .on_resume = kMay});
   out.push_back({.path = "parallel.overlap",
                  .type = FieldType::Bool,
                  .slot = WEFT_AT(parallel.overlap),
@@ -489,6 +494,37 @@ void add_surroundings(std::vector<Field>& out) {
                            {"verl", "trainer.save_freq"},
                            {"NeMo-RL", "checkpointing.save_period"}},
                  .on_resume = kMay});
+  out.push_back({.path = "checkpoint.interval",
+                 .type = FieldType::Choice,
+                 .slot = WEFT_AT(checkpoint.interval),
+                 .choices = {"steps", "auto"},
+                 .help = "steps: as checkpoint.every_steps says. auto: as often as it pays, by "
+                         "Young's and Daly's rule from the measured stall, the measured step and "
+                         "the failures that the run has seen; weft events RUN --kind "
+                         "checkpoint_interval shows them.",
+                 .interacts = "checkpoint.every_steps, checkpoint.mtbf",
+                 .example = "auto",
+                 .on_resume = kMay});
+  out.push_back({.path = "checkpoint.mtbf",
+                 .type = FieldType::Duration,
+                 .slot = WEFT_AT(checkpoint.mtbf_s),
+                 .range = {0, 1e9},
+                 .help = "With interval auto: how long this run is expected to go without a "
+                         "failure. It weighs as much as one failure seen. 0: 50,000 hours over the "
+                         "number of ranks.",
+                 .interacts = "checkpoint.interval",
+                 .example = "12h",
+                 .on_resume = kMay});
+  out.push_back({.path = "checkpoint.async",
+                 .type = FieldType::Bool,
+                 .slot = WEFT_AT(checkpoint.async),
+                 .help = "Training goes on while a checkpoint is written: it stands still for the "
+                         "copy alone (twice a rank's state in memory, at most). false: until the "
+                         "checkpoint is whole.",
+                 .interacts = "nothing; it changes no number",
+                 .example = "true",
+                 .names = {{"torchtitan", "checkpoint.async_mode"}, {"Megatron", "async_save"}},
+                 .on_resume = kMay});
   out.push_back({.path = "checkpoint.keep",
                  .type = FieldType::Int,
                  .slot = WEFT_AT(checkpoint.keep),
@@ -496,11 +532,30 @@ void add_surroundings(std::vector<Field>& out) {
                  .unit = "checkpoints",
                  .help = "The newest so many complete checkpoints stay; older ones are deleted "
                          "only after a newer one is whole.",
-                 .interacts = "checkpoint.every_steps",
+                 .interacts = "checkpoint.keep_every_steps, checkpoint.keep_every; weft ckpt pin "
+                              "keeps one for good",
                  .example = "3",
                  .names = {{"TRL", "save_total_limit"},
                            {"verl", "trainer.max_actor_ckpt_to_keep"},
                            {"NeMo-RL", "checkpointing.keep_top_k"}},
+                 .on_resume = kMay});
+  out.push_back({.path = "checkpoint.keep_every_steps",
+                 .type = FieldType::Int,
+                 .slot = WEFT_AT(checkpoint.keep_every_steps),
+                 .range = {0, 1e9},
+                 .unit = "steps",
+                 .help = "Beside the newest, the checkpoints of every so many steps stay. 0: none.",
+                 .interacts = "checkpoint.keep; checkpoints must fall on those steps",
+                 .example = "5000",
+                 .on_resume = kMay});
+  out.push_back({.path = "checkpoint.keep_every",
+                 .type = FieldType::Duration,
+                 .slot = WEFT_AT(checkpoint.keep_every_s),
+                 .range = {0, 1e9},
+                 .help = "Beside the newest, the first checkpoint of every such span of time "
+                         "stays. 0: none.",
+                 .interacts = "checkpoint.keep",
+                 .example = "6h",
                  .on_resume = kMay});
   out.push_back({.path = "trace.steps",
                  .type = FieldType::Int,

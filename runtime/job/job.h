@@ -129,7 +129,12 @@ struct RewardJob {
 
 struct CheckpointJob {
   int every_steps = 200;
+  std::string interval = "steps";  // steps | auto
+  double mtbf_s = 0;               // auto: mean time between failures; 0: by the number of ranks
+  bool async = true;
   int keep = 3;
+  int keep_every_steps = 0;  // 0: none beside the newest
+  double keep_every_s = 0;   // 0: none beside the newest
 };
 
 struct TraceJob {

@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "runtime/worker/peers.h"
 #include "runtime/worker/step_ring.h"
+#include "trainer/checkpoint/saver.h"
 
 namespace weft::runtime {
 
@@ -33,7 +34,10 @@ class Engine::StepEnd final : public dualpipe::StepEnd {
 
 Engine::Engine() = default;
 // After an error sends may still be open: the groups take them back before their memory goes.
-Engine::~Engine() { groups_.clear(); }
+Engine::~Engine() {
+  saver_.reset();
+  groups_.clear();
+}
 
 Expected<std::unique_ptr<Engine>> Engine::create(comm::Transport& transport,
                                                  const EngineOptions& options) {
@@ -44,6 +48,7 @@ Expected<std::unique_ptr<Engine>> Engine::create(comm::Transport& transport,
 
 Expected<void> Engine::build(comm::Transport& transport, const EngineOptions& options) {
   options_ = options;
+  if (options.clock != nullptr) clock_ = options.clock;
   WEFT_TRY(trainer::check_precision(options.precision));
   const scheduler::Layout& layout = options.layout;
   WEFT_TRY_ASSIGN(placement_, scheduler::place(layout, options.model.num_hidden_layers,
@@ -107,7 +112,7 @@ Expected<void> Engine::build(comm::Transport& transport, const EngineOptions& op
   executor_ = std::make_unique<dualpipe::Executor>(
       std::move(adapters), step_end_.get(), *groups_.at(scheduler::pipeline_group(place_.lane)),
       dualpipe::Executor::Options{options.overlap});
-  return {};
+  return make_saver();
 }
 
 int Engine::num_micro_batches() const {
@@ -165,7 +170,7 @@ Expected<TrainResult> Engine::finish_step() {
   const std::size_t tensors = optimizer_->num_tensors();
   const std::size_t losses = tensors, loads = losses + step_.num_sequences,
                     totals = loads + std::size_t(num_blocks) * model.n_routed_experts,
-                    depths = totals + 6, end = depths + step_.depths * (step_.num_sequences + 1);
+                    depths = totals + 7, end = depths + step_.depths * (step_.num_sequences + 1);
   exchange_.assign(end, 0.0);
   const std::span<double> all = exchange_;
   optimizer_->squared_norms(all.first(tensors));
@@ -205,6 +210,7 @@ Expected<TrainResult> Engine::finish_step() {
     }
   }
   all[totals + 4] = step_.stop ? 1 : 0;
+  all[totals + 6] = snapshot_.wanted ? 1 : 0;
   {
     const dualpipe::Recorded sum(recorder_, dualpipe::Record::What::WorldSum);
     WEFT_TRY(comm::all_reduce_sum(*world_, all));
@@ -221,6 +227,7 @@ Expected<TrainResult> Engine::finish_step() {
   result.clipped = all[totals + 3] / count;
   result.stop_requested = all[totals + 4] > 0;
   result.balance_loss = all[totals + 5];
+  snapshot_.wanted = all[totals + 6] > 0;
   for (int k = 0; k < step_.depths; ++k) {
     const auto of_depth = all.subspan(depths + k * (step_.num_sequences + 1));
     double sum = 0;

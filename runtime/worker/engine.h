@@ -9,8 +9,10 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "base/clock.h"
 #include "comm/communicator.h"
 #include "dualpipe/executor.h"
 #include "runtime/worker/sharded_optimizer.h"
@@ -18,6 +20,11 @@
 #include "scheduler/placement.h"
 #include "trainer/model/stage_model.h"
 #include "trainer/optimizer/parameter_average.h"
+
+namespace weft::trainer::checkpoint {
+class Saver;
+class Snapshot;
+}  // namespace weft::trainer::checkpoint
 
 namespace weft::runtime {
 
@@ -37,6 +44,7 @@ struct EngineOptions {
   int max_tokens = 1024;  // of any micro-batch
   std::uint64_t seed = 1;
   std::chrono::milliseconds wait_bound{60'000};
+  const Clock* clock = nullptr;  // for what saves took; outlives the engine; null: the system's
 };
 
 struct TrainResult {
@@ -123,10 +131,11 @@ class Engine {
     snapshot_.taken = false;
   }
 
-  /// From now on until save(), the Snapshot action that ends a train() copies this rank's part of
-  /// the weights and moments aside, and save() writes the copy: what a step is held up for is the
-  /// copy alone.
+  /// From now on until begin_save(), the Snapshot action that ends a train() copies every rank's
+  /// part of the state aside for it. One rank's wish is enough: the step's sum tells the others.
   void want_snapshot() { snapshot_.wanted = true; }
+  /// The last train() has put the state aside, and nothing has changed it since: save it now.
+  bool has_snapshot() const { return snapshot_.taken; }
 
   struct SaveInfo {
     std::filesystem::path directory;  // the run's ckpt/
@@ -134,22 +143,45 @@ class Engine {
     int attempt = 0;
     long long step = 0;
     long long tokens = 0;
-    std::string state;      // the recipe's own JSON
-    std::string wall_time;  // RFC 3339
-    std::string parent;     // checkpoint that the run resumed from, or ""
-    int keep = 3;
+    std::string state;               // the recipe's own JSON
+    std::string wall_time;           // RFC 3339
+    std::string parent;              // checkpoint that the run resumed from, or ""
+    int keep = 3;                    // the newest so many, and beside them:
+    long long keep_every_steps = 0;  // those of every so many steps; 0: none
+    double keep_every_seconds = 0;   // one of every so long; 0: none
     std::string fingerprint;
   };
-  /// Collective. Returns the committed directory's name on every rank.
+  /// Hands a copy of the state as it is now (the step's Snapshot, or one made here) to this rank's
+  /// writer and returns; steps may follow at once. Rank 0's writer commits when all have written.
+  /// Waits only while two older copies are still being written. No messages; but all ranks begin
+  /// the same saves in the same order.
+  void begin_save(const SaveInfo& info);
+  struct Saved {
+    long long step = 0;
+    std::string name;           // of the committed directory; rank 0 alone knows it
+    std::uint64_t bytes = 0;    // of the checkpoint; of this rank's part where it is not rank 0
+    double write_seconds = 0;   // this rank's part
+    double commit_seconds = 0;  // rank 0: from then on
+    std::vector<std::string> warnings;
+  };
+  /// What has been saved since the last call. Never waits. Errors: a save's; it ends all saving.
+  Expected<std::vector<Saved>> finished_saves();
+  /// Waits until all that was begun is saved. Collective.
+  Expected<std::vector<Saved>> finish_saves();
+  /// begin_save and finish_saves. Collective. Returns the committed directory's name on every rank.
   Expected<std::string> save(const SaveInfo& info);
+  /// How long training stood still for saves (copies, and waits for a buffer) since the last call.
+  double take_stall_seconds() { return std::exchange(snapshot_.stall_seconds, 0.0); }
 
   struct Loaded {
     std::string name;  // empty: there was none
     long long step = 0;
     std::string state;
+    std::string layout;                // that wrote it: "pipeline 2 x data 2, experts over 2, 1f1b"
     std::vector<std::string> skipped;  // checkpoints passed over, each with the reason
   };
-  /// Collective. Reads the newest complete checkpoint that verifies, whatever layout wrote it.
+  /// Collective. Reads the newest complete checkpoint, whatever layout wrote it. Every rank checks
+  /// the hashes of what it reads; where one is damaged, all take the next older.
   Expected<Loaded> load_newest(const std::filesystem::path& directory);
   /// The same for one checkpoint, by step ("40") or name; "" takes the newest.
   Expected<Loaded> load(const std::filesystem::path& directory, const std::string& which);
@@ -191,6 +223,7 @@ class Engine {
   void swap_reference();
   void make_average();
   void take_snapshot();
+  Expected<void> make_saver();
   Expected<void> read_checkpoint(const std::filesystem::path& path, Loaded& loaded);
 
   EngineOptions options_;
@@ -213,9 +246,13 @@ class Engine {
   std::vector<double> exchange_;               // the step's one world-wide sum
   struct Snapshot {
     bool wanted = false;
-    bool taken = false;            // of the state as it is now
-    std::vector<std::byte> bytes;  // of each owned tensor: value, then its moments if it has any
+    bool taken = false;                                     // of the state as it is now
+    std::unique_ptr<trainer::checkpoint::Snapshot> buffer;  // null: none is borrowed
+    double stall_seconds = 0;
   } snapshot_;
+  SystemClock system_clock_;
+  const Clock* clock_ = &system_clock_;
+  std::unique_ptr<trainer::checkpoint::Saver> saver_;  // its thread ends first
 
   GradientWatch gradient_watch_;
 

@@ -1,12 +1,13 @@
-// Engine::save and Engine::load_newest: each tensor is written once, by its owner, and read by
-// name, so that any layout can resume what any other wrote.
+// Engine::begin_save and Engine::load_newest: each tensor is written once, by its owner, and read
+// by name, so that any layout can resume what any other wrote.
 #include <nlohmann/json.hpp>
+#include <random>
 #include <utility>
 
-#include "base/check.h"
 #include "runtime/control/wire_error.h"
 #include "runtime/worker/engine.h"
 #include "trainer/checkpoint/checkpoint.h"
+#include "trainer/checkpoint/saver.h"
 
 namespace weft::runtime {
 
@@ -78,75 +79,68 @@ Expected<void> nothing_is_lost(const std::filesystem::path& directory,
 
 }  // namespace
 
-void Engine::take_snapshot() {
-  if (average_) average_->finish();
-  std::size_t tensor = 0;  // of the average
-  std::vector<std::byte>& bytes = snapshot_.bytes;
-  bytes.clear();  // keeps its memory from snapshot to snapshot
-  const auto put_aside = [&](std::span<const std::byte> from) {
-    bytes.insert(bytes.end(), from.begin(), from.end());
-  };
-  for (const ShardedOptimizer::Owned& owned : optimizer_->owned()) {
-    put_aside(std::as_bytes(owned.set->value(owned.parameter)));
-    if (owned.moments == nullptr) continue;
-    put_aside(owned.moments->bytes(0));
-    put_aside(owned.moments->bytes(1));
-    if (average_) put_aside(std::as_bytes(average_->average(tensor++)));
+Expected<void> Engine::make_saver() {
+  // What tells this incarnation's files from those of one that died in the same directory.
+  std::uint64_t drawn = 0;
+  if (world_->rank() == 0) {
+    std::random_device device;
+    drawn = std::uint64_t{device()} << 32 | device();
   }
-  snapshot_.taken = true;
+  WEFT_TRY(comm::broadcast(*world_, 0, std::as_writable_bytes(std::span(&drawn, 1))));
+  checkpoint::SaverOptions saver;
+  saver.rank = rank();
+  saver.world = placement_.layout.world();
+  saver.mark = std::to_string(drawn);
+  saver_ = std::make_unique<checkpoint::Saver>(std::move(saver), *clock_);
+  return {};
 }
 
-Expected<std::string> Engine::save(const SaveInfo& info) {
-  WEFT_TRY_ASSIGN(const std::string partial, from_rank_0(*world_, [&]() -> Expected<std::string> {
-                    WEFT_TRY_ASSIGN(const auto path,
-                                    checkpoint::prepare(info.directory, info.step, info.attempt));
-                    return path.string();
-                  }));
-  std::vector<checkpoint::TensorRef> tensors;
-  // What the step's Snapshot has put aside, in the same order, or the state itself.
-  const std::byte* copied = snapshot_.taken ? snapshot_.bytes.data() : nullptr;
-  const auto place = [&](std::span<const std::byte> live) {
-    return copied == nullptr ? live.data() : std::exchange(copied, copied + live.size());
-  };
-  const auto moments =
-      optimizer_->options().bf16_moments ? checkpoint::Dtype::BF16 : checkpoint::Dtype::F32;
+void Engine::take_snapshot() {
+  const Instant begin = clock_->now();
+  if (!snapshot_.buffer) snapshot_.buffer = saver_->borrow();
   if (average_) average_->finish();
-  std::size_t tensor = 0;  // of the average
-  for (const ShardedOptimizer::Owned& owned : optimizer_->owned()) {
-    const trainer::Parameter& item = owned.set->items()[owned.parameter];
-    const auto add = [&](const char* part, const std::string& name, const void* values,
-                         checkpoint::Dtype dtype = checkpoint::Dtype::F32) {
-      tensors.push_back({part, name, item.shape, values, {}, {}, dtype});
-    };
-    add("model", item.name, place(std::as_bytes(owned.set->value(owned.parameter))));
-    if (has_reference())
-      for (std::size_t i = 0; i < stages_.size(); ++i)
-        if (&stages_[i].model->parameters() == owned.set)
-          add("ref", item.name, reference_[i].data() + item.offset);
-    if (owned.moments == nullptr) continue;
-    add("optim", item.name + kMoment1, place(owned.moments->bytes(0)), moments);
-    add("optim", item.name + kMoment2, place(owned.moments->bytes(1)), moments);
-    if (average_) add("ema", item.name, place(std::as_bytes(average_->average(tensor++))));
-  }
-  snapshot_.wanted = false;
-  const auto written = [&]() -> Expected<std::string> {
-    WEFT_TRY_ASSIGN(const checkpoint::ShardReport report,
-                    checkpoint::write_shard(partial, rank(), placement_.layout.world(), tensors));
-    return report.to_json();
-  }();
-  WEFT_TRY_ASSIGN(const std::vector<std::string> reports, gather(*world_, written));
-
-  return from_rank_0(*world_, [&]() -> Expected<std::string> {
-    std::vector<checkpoint::ShardReport> shards;
-    for (const std::string& text : reports) {
-      WEFT_TRY_ASSIGN(checkpoint::ShardReport shard, checkpoint::ShardReport::from_json(text));
-      shards.push_back(std::move(shard));
+  const auto moments_dtype =
+      optimizer_->options().bf16_moments ? checkpoint::Dtype::BF16 : checkpoint::Dtype::F32;
+  // Twice the same walk: how much room, then what goes there.
+  const auto each = [&](const auto& visit) {
+    std::size_t tensor = 0;  // of the average
+    for (const ShardedOptimizer::Owned& owned : optimizer_->owned()) {
+      const trainer::Parameter& item = owned.set->items()[owned.parameter];
+      const auto floats = [](std::span<const float> values) { return std::as_bytes(values); };
+      visit("model", item, "", checkpoint::Dtype::F32, floats(owned.set->value(owned.parameter)));
+      if (has_reference())
+        for (std::size_t i = 0; i < stages_.size(); ++i)
+          if (&stages_[i].model->parameters() == owned.set)
+            visit("ref", item, "", checkpoint::Dtype::F32,
+                  floats(std::span(reference_[i]).subspan(item.offset, item.size)));
+      if (owned.moments == nullptr) continue;
+      visit("optim", item, kMoment1, moments_dtype, owned.moments->bytes(0));
+      visit("optim", item, kMoment2, moments_dtype, owned.moments->bytes(1));
+      if (average_)
+        visit("ema", item, "", checkpoint::Dtype::F32, floats(average_->average(tensor++)));
     }
+  };
+  std::size_t room = 0;
+  each([&](const char*, const trainer::Parameter&, const char*, checkpoint::Dtype,
+           std::span<const std::byte> bytes) { room += bytes.size(); });
+  snapshot_.buffer->clear(room);
+  each([&](const char* part, const trainer::Parameter& item, const char* suffix,
+           checkpoint::Dtype dtype, std::span<const std::byte> bytes) {
+    snapshot_.buffer->add({part, item.name + suffix, item.shape, nullptr, {}, {}, dtype}, bytes);
+  });
+  snapshot_.taken = true;
+  snapshot_.stall_seconds += seconds(clock_->now() - begin);
+}
+
+void Engine::begin_save(const SaveInfo& info) {
+  if (!snapshot_.taken) take_snapshot();
+  const Instant begin = clock_->now();
+  checkpoint::ManifestInfo manifest;
+  manifest.attempt = info.attempt;
+  manifest.step = info.step;
+  if (rank() == 0) {
     const scheduler::Layout& layout = placement_.layout;
-    checkpoint::ManifestInfo manifest;
     manifest.run = info.run;
-    manifest.attempt = info.attempt;
-    manifest.step = info.step;
     manifest.tokens = info.tokens;
     manifest.wall_time = info.wall_time;
     manifest.writer = "weft " WEFT_VERSION;
@@ -157,32 +151,68 @@ Expected<std::string> Engine::save(const SaveInfo& info) {
     manifest.state = info.state;
     manifest.expected = expected_tensors(*optimizer_, has_reference(), has_average());
     manifest.keep = info.keep;
-    WEFT_TRY_ASSIGN(const checkpoint::Committed committed,
-                    checkpoint::commit(info.directory, partial, manifest, shards));
-    return committed.directory.filename().string();
-  });
+    manifest.keep_every_steps = info.keep_every_steps;
+    manifest.keep_every_seconds = info.keep_every_seconds;
+  }
+  saver_->begin(std::move(snapshot_.buffer), info.directory, std::move(manifest));
+  snapshot_.wanted = snapshot_.taken = false;
+  snapshot_.stall_seconds += seconds(clock_->now() - begin);
+}
+
+Expected<std::vector<Engine::Saved>> Engine::finished_saves() {
+  WEFT_TRY_ASSIGN(std::vector<checkpoint::Saved> ended, saver_->take_finished());
+  std::vector<Saved> saved;
+  for (checkpoint::Saved& one : ended)
+    saved.push_back({static_cast<long long>(one.step), std::move(one.name), one.bytes,
+                     one.write_seconds, one.commit_seconds, std::move(one.warnings)});
+  return saved;
+}
+
+Expected<std::vector<Engine::Saved>> Engine::finish_saves() {
+  // In rounds, so that a slow disk is not taken for a silent rank.
+  for (;;) {
+    double open = saver_->wait_idle(options_.wait_bound / 4) ? 0 : 1;
+    WEFT_TRY(comm::all_reduce_sum(*world_, std::span(&open, 1)));
+    if (open == 0) break;
+  }
+  Expected<std::vector<Saved>> saved = finished_saves();
+  WEFT_TRY(gather(*world_, saved ? Expected<std::string>("") : tl::unexpected(saved.error())));
+  return saved;
+}
+
+Expected<std::string> Engine::save(const SaveInfo& info) {
+  begin_save(info);
+  WEFT_TRY_ASSIGN(const std::vector<Saved> saved, finish_saves());
+  return from_rank_0(*world_, [&] { return Expected<std::string>(saved.back().name); });
 }
 
 Expected<Engine::Loaded> Engine::load_newest(const std::filesystem::path& directory) {
-  // Rank 0 reads every byte and chooses; the others trust its choice and check what they read.
-  WEFT_TRY_ASSIGN(const std::string text, from_rank_0(*world_, [&]() -> Expected<std::string> {
-                    WEFT_TRY_ASSIGN(const checkpoint::Choice choice,
-                                    checkpoint::newest_complete(directory, checkpoint::Mode::Full));
-                    if (!choice.chosen) WEFT_TRY(nothing_is_lost(directory, choice.skipped));
-                    json wire = {{"name", choice.chosen ? choice.chosen->name : ""},
-                                 {"skipped", json::array()}};
-                    for (const checkpoint::Skipped& skipped : choice.skipped)
-                      wire["skipped"].push_back("skipped " + skipped.name + ": " + skipped.reason);
-                    return wire.dump(-1, ' ', false, json::error_handler_t::replace);
-                  }));
-  const json wire = json::parse(text);
   Loaded loaded;
-  loaded.name = wire["name"];
-  loaded.skipped = wire["skipped"].get<std::vector<std::string>>();
-  if (loaded.name.empty()) return loaded;
-  const Expected<void> read = read_checkpoint(directory / loaded.name, loaded);
-  WEFT_TRY(gather(*world_, read ? Expected<std::string>("") : tl::unexpected(read.error())));
-  return loaded;
+  std::vector<checkpoint::Skipped> damaged;  // found so while it was read
+  for (;;) {
+    // Rank 0 looks at sizes and chooses; everyone checks the hashes of what it reads.
+    WEFT_TRY_ASSIGN(
+        const std::string text, from_rank_0(*world_, [&]() -> Expected<std::string> {
+          WEFT_TRY_ASSIGN(const checkpoint::Choice choice,
+                          checkpoint::newest_complete(directory, checkpoint::Mode::Size, damaged));
+          if (!choice.chosen) WEFT_TRY(nothing_is_lost(directory, choice.skipped));
+          json wire = {{"name", choice.chosen ? choice.chosen->name : ""},
+                       {"skipped", json::array()}};
+          for (const checkpoint::Skipped& skipped : choice.skipped)
+            wire["skipped"].push_back("skipped " + skipped.name + ": " + skipped.reason);
+          return wire.dump(-1, ' ', false, json::error_handler_t::replace);
+        }));
+    const json wire = json::parse(text);
+    loaded.name = wire["name"];
+    loaded.skipped = wire["skipped"].get<std::vector<std::string>>();
+    if (loaded.name.empty()) return loaded;
+    const Expected<void> read = read_checkpoint(directory / loaded.name, loaded);
+    const auto all =
+        gather(*world_, read ? Expected<std::string>("") : tl::unexpected(read.error()));
+    if (all) return loaded;
+    if (all.error().code != Code::Corrupt) return tl::unexpected(all.error());
+    damaged.push_back({loaded.name, all.error().message});
+  }
 }
 
 Expected<Engine::Loaded> Engine::load(const std::filesystem::path& directory,
@@ -205,6 +235,10 @@ Expected<void> Engine::read_checkpoint(const std::filesystem::path& path, Loaded
   WEFT_TRY_ASSIGN(checkpoint::Reader reader, checkpoint::Reader::open(path));
   snapshot_.taken = false;
   if (average_) average_->finish();
+  const checkpoint::Layout& layout = reader.manifest().layout;
+  loaded.layout = "pipeline " + std::to_string(layout.pipeline) + " x data " +
+                  std::to_string(layout.data) + ", experts over " + std::to_string(layout.expert) +
+                  ", " + layout.schedule;
   loaded.step = static_cast<long long>(reader.manifest().step);
   WEFT_TRY_ASSIGN(loaded.state, reader.state());
   reference_.clear();

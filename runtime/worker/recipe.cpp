@@ -4,13 +4,16 @@
 
 #include <algorithm>
 #include <cmath>
+#include <fstream>
 #include <limits>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 
 #include "base/units.h"
 #include "runtime/job/course.h"
 #include "runtime/log/log.h"
+#include "runtime/worker/checkpoint_pace.h"
 #include "runtime/worker/evaluate.h"
 #include "runtime/worker/fault.h"
 #include "runtime/worker/grpo_step.h"
@@ -57,6 +60,8 @@ class Walker final : public Recipe {
   Expected<json> evaluate(Stage stage);
   Expected<json> evaluate_loss(Stage stage);
   Expected<void> save(const std::string& why);
+  Expected<void> finish_saves();
+  void report_saved(const std::vector<Engine::Saved>& saved);
   void report_step(Stage stage, StepOutcome& outcome, double seconds);
 
   const SupervisedJob& supervised(Stage stage) const {
@@ -86,8 +91,12 @@ class Walker final : public Recipe {
   std::unique_ptr<RingFile> ring_;  // null: nothing is recorded; the engine writes into it
   std::unique_ptr<Engine> engine_;
   RecipeState state_;
-  std::optional<Course> course_;  // of the stage under way; grpo has none
-  long long saved_step_ = -1;
+  std::optional<Course> course_;             // of the stage under way; grpo has none
+  long long saved_step_ = -1;                // begun to be saved
+  std::map<long long, std::string> saving_;  // step -> why
+  double stall_seconds_ = 0;                 // for saves, since a step was last reported
+  double write_seconds_ = 0;                 // of the saves that ended since then
+  CheckpointPace pace_;  // rank 0's says when; the others hear of it in the step
   std::string resumed_from_;
 };
 
@@ -116,6 +125,17 @@ Expected<void> check_lengths(const Job& job, const Workload& workload) {
   return {};
 }
 
+/// How often this run has lost a worker so far.
+long long failures_in(const std::filesystem::path& events) {
+  long long failures = 0;
+  std::ifstream file(events);
+  for (std::string line; std::getline(file, line);) {
+    const json event = json::parse(line, nullptr, false);
+    failures += event.is_object() && event.value("kind", json()) == "worker_failed" ? 1 : 0;
+  }
+  return failures;
+}
+
 Expected<void> Walker::open(comm::Transport& transport) {
   WEFT_TRY_ASSIGN(workload_,
                   Workload::open(job_, data_directory(job_, options_.checkpoints.parent_path())));
@@ -123,10 +143,22 @@ Expected<void> Walker::open(comm::Transport& transport) {
   const int longest_prompt = workload_->longest_prompt();
   const int longest_completion =
       std::max(workload_->longest_trace(), job_.grpo.max_completion_length);
-  WEFT_TRY_ASSIGN(
-      engine_, Engine::create(transport, engine_options(job_, longest_prompt, longest_completion)));
+  EngineOptions engine = engine_options(job_, longest_prompt, longest_completion);
+  engine.clock = &clock_;
+  WEFT_TRY_ASSIGN(engine_, Engine::create(transport, engine));
   open_ring();
-  return resume();
+  WEFT_TRY(resume());
+  CheckpointPace::Options pace;
+  pace.automatic = job_.checkpoint.interval == "auto";
+  pace.every_steps = job_.checkpoint.every_steps;
+  pace.failure_seconds = job_.checkpoint.mtbf_s > 0
+                             ? job_.checkpoint.mtbf_s
+                             : expected_failure_seconds(transport.world_size());
+  if (pace.automatic && reports())
+    pace.failures = failures_in(options_.checkpoints.parent_path() / "events.jsonl");
+  pace.steps = state_.step;
+  pace_ = CheckpointPace(pace);
+  return {};
 }
 
 /// Records that one step of any stage of the recipe writes at most, or as many as are worth
@@ -145,6 +177,12 @@ std::size_t records_of_step(const Job& job, Engine& engine) {
 }
 
 void Walker::open_ring() {
+  // What ranks of a larger layout have left would be drawn beside the present ones' steps.
+  const int world = engine_->placement().layout.world();
+  std::error_code error;
+  for (int rank = world; reports() && !options_.traces.empty(); ++rank)
+    if (!std::filesystem::remove(options_.traces / fmt::format("rank-{:04}.ring", rank), error))
+      break;
   ring_ = open_step_ring({options_.traces, options_.attempt, job_.trace.steps,
                           job_.trace.steps == 0 ? 0 : records_of_step(job_, *engine_)},
                          engine_->ring_info(), reporter_, clock_);
@@ -185,7 +223,8 @@ Expected<void> Walker::resume() {
   const bool complete = state_.stage == static_cast<int>(job_.recipe.size());
   event(
       "resumed",
-      "resumed from " + loaded.name + " at step " + std::to_string(state_.step) +
+      "resumed from " + loaded.name + " at step " + std::to_string(state_.step) + " (saved by " +
+          loaded.layout + ")" +
           (complete ? ": nothing is left to do (a stage that has ended takes no more steps)" : ""),
       {{"step", state_.step}, {"checkpoint", loaded.name}});
   return {};
@@ -199,15 +238,20 @@ Expected<RecipeEnd> Walker::run() {
     WEFT_TRY_ASSIGN(const StageEnd end, run_stage(stage));
     if (end == StageEnd::Stopped) {
       if (saved_step_ != state_.step) WEFT_TRY(save("stopped"));
+      WEFT_TRY(finish_saves());
       return RecipeEnd::Stopped;
     }
     ++state_.stage;
     state_.stage_step = 0;
     state_.samples = 0;
     WEFT_TRY(save("end of " + job_.recipe[state_.stage - 1]));
-    if (end == StageEnd::CompleteAndStopped && state_.stage < static_cast<int>(job_.recipe.size()))
+    if (end == StageEnd::CompleteAndStopped &&
+        state_.stage < static_cast<int>(job_.recipe.size())) {
+      WEFT_TRY(finish_saves());
       return RecipeEnd::Stopped;
+    }
   }
+  WEFT_TRY(finish_saves());
   return RecipeEnd::Complete;
 }
 
@@ -230,7 +274,7 @@ Expected<Walker::StageEnd> Walker::run_stage(Stage stage) {
   if (state_.stage_step == 0) WEFT_TRY(begin_stage(stage));
   while (state_.stage_step < max_steps(stage)) {
     const Instant begin = clock_.now();
-    if ((state_.step + 1) % job_.checkpoint.every_steps == 0) engine_->want_snapshot();
+    if (reports() && pace_.is_due(state_.step + 1)) engine_->want_snapshot();
     reporter_.moved(Reporter::Moved::Stepping, state_.step, 0);
     if (ring_) ring_->recorder().begin_step(state_.step + 1, stage_name());
     fault_step(state_.step + 1);
@@ -258,12 +302,14 @@ Expected<Walker::StageEnd> Walker::run_stage(Stage stage) {
         event("warning", stage_name() + " ended below its target accuracy of " +
                              std::to_string(target) + "; raise " + stage_name() + ".steps");
     }
+    WEFT_TRY_ASSIGN(const std::vector<Engine::Saved> saved, engine_->finished_saves());
+    report_saved(saved);
     report_step(stage, outcome, step_seconds);
     // The end of a stage is saved as such, also when it is asked to stop there: a resumed run must
     // not go on in a stage whose target was reached.
     if (reached || last) return outcome.stop ? StageEnd::CompleteAndStopped : StageEnd::Complete;
-    if (state_.step % job_.checkpoint.every_steps == 0)
-      WEFT_TRY(save("every " + std::to_string(job_.checkpoint.every_steps) + " steps"));
+    if (engine_->has_snapshot())
+      WEFT_TRY(save("every " + std::to_string(pace_.every_steps()) + " steps"));
     if (outcome.stop) return StageEnd::Stopped;
   }
   return StageEnd::Complete;
@@ -340,6 +386,7 @@ Expected<json> Walker::evaluate_loss(Stage stage) {
 }
 
 void Walker::report_step(Stage, StepOutcome& outcome, double step_seconds) {
+  if (const auto pace = pace_.stepped(step_seconds)) event("checkpoint_interval", *pace);
   if (!reports()) return;
   json record = {{"step", state_.step},
                  {"stage", stage_name()},
@@ -349,6 +396,8 @@ void Walker::report_step(Stage, StepOutcome& outcome, double step_seconds) {
                  {"step_seconds", step_seconds},
                  {"applied", outcome.applied}};
   record.update(outcome.record);
+  if (stall_seconds_ > 0) record["checkpoint_stall_seconds"] = std::exchange(stall_seconds_, 0.0);
+  if (write_seconds_ > 0) record["checkpoint_write_seconds"] = std::exchange(write_seconds_, 0.0);
   if (!outcome.applied)
     event("nonfinite",
           "step " + std::to_string(state_.step) +
@@ -371,13 +420,39 @@ Expected<void> Walker::save(const std::string& why) {
   info.wall_time = format_time(clock_.wall_now());
   info.parent = resumed_from_;
   info.keep = job_.checkpoint.keep;
+  info.keep_every_steps = job_.checkpoint.keep_every_steps;
+  info.keep_every_seconds = job_.checkpoint.keep_every_s;
   info.fingerprint = options_.fingerprint;
-  const Instant begin = clock_.now();
-  WEFT_TRY_ASSIGN(const std::string name, engine_->save(info));
+  engine_->begin_save(info);
   saved_step_ = state_.step;
-  event("checkpoint", "saved " + name + " (" + why + ")",
-        {{"step", state_.step}, {"seconds", seconds(clock_.now() - begin)}, {"name", name}});
+  saving_[state_.step] = why;
+  const double stall = engine_->take_stall_seconds();
+  stall_seconds_ += stall;
+  pace_.began(state_.step, stall);
+  return job_.checkpoint.async ? Expected<void>{} : finish_saves();
+}
+
+Expected<void> Walker::finish_saves() {
+  const Instant begin = clock_.now();
+  WEFT_TRY_ASSIGN(const std::vector<Engine::Saved> saved, engine_->finish_saves());
+  stall_seconds_ += seconds(clock_.now() - begin);
+  report_saved(saved);
   return {};
+}
+
+void Walker::report_saved(const std::vector<Engine::Saved>& saved) {
+  for (const Engine::Saved& one : saved) {
+    write_seconds_ += one.write_seconds;
+    pace_.wrote(one.write_seconds + one.commit_seconds);
+    event("checkpoint", "saved " + one.name + " (" + saving_[one.step] + ")",
+          {{"step", one.step},
+           {"name", one.name},
+           {"bytes", one.bytes},
+           {"write_seconds", one.write_seconds},
+           {"commit_seconds", one.commit_seconds}});
+    for (const std::string& warning : one.warnings) event("warning", one.name + ": " + warning);
+    saving_.erase(one.step);
+  }
 }
 
 }  // namespace

@@ -131,6 +131,48 @@ TEST_F(RecipeLayout, FromAPipelineToExpertShards) {
                   [](Job& job) { lay_out(job, "1f1b", 1, 4, 2); });
 }
 
+/// One way to cut a run.
+struct Cut {
+  const char* schedule;
+  int pipeline, data, expert, micro_batches;
+  bool same_sums = false;  // as the first cut: no sum is reordered
+};
+
+// What a person does by `weft resume RUN --set parallel.…`: all that a step needs (weights,
+// moments, router biases, where the data and the random draws stand) comes back in any layout.
+TEST_F(RecipeLayout, TheNextLossesAreTheRunsInEveryLayout) {
+  Job job = tiny_job(13);
+  job.checkpoint.keep = 100;
+  job.model.num_nextn_predict_layers = 1;
+  job.model.aux_loss_alpha = 1e-3;
+  const auto cut = [&](const Cut& how) {
+    lay_out(job, how.schedule, how.pipeline, how.data, how.micro_batches);
+    job.parallel.expert = how.expert;
+  };
+  const Cut first = {"dualpipe", 2, 2, 2, 4};
+  cut(first);
+  const Kept whole = walk(job, root / "whole");
+  ASSERT_EQ(whole.losses.size(), 13u);
+  fs::remove_all(root / "whole" / "step-000000013");
+  const std::vector<Cut> others = {{"dualpipe", 2, 2, 2, 4, true}, {"dualpipe", 2, 2, 1, 4},
+                                   {"zb1p", 4, 1, 1, 8},           {"zbv", 2, 1, 1, 4},
+                                   {"interleaved", 2, 1, 1, 4},    {"dualpipev", 1, 2, 2, 4},
+                                   {"gpipe", 1, 4, 4, 2}};
+  for (const Cut& how : others) {
+    SCOPED_TRACE(testing::Message() << how.schedule << " " << how.pipeline << " x " << how.data);
+    fs::remove_all(root / "ckpt");
+    fs::copy(root / "whole", root / "ckpt",
+             fs::copy_options::recursive | fs::copy_options::copy_symlinks);
+    cut(how);
+    const Kept rest = walk(job, root / "ckpt");
+    ASSERT_EQ(rest.losses.size(), 3u);
+    for (std::size_t i = 0; i < 3; ++i) {
+      const double loss = whole.losses[10 + i];
+      EXPECT_NEAR(rest.losses[i], loss, how.same_sums ? 0 : 1e-6 * loss) << "step " << 11 + i;
+    }
+  }
+}
+
 TEST_F(RecipeLayout, BatchesGrowAndTheRateFollowsItsCurveAlsoAfterACut) {
   {
     std::ofstream text(root / "text.txt");

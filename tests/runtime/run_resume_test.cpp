@@ -134,6 +134,33 @@ TEST_F(RunResume, AnInterruptSavesTheLastStepAndTheRunGoesOn) {
   expect_the_run(expected);
 }
 
+TEST_F(RunResume, InAnotherLayoutItGoesOnToTheSameLosses) {
+  const std::string job = place.supervised_job();
+  const std::vector<json> expected = undisturbed(job);
+  kill_when(job, [&] { return steps_of(disturbed) >= 33; });
+  const std::string dir = disturbed.string();
+  const Ended refused = weft({"resume", dir, "--set", "pretrain.lr=2e-3"});
+  EXPECT_EQ(refused.code, 78) << refused.err;
+  EXPECT_NE(refused.err.find("pretrain.lr"), std::string::npos) << refused.err;
+  const Ended ended = weft({"resume", dir, "--set", "parallel.pipeline=1", "--set",
+                            "parallel.data=1", "--set", "parallel.expert=1", "--set",
+                            "parallel.schedule=1f1b", "--set", "parallel.micro_batches=8"});
+  ASSERT_EQ(ended.code, 0) << ended.err;
+  EXPECT_NE(ended.err.find("saved by pipeline 2 x data 2, experts over 2, dualpipe"),
+            std::string::npos)
+      << ended.err;
+  const std::vector<json> metrics = metrics_of(disturbed);
+  ASSERT_EQ(metrics.size(), expected.size());
+  for (std::size_t i = 30; i < expected.size(); ++i) {
+    const double loss = expected[i]["loss"];
+    EXPECT_NEAR(metrics[i]["loss"].get<double>(), loss, 1e-6 * loss) << "step " << i + 1;
+  }
+  // From here on this is the run's layout.
+  EXPECT_EQ(weft({"resume", dir}).code, 0);
+  const Ended shown = weft({"ckpt", "show", dir, "-o", "json"});
+  EXPECT_EQ(json::parse(shown.out)["layout"]["schedule"], "1f1b") << shown.out;
+}
+
 TEST_F(RunResume, AFinishedRunHasNothingLeftToDo) {
   const std::string job = place.supervised_job();
   const std::vector<json> expected = undisturbed(job);

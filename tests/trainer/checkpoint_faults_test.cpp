@@ -1,143 +1,45 @@
 // Fail the N-th file operation, for N = 1, 2, ... until the save succeeds: once (a full disk that
 // recovers) and for ever (power loss, where what was not synced may be lost as well).
-#include <cerrno>
+#include <chrono>
 
-#include "base/files.h"
-#include "tests/trainer/checkpoint_testing.h"
+#include "tests/trainer/checkpoint_faulty_disk.h"
+#include "trainer/checkpoint/saver.h"
 
 namespace weft::trainer::checkpoint {
 namespace {
 
+using testing_::FaultyDisk;
 using testing_::Scratch;
 using testing_::SmallRun;
 
-/// The real disk until operation `fail_at`, without waiting for any sync. Power loss (`for_ever`)
-/// also undoes what nobody synced: files written lose their second half, renames and new names in
-/// unsynced directories go back.
-class FaultyDisk final : public Disk {
- public:
-  FaultyDisk(int fail_at, bool for_ever, int error_number)
-      : fail_at_(fail_at), for_ever_(for_ever), error_number_(error_number) {}
+/// Both ranks' part of `run` through writers of their own, as training does it. Rank 0's outcome,
+/// or what ended the other one.
+Expected<Saved> save_meanwhile(const SmallRun& run, const fs::path& ckpt_dir, Disk& disk,
+                               std::uint64_t attempt, int keep) {
+  const SystemClock clock;
+  Saver first({0, 2, "test", std::chrono::minutes(1)}, clock, disk);
+  Saver second({1, 2, "test", std::chrono::minutes(1)}, clock, disk);
+  for (Saver* const saver : {&first, &second}) {
+    ManifestInfo info = run.info(attempt);
+    info.keep = keep;
+    saver->begin(testing_::snapshot_of(run, saver == &first ? 0 : 1, saver->borrow()), ckpt_dir,
+                 std::move(info));
+  }
+  for (;;) {  // a rank that cannot even leave its report ends the run, and rank 0 with it
+    const bool idle = first.wait_idle(std::chrono::milliseconds(1));
+    if (auto other = second.take_finished(); !other) return tl::unexpected(other.error());
+    if (!idle) continue;
+    WEFT_TRY_ASSIGN(const std::vector<Saved> saved, first.take_finished());
+    return saved.at(0);
+  }
+}
 
-  bool failed() const { return operations_ >= fail_at_; }
-
-  void lose_power() {
-    for (auto it = renames_.rbegin(); it != renames_.rend(); ++it) {
-      if (!fs::exists(it->to) || fs::exists(it->from)) continue;
-      fs::rename(it->to, it->from);
-      if (!it->replaced_link.empty()) fs::create_symlink(it->replaced_link, it->to);
-    }
-    for (const fs::path& file : unsynced_)
-      if (fs::is_regular_file(file)) fs::resize_file(file, fs::file_size(file) / 2);
-  }
-
-  Expected<std::unique_ptr<File>> create(const fs::path& path) override {
-    WEFT_TRY(step("create", path));
-    WEFT_TRY_ASSIGN(auto file, real().create(path));
-    unsynced_.push_back(path);
-    return std::make_unique<FaultyFile>(*this, std::move(file), path);
-  }
-  Expected<std::unique_ptr<File>> open(const fs::path& path) override {
-    WEFT_TRY(step("open", path));
-    WEFT_TRY_ASSIGN(auto file, real().open(path));
-    return std::make_unique<FaultyFile>(*this, std::move(file), path);
-  }
-  Expected<void> make_directories(const fs::path& path) override {
-    WEFT_TRY(step("create directory", path));
-    return real().make_directories(path);
-  }
-  Expected<void> rename(const fs::path& from, const fs::path& to) override {
-    WEFT_TRY(step("rename", to));
-    const fs::path replaced = fs::is_symlink(to) ? fs::read_symlink(to) : fs::path();
-    WEFT_TRY(real().rename(from, to));
-    for (fs::path& file : unsynced_) {
-      const auto inside = file.lexically_relative(from);
-      if (!inside.empty() && *inside.begin() != "..")
-        file = inside == "." ? to : (to / inside).lexically_normal();
-    }
-    renames_.push_back({from, to, replaced});
-    return {};
-  }
-  Expected<void> exchange(const fs::path& a, const fs::path& b) override {
-    WEFT_TRY(step("exchange", a));
-    return real().exchange(a, b);
-  }
-  Expected<void> symlink(const std::string& target, const fs::path& path) override {
-    WEFT_TRY(step("link", path));
-    return real().symlink(target, path);
-  }
-  Expected<void> remove_tree(const fs::path& path) override {
-    const auto fine = step("remove", path);
-    if (fine) return real().remove_tree(path);
-    if (fs::is_directory(path)) {  // interrupted: half of the files are gone
-      const auto files = testing_::files_below(path);
-      for (std::size_t i = 0; i < files.size(); i += 2) fs::remove(files[i]);
-    }
-    return fine;
-  }
-  Expected<void> sync_directory(const fs::path& path) override {
-    WEFT_TRY(step("sync directory", path));
-    std::erase_if(renames_, [&](const Rename& r) { return r.to.parent_path() == path; });
-    return {};
-  }
-  Expected<std::vector<std::string>> names_in(const fs::path& path) override {
-    WEFT_TRY(step("list", path));
-    return real().names_in(path);
-  }
-
- private:
-  class FaultyFile final : public File {
-   public:
-    FaultyFile(FaultyDisk& disk, std::unique_ptr<File> file, fs::path path)
-        : disk_(disk), file_(std::move(file)), path_(std::move(path)) {}
-    Expected<std::uint64_t> size() override {
-      WEFT_TRY(disk_.step("stat", path_));
-      return file_->size();
-    }
-    Expected<void> read_at(std::uint64_t offset, std::span<std::byte> out) override {
-      WEFT_TRY(disk_.step("read", path_));
-      return file_->read_at(offset, out);
-    }
-    Expected<void> write_at(std::uint64_t offset, std::span<const std::byte> bytes) override {
-      const auto fine = disk_.step("write", path_);
-      if (!fine) (void)file_->write_at(offset, bytes.first(bytes.size() / 2));
-      return fine ? file_->write_at(offset, bytes) : fine;
-    }
-    Expected<void> sync() override {
-      WEFT_TRY(disk_.step("sync", path_));
-      std::erase(disk_.unsynced_, path_);
-      return {};
-    }
-
-   private:
-    FaultyDisk& disk_;
-    std::unique_ptr<File> file_;
-    fs::path path_;
-  };
-
-  struct Rename {
-    fs::path from, to, replaced_link;
-  };
-
-  Expected<void> step(const char* action, const fs::path& path) {
-    ++operations_;
-    if (operations_ == fail_at_ || (for_ever_ && operations_ > fail_at_))
-      return io_error(action, path, error_number_);
-    return {};
-  }
-
-  int fail_at_;
-  bool for_ever_;
-  int error_number_;
-  int operations_ = 0;
-  std::vector<fs::path> unsynced_;
-  std::vector<Rename> renames_;
-};
+enum class Way { OneAfterTheOther, Meanwhile };
 
 /// A run that saves every 10 steps; after each good save one on a failing disk, at a later
 /// operation each time. `again`: a damaged checkpoint of that step is there already, which the save
 /// replaces.
-void expect_old_ones_survive(bool for_ever, bool again) {
+void expect_old_ones_survive(bool for_ever, bool again, Way way = Way::OneAfterTheOther) {
   const Scratch scratch;
   const fs::path& ckpt = scratch.path();
   FaultyDisk healthy(1'000'000, false, 0);
@@ -155,7 +57,15 @@ void expect_old_ones_survive(bool for_ever, bool again) {
       fs::resize_file(ckpt / directory_name(next.step) / shard_file("model", 0), 100);
     }
     FaultyDisk disk(fail_at, for_ever, fail_at % 2 ? ENOSPC : EIO);
-    const auto saved = next.save(ckpt, disk, attempt, 2);
+    const auto failure = [&]() -> std::optional<Error> {
+      if (way == Way::Meanwhile) {
+        const auto saved = save_meanwhile(next, ckpt, disk, attempt, 2);
+        return saved ? std::nullopt : std::optional(saved.error());
+      }
+      const auto saved = next.save(ckpt, disk, attempt, 2);
+      return saved ? std::nullopt : std::optional(saved.error());
+    }();
+    const bool saved = !failure;
     succeeded = !disk.failed();
     if (for_ever && disk.failed()) disk.lose_power();
 
@@ -165,8 +75,8 @@ void expect_old_ones_survive(bool for_ever, bool again) {
     if (saved) {
       EXPECT_EQ(choice->chosen->step, next.step) << "a promised checkpoint is gone";
     } else {
-      EXPECT_NE(saved.error().message.find(ckpt.string()), std::string::npos)
-          << "names no path: " << saved.error().message;
+      EXPECT_NE(failure->message.find(ckpt.string()), std::string::npos)
+          << "names no path: " << failure->message;
     }
     (choice->chosen->step == next.step ? next : before).expect_in(choice->chosen->directory);
     // `latest` never points to less than a whole checkpoint.
@@ -195,6 +105,14 @@ TEST(CheckpointFaults, PowerLossAtAnyFileOperationKeepsOlderCheckpoints) {
 
 TEST(CheckpointFaults, PowerLossWhileAStepIsReplacedKeepsOlderCheckpoints) {
   expect_old_ones_survive(true, true);
+}
+
+TEST(CheckpointFaults, AFailureWhileTheStepsGoOnKeepsOlderCheckpoints) {
+  expect_old_ones_survive(false, false, Way::Meanwhile);
+}
+
+TEST(CheckpointFaults, PowerLossWhileTheStepsGoOnKeepsOlderCheckpoints) {
+  expect_old_ones_survive(true, false, Way::Meanwhile);
 }
 
 TEST(CheckpointFaults, AFullDiskIsNamedWithWhatToDo) {

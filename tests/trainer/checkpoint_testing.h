@@ -11,6 +11,7 @@
 
 #include "base/rng.h"
 #include "trainer/checkpoint/checkpoint.h"
+#include "trainer/checkpoint/saver.h"
 
 namespace weft::trainer::checkpoint::testing_ {
 
@@ -123,6 +124,20 @@ struct SmallRun {
   std::map<std::string, std::map<std::string, std::vector<float>>> whole;  // item, name
   std::map<std::string, Shape> shapes;
 };
+
+/// A copy of a rank's part, as a Saver is given it.
+inline std::unique_ptr<Snapshot> snapshot_of(const SmallRun& run, int rank,
+                                             std::unique_ptr<Snapshot> buffer) {
+  const auto bytes_of_ref = [](const TensorRef& ref) {
+    return std::span(static_cast<const std::byte*>(ref.data),
+                     *num_elements(ref.shape) * bytes_of(ref.dtype));
+  };
+  std::size_t room = 0;
+  for (const TensorRef& ref : run.of_rank(rank)) room += bytes_of_ref(ref).size();
+  buffer->clear(room);
+  for (const TensorRef& ref : run.of_rank(rank)) buffer->add(ref, bytes_of_ref(ref));
+  return buffer;
+}
 
 /// The regular files below a directory, sorted.
 inline std::vector<fs::path> files_below(const fs::path& directory) {

@@ -59,19 +59,6 @@ void look_into(Entry& entry, Disk& disk) {
   }
 }
 
-/// Out of the way first, so that no half-removed directory bears a checkpoint's name.
-Expected<void> remove(const fs::path& ckpt_dir, const std::string& name, Disk& disk) {
-  const fs::path from = ckpt_dir / name;
-  fs::path aside = from;
-  if (!name.ends_with(kPrunedMark)) {
-    aside += kPrunedMark;
-    WEFT_TRY(disk.remove_tree(aside));
-    WEFT_TRY(disk.rename(from, aside));
-    WEFT_TRY(disk.sync_directory(ckpt_dir));
-  }
-  return disk.remove_tree(aside);
-}
-
 }  // namespace
 
 std::string directory_name(std::uint64_t step) {
@@ -83,6 +70,10 @@ std::string directory_name(std::uint64_t step) {
 std::string partial_name(std::uint64_t step, std::uint64_t attempt) {
   return directory_name(step) + std::string(kPartialMark) + std::to_string(attempt);
 }
+
+std::string pruned_name(const std::string& name) { return name + std::string(kPrunedMark); }
+
+bool is_pruned_name(std::string_view name) { return name.ends_with(kPrunedMark); }
 
 const char* to_string(EntryState state) {
   switch (state) {
@@ -113,6 +104,11 @@ Expected<std::vector<Entry>> list(const fs::path& ckpt_dir, Disk& disk) {
 }
 
 Expected<Choice> newest_complete(const fs::path& ckpt_dir, Mode mode, Disk& disk) {
+  return newest_complete(ckpt_dir, mode, {}, disk);
+}
+
+Expected<Choice> newest_complete(const fs::path& ckpt_dir, Mode mode,
+                                 std::span<const Skipped> damaged, Disk& disk) {
   WEFT_TRY_ASSIGN(std::vector<Entry> entries, list(ckpt_dir, disk));
   std::reverse(entries.begin(), entries.end());
   Choice choice;
@@ -125,6 +121,11 @@ Expected<Choice> newest_complete(const fs::path& ckpt_dir, Mode mode, Disk& disk
       choice.skipped.push_back({entry.name, entry.reason});
       continue;
     }
+    const auto known = std::ranges::find(damaged, entry.name, &Skipped::name);
+    if (known != damaged.end()) {
+      choice.skipped.push_back(*known);
+      continue;
+    }
     const auto report = verify(entry.directory, mode, disk);
     if (report && report->ok()) {
       choice.chosen = std::move(entry);
@@ -135,34 +136,15 @@ Expected<Choice> newest_complete(const fs::path& ckpt_dir, Mode mode, Disk& disk
   return choice;
 }
 
-bool is_stale(const Entry& partial, const PruneRule& rule) {
-  if (partial.name.ends_with(kPrunedMark)) return true;
-  if (partial.attempt == rule.attempt) return partial.step <= rule.step;
-  return partial.attempt + 1 < rule.attempt;
-}
-
-Expected<std::vector<std::string>> prune(const fs::path& ckpt_dir, const PruneRule& rule,
-                                         Disk& disk) {
-  WEFT_TRY_ASSIGN(std::vector<Entry> entries, list(ckpt_dir, disk));
-  std::reverse(entries.begin(), entries.end());
-  std::vector<std::string> removed;
-  int kept = 0;
-  for (const Entry& entry : entries) {
-    bool remove_it = false;
-    if (entry.state == EntryState::Partial) {
-      remove_it = is_stale(entry, rule);
-    } else if (entry.step != rule.step) {
-      remove_it = kept >= std::max(rule.keep, 1);
-    }
-    if (remove_it) {
-      WEFT_TRY(remove(ckpt_dir, entry.name, disk));
-      removed.push_back(entry.name);
-    } else if (entry.state == EntryState::Complete) {
-      const auto report = verify(entry.directory, Mode::Size, disk);
-      kept += report && report->ok() ? 1 : 0;
-    }
-  }
-  return removed;
+Expected<std::vector<Entry>> list_partial(const fs::path& ckpt_dir, Disk& disk) {
+  const auto names = disk.names_in(ckpt_dir);
+  if (!names && names.error().code == Code::NotFound) return std::vector<Entry>();
+  if (!names) return tl::unexpected(names.error());
+  std::vector<Entry> entries;
+  for (const std::string& name : *names)
+    if (auto entry = entry_of_name(ckpt_dir, name); entry && entry->state == EntryState::Partial)
+      entries.push_back(std::move(*entry));
+  return entries;
 }
 
 }  // namespace weft::trainer::checkpoint

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,6 +21,10 @@ inline constexpr const char* kLatestLink = "latest";
 std::string directory_name(std::uint64_t step);
 /// "step-000000040.partial-a3": where attempt 3 writes step 40 before it is committed.
 std::string partial_name(std::uint64_t step, std::uint64_t attempt);
+
+/// "step-000000040.pruned": on its way out.
+std::string pruned_name(const std::string& name);
+bool is_pruned_name(std::string_view name);
 
 enum class EntryState {
   Complete,         // has a valid manifest (what it names is verify's business)
@@ -54,26 +59,15 @@ struct Choice {
   std::vector<Skipped> skipped;  // newer than the chosen one, newest first, and why not they
 };
 
-/// The newest checkpoint that verifies. Mode::Full reads every byte of each candidate.
+/// The newest checkpoint that verifies. Mode::Full reads every byte of each candidate. `damaged`:
+/// what the caller has found so already; they are skipped with its reason.
 /// Errors: Io for the directory itself; a damaged or unreadable checkpoint is skipped, not an
 /// error.
 Expected<Choice> newest_complete(const fs::path& ckpt_dir, Mode mode, Disk& disk = Disk::real());
+Expected<Choice> newest_complete(const fs::path& ckpt_dir, Mode mode,
+                                 std::span<const Skipped> damaged, Disk& disk = Disk::real());
 
-struct PruneRule {
-  int keep = 3;               // newest complete ones; at least 1
-  std::uint64_t attempt = 0;  // the present one
-  std::uint64_t step = 0;     // just committed: always kept
-};
-
-/// Partial, and nobody can be writing it any more (by the rule below).
-bool is_stale(const Entry& partial, const PruneRule& rule);
-
-/// Removes complete checkpoints beyond the newest `keep`, damaged ones older than those, partial
-/// ones of earlier attempts (the one before the present excepted: a slow writer may still be at it)
-/// and of this attempt up to `step`. A checkpoint whose sizes do not verify does not count as kept;
-/// when none verifies, none is removed. Returns the names removed. Errors: Io; what was removed
-/// stays removed.
-Expected<std::vector<std::string>> prune(const fs::path& ckpt_dir, const PruneRule& rule,
-                                         Disk& disk = Disk::real());
+/// The partial ones among list(), by their names alone: no file is opened. Errors: Io.
+Expected<std::vector<Entry>> list_partial(const fs::path& ckpt_dir, Disk& disk = Disk::real());
 
 }  // namespace weft::trainer::checkpoint

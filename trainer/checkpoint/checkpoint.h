@@ -4,6 +4,7 @@
 
 #include "trainer/checkpoint/catalog.h"
 #include "trainer/checkpoint/commit.h"
+#include "trainer/checkpoint/prune.h"
 #include "trainer/checkpoint/reader.h"
 #include "trainer/checkpoint/shard.h"
 #include "trainer/checkpoint/verify.h"

@@ -5,6 +5,8 @@
 #include <set>
 #include <tuple>
 
+#include "trainer/checkpoint/prune.h"
+
 namespace weft::trainer::checkpoint {
 namespace {
 
@@ -168,16 +170,21 @@ Expected<void> move_latest(const fs::path& ckpt_dir, const std::string& name, Di
   return disk.sync_directory(ckpt_dir);
 }
 
+PruneRule rule_of(const ManifestInfo& info) {
+  return {info.keep, info.attempt, info.step, info.keep_every_steps, info.keep_every_seconds};
+}
+
 }  // namespace
 
 Expected<fs::path> prepare(const fs::path& ckpt_dir, std::uint64_t step, std::uint64_t attempt,
                            Disk& disk) {
   WEFT_TRY(disk.make_directories(ckpt_dir));
-  WEFT_TRY_ASSIGN(const auto entries, list(ckpt_dir, disk));
-  for (const Entry& entry : entries)
-    if (entry.state == EntryState::Partial && is_stale(entry, {.attempt = attempt, .step = step}))
-      WEFT_TRY(disk.remove_tree(entry.directory));
   const fs::path partial = ckpt_dir / partial_name(step, attempt);
+  const PruneRule rule{.keep = 1, .attempt = attempt, .step = step};
+  WEFT_TRY_ASSIGN(const auto entries, list_partial(ckpt_dir, disk));
+  for (const Entry& entry : entries)
+    if (is_stale(entry, rule) && entry.directory != partial)
+      WEFT_TRY(disk.remove_tree(entry.directory));
   WEFT_TRY(disk.make_directories(partial));
   return partial;
 }
@@ -200,7 +207,7 @@ Expected<Committed> commit(const fs::path& ckpt_dir, const fs::path& partial_dir
     committed.warnings.push_back("latest was not moved: " + moved.error().message);
     return committed;
   }
-  auto pruned = prune(ckpt_dir, {info.keep, info.attempt, info.step}, disk);
+  auto pruned = prune(ckpt_dir, rule_of(info), disk);
   if (pruned)
     committed.pruned = std::move(*pruned);
   else

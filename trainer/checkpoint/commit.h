@@ -35,7 +35,9 @@ struct ManifestInfo {
   Layout layout;
   std::string state;                     // the trainer's own JSON text; kept byte for byte
   std::vector<ExpectedTensor> expected;  // all of them
-  int keep = 3;                          // newest complete checkpoints that stay
+  int keep = 3;                          // newest complete checkpoints that stay, and beside them:
+  std::uint64_t keep_every_steps = 0;    // as in PruneRule
+  double keep_every_seconds = 0;
 };
 
 struct Committed {
@@ -45,8 +47,10 @@ struct Committed {
   std::vector<std::string> warnings;  // the checkpoint exists, but `latest` or pruning failed
 };
 
-/// Before the ranks write: removes leftovers of this and of old attempts (which may be what fills
-/// the disk) and makes the directory that write_shard and commit are to be given.
+/// Removes leftovers of this and of old attempts (which may be what fills the disk) and makes the
+/// directory that write_shard and commit are to be given. What is in that directory already stays,
+/// so that other ranks may be writing there: a shard of the same name is overwritten, and commit
+/// removes what no report names.
 /// Errors: Io.
 Expected<fs::path> prepare(const fs::path& ckpt_dir, std::uint64_t step, std::uint64_t attempt,
                            Disk& disk = Disk::real());

@@ -75,6 +75,15 @@ Expected<void> Reader::read_whole(const TensorEntry& tensor, std::span<std::byte
   return {};
 }
 
+Expected<void> Reader::read_bytes(const TensorEntry& tensor, std::span<std::byte> out) {
+  const std::uint64_t bytes = *num_elements(tensor.shape) * bytes_of(tensor.dtype);
+  if (out.size() != bytes)
+    return fail(Code::InvalidArgument, tensor.item + " tensor '" + tensor.name + "' has " +
+                                           std::to_string(bytes) + " bytes, asked for " +
+                                           std::to_string(out.size()));
+  return read_whole(tensor, out);
+}
+
 template <class T>
 Expected<void> Reader::read_as(std::string_view item, std::string_view name, std::span<T> out) {
   WEFT_TRY_ASSIGN(const TensorEntry* const tensor, find(item, name));

@@ -39,6 +39,9 @@ class Reader {
   /// for a dtype other than F32 and BF16; Corrupt for damage, naming file and tensor; Io.
   Expected<void> read(std::string_view item, std::string_view name, std::span<float> out);
   Expected<void> read(std::string_view item, std::string_view name, std::span<Bf16> out);
+  /// A tensor's bytes as they are stored, whatever its type. `tensor` is of manifest().
+  /// Errors: InvalidArgument for another size; Corrupt, Io.
+  Expected<void> read_bytes(const TensorEntry& tensor, std::span<std::byte> out);
   /// The trainer's own JSON text, as given to commit. Errors: Corrupt, Io.
   Expected<std::string> state() const;
 
