@@ -87,7 +87,9 @@ void draw_requests(Dice& dice, Scenario& scenario) {
   ask(0.05, StragglerFlagged{1, 0, "half as fast as its peers"});
   if (dice.chance(0.1)) {
     scenario.requests.push_back({dice.time(0, 30000), PauseAsked{}});
-    scenario.requests.push_back({dice.time(31000, 50000), ContinueAsked{}});
+    // Told to a leader that dies before it wrote it down, a person asks again.
+    for (const int again : {0, 20000, 40000})
+      scenario.requests.push_back({dice.time(31000, 50000) + milliseconds(again), ContinueAsked{}});
   }
 }
 
@@ -151,8 +153,13 @@ std::string describe(const Scenario& scenario) {
 Verdict run_scenario(const Scenario& scenario, const std::function<void(const std::string&)>& log) {
   Observer observer;
   if (log) {
-    observer.decided = [&](Duration at, const CoordinatorState& state, const Event&,
+    observer.decided = [&](Duration at, const CoordinatorState& state, const Event& event,
                            const std::string& reason) {
+      if (const auto* records = std::get_if<Records>(&event))
+        log(stamp(at) + " term " + std::to_string(state.term) + "   records of generation " +
+            std::to_string(records->generation) + " rank " + std::to_string(records->rank) + ": " +
+            std::to_string(records->keys.front().sequence) + " to " +
+            std::to_string(records->keys.back().sequence));
       if (!reason.empty())
         log(stamp(at) + " term " + std::to_string(state.term) + " (" + to_string(state.phase) +
             "): " + reason);
