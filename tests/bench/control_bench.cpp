@@ -301,14 +301,15 @@ void row(const std::string& what, double value, const char* unit, double limit) 
 bool until(Coordinator& coordinator, Instant deadline, const std::function<bool()>& reached) {
   RunPhase phase = coordinator.state().phase;
   const Instant begun = now();
+  const double cpu = cpu_seconds();
   while (!reached()) {
     if (now() > deadline) return false;
     coordinator.turn();
     if (coordinator.state().phase == phase) continue;
     phase = coordinator.state().phase;
-    std::printf("    %8.3f s  %s, %zu nodes, journal written %d times\n",
+    std::printf("    %8.3f s  %s, %zu nodes, journal written %d times, %.3f s of CPU\n",
                 seconds_between(begun, now()), to_string(phase), coordinator.state().nodes.size(),
-                coordinator.num_saves());
+                coordinator.num_saves(), cpu_seconds() - cpu);
   }
   return true;
 }
