@@ -143,7 +143,7 @@ class AgentShell {
   void take_status(const json& said) {
     const std::string type = said["type"];
     if (type == "listening") {
-      tell_claims();
+      connect_to(said.value("endpoint", ""));
     } else if (type == "notice") {
       if (observer_.event) observer_.event(said.value("kind", ""), said.value("message", ""));
     } else if (type == "failed") {
@@ -304,7 +304,12 @@ class AgentShell {
     if (child_) child_->kill();
   }
   void act(const Connect& connect) {
-    auto client = ChannelClient::connect(connect.leader.endpoint, setup_.node, setup_.keys);
+    client_.reset();
+    // Our own coordinator says where it listens once it does.
+    if (!connect.leader.endpoint.empty()) connect_to(connect.leader.endpoint);
+  }
+  void connect_to(const std::string& endpoint) {
+    auto client = ChannelClient::connect(endpoint, setup_.node, setup_.keys);
     if (client)
       client_ = std::move(*client);
     else

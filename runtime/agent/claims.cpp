@@ -98,7 +98,8 @@ Expected<Claims> read_claims(const RunPaths& paths) {
   WEFT_TRY_ASSIGN(const std::int64_t term, highest_term(paths));
   WEFT_TRY_ASSIGN(claims.generation, highest_generation(paths));
   if (term > 0) {
-    claims.highest = Claim{.term = term};
+    claims.highest.emplace();
+    claims.highest->term = term;
     WEFT_TRY_ASSIGN(const auto object, read_object(claim_path(paths, term)));
     if (object) {
       auto claim = claim_from_json(*object);

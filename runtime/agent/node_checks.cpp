@@ -29,7 +29,7 @@ std::string text_of_bytes(double bytes) {
 }
 
 NodeCheck check_disk(const NodeCheckOptions& options) {
-  NodeCheck check{.name = "disk"};
+  NodeCheck check{"disk", false, 0, {}};
   struct statvfs status {};
   if (::statvfs(options.run.c_str(), &status) != 0) {
     check.text = options.run.string() + " cannot be measured: " + std::strerror(errno);
@@ -45,7 +45,7 @@ NodeCheck check_disk(const NodeCheckOptions& options) {
 
 /// Writes, forces to disk, reads back and removes a small file.
 NodeCheck check_write(const NodeCheckOptions& options) {
-  NodeCheck check{.name = "write"};
+  NodeCheck check{"write", false, 0, {}};
   const fs::path path = options.run / (".check-" + std::to_string(::getpid()));
   const std::string content(65536, 'w');
   const auto written = write_file_atomically(path, content);
@@ -62,7 +62,7 @@ NodeCheck check_write(const NodeCheckOptions& options) {
 }
 
 NodeCheck check_memory(const NodeCheckOptions& options) {
-  NodeCheck check{.name = "memory"};
+  NodeCheck check{"memory", false, 0, {}};
   std::ifstream file("/proc/meminfo");
   for (std::string key; file >> key;) {
     double kibibytes = 0;
@@ -147,7 +147,7 @@ std::string time_loopback(std::size_t bytes, const Clock& clock, double& took) {
 }
 
 NodeCheck check_loopback(const NodeCheckOptions& options, const Clock& clock) {
-  NodeCheck check{.name = "loopback"};
+  NodeCheck check{"loopback", false, 0, {}};
   double took = 0;
   if (const std::string why = time_loopback(options.loopback_bytes, clock, took); !why.empty()) {
     check.text = why;

@@ -1,6 +1,5 @@
 #include "runtime/control/messages.h"
 
-#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "runtime/coordinator/state_json.h"
@@ -18,24 +17,15 @@ constexpr std::size_t kMaxAddresses = std::size_t{1} << 20;
 // ever sends. They follow the JSON as text, a line for the ranks of one host:
 // "10.0.0.7:40000,40001".
 
-/// Where the port begins, or npos when it is no "host:port" that a line can hold.
-std::size_t port_of(std::string_view address) {
-  const std::size_t colon = address.rfind(':');
-  const bool fits = colon != std::string_view::npos && colon > 0 && colon + 1 < address.size() &&
-                    address.find_first_of(",\n") == std::string_view::npos;
-  return fits ? colon + 1 : std::string_view::npos;
-}
-
-bool fit_lines(const std::vector<std::string>& addresses) {
-  return !addresses.empty() && std::ranges::all_of(addresses, [](const std::string& address) {
-    return port_of(address) != std::string::npos;
-  });
-}
-
-void append_lines(std::string& text, const std::vector<std::string>& addresses) {
+/// The lines, each after a line end; "" when an address is no "host:port" that a line can hold.
+std::string lines_of(const std::vector<std::string>& addresses) {
+  std::string text;
   std::string_view host;
   for (const std::string& address : addresses) {
-    const std::size_t port = port_of(address);
+    const std::size_t port = address.rfind(':') + 1;  // 0: none
+    if (port < 2 || port == address.size() || address.find(',') != std::string::npos ||
+        address.find('\n') != std::string::npos)
+      return {};
     const std::string_view own = std::string_view(address).substr(0, port);
     if (own == host) {
       text += ',';
@@ -46,6 +36,18 @@ void append_lines(std::string& text, const std::vector<std::string>& addresses) 
       host = own;
     }
   }
+  return text;
+}
+
+/// The same for the orders of all nodes, which share one list: made once.
+const std::string& shared_lines(const std::shared_ptr<const std::vector<std::string>>& addresses) {
+  struct Made {
+    std::shared_ptr<const std::vector<std::string>> of;
+    std::string text;
+  };
+  thread_local Made last;
+  if (last.of != addresses) last = {addresses, lines_of(*addresses)};
+  return last.text;
 }
 
 Expected<std::vector<std::string>> read_lines(std::string_view text) {
@@ -73,7 +75,8 @@ json body_of(const RecordsMessage& message) {
 }
 json body_of(const Order& order) {
   json wire = {{"type", "order"}, {"body", to_json(order)}};
-  if (order.addresses && !fit_lines(*order.addresses)) wire["addresses"] = *order.addresses;
+  if (order.addresses && shared_lines(order.addresses).empty())
+    wire["addresses"] = *order.addresses;
   return wire;
 }
 json body_of(const Beat& beat) {
@@ -134,8 +137,7 @@ std::string encode(const WireMessage& message) {
   wire["weft"] = kWireVersion;
   std::string text = wire.dump(-1, ' ', false, json::error_handler_t::replace);
   const auto* const order = std::get_if<Order>(&message);
-  if (order != nullptr && order->addresses && fit_lines(*order->addresses))
-    append_lines(text, *order->addresses);
+  if (order != nullptr && order->addresses) text += shared_lines(order->addresses);
   return text;
 }
 

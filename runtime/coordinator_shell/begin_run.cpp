@@ -110,7 +110,10 @@ Expected<void> begin_run(const RunPaths& paths, int world, const Clock& clock) {
     if (error) entry.files.events = 0;
   }
   WEFT_TRY(remove_end(paths));
-  const Claim claim{.term = highest + 1, .node = "submission", .abdicated = true};
+  Claim claim;
+  claim.term = highest + 1;
+  claim.node = "submission";
+  claim.abdicated = true;
   WEFT_TRY_ASSIGN(const bool ours, take_term(paths, claim));
   if (!ours)
     return fail(Code::Busy, paths.root.string() + " is being taken over by another process");

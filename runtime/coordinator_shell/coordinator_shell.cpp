@@ -81,10 +81,10 @@ class CoordinatorShell {
     WEFT_TRY(book_->restore(known.entry));
     WEFT_TRY_ASSIGN(journal_, Journal::create(term_journal(paths_, setup_.term), known.entry));
     state_ = std::move(known.state);
-    claim_ = {.term = setup_.term,
-              .node = setup_.node,
-              .incarnation = setup_.incarnation,
-              .endpoint = server_->endpoint()};
+    claim_.term = setup_.term;
+    claim_.node = setup_.node;
+    claim_.incarnation = setup_.incarnation;
+    claim_.endpoint = server_->endpoint();
     events_.push_back(TermBegan{setup_.term, setup_.node, book_->stored()});
     work();
     WEFT_TRY(write_claim(paths_, claim_));
