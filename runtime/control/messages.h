@@ -12,7 +12,7 @@
 
 namespace weft::runtime {
 
-inline constexpr int kWireVersion = 1;
+inline constexpr int kWireVersion = 2;  // 2: addresses as lines
 
 /// Records with their bytes: payload[i] is the worker's message of keys[i], JSON text.
 struct RecordsMessage {

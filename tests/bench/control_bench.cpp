@@ -84,7 +84,7 @@ class SimulatedAgent {
   void take_messages() {
     zmq::message_t body;
     bool changed = false;
-    while (socket_.recv(body, zmq::recv_flags::dontwait)) {
+    while (receive(body)) {
       const auto message = decode(body.to_string_view());
       WEFT_CHECK(message.has_value(), message.error().message);
       if (const auto* const order = std::get_if<Order>(&*message)) changed |= obey(*order);
@@ -102,7 +102,10 @@ class SimulatedAgent {
         worker.step_time = milliseconds(1740);
       }
     ++step_;
-    socket_.send(zmq::buffer(encode(report_)), zmq::send_flags::dontwait);
+    try {
+      socket_.send(zmq::buffer(encode(report_)), zmq::send_flags::dontwait);
+    } catch (const zmq::error_t&) {  // interrupted: the next says it too
+    }
     next_report_ = now() + kHeartbeat;
   }
 
@@ -118,6 +121,14 @@ class SimulatedAgent {
   }
 
  private:
+  bool receive(zmq::message_t& body) {
+    try {
+      return socket_.recv(body, zmq::recv_flags::dontwait).has_value();
+    } catch (const zmq::error_t&) {
+      return false;  // interrupted: it comes with the next
+    }
+  }
+
   bool obey(const Order& order) {
     if (order.number <= report_.order) return false;
     report_.order = order.number;
@@ -196,19 +207,22 @@ class Coordinator {
 
   const CoordinatorState& state() const { return state_; }
   std::vector<double>& handling() { return handling_; }
+  int num_saves() const { return num_saves_; }
 
   /// One turn of the loop.
   void turn() {
     auto messages = server_.poll(milliseconds(20), {});
     WEFT_CHECK(messages.has_value(), "poll");
+    // As the shell does: what has come together is decided together, journaled once, answered.
+    std::vector<Instant> begun;
     for (const ChannelMessage& message : *messages) {
-      const Instant begun = now();
+      begun.push_back(now());
       const auto decoded = decode(message.bytes);
       WEFT_CHECK(decoded.has_value(), decoded.error().message);
       if (const auto* const report = std::get_if<Report>(&*decoded)) think(*report);
-      work();
-      handling_.push_back(seconds_between(begun, now()));
     }
+    work();
+    for (const Instant from : begun) handling_.push_back(seconds_between(from, now()));
     if (now() >= next_tick_) {
       next_tick_ = now() + milliseconds(200);
       think(Tick{});
@@ -234,16 +248,20 @@ class Coordinator {
 
   void work() {
     while (!actions_.empty()) {
-      if (must_save_) {
-        JournalEntry entry;
-        entry.state = to_json(state_, now()).dump();
-        WEFT_CHECK(journal_.save(entry, "").has_value(), "journal");
-        must_save_ = false;
-      }
-      const CoordinatorAction action = std::move(actions_.front());
-      actions_.pop_front();
-      std::visit([this](const auto& what) { act(what); }, action);
+      if (must_save_) save();
+      std::deque<CoordinatorAction> actions = std::move(actions_);
+      actions_.clear();
+      for (const CoordinatorAction& action : actions)
+        std::visit([this](const auto& what) { act(what); }, action);
     }
+  }
+
+  void save() {
+    JournalEntry entry;
+    entry.state = to_json(state_, now()).dump();
+    WEFT_CHECK(journal_.save(entry, "").has_value(), "journal");
+    must_save_ = false;
+    ++num_saves_;
   }
 
   void act(const SendOrder& send) { server_.send(send.node, encode(send.order)); }
@@ -265,6 +283,7 @@ class Coordinator {
   std::vector<double> handling_;  // seconds
   Instant next_tick_{};
   bool must_save_ = false;
+  int num_saves_ = 0;
 };
 
 double percentile(std::vector<double>& values, double share) {
@@ -280,9 +299,17 @@ void row(const std::string& what, double value, const char* unit, double limit) 
 }
 
 bool until(Coordinator& coordinator, Instant deadline, const std::function<bool()>& reached) {
+  RunPhase phase = coordinator.state().phase;
+  const Instant begun = now();
+  const double cpu = cpu_seconds();
   while (!reached()) {
     if (now() > deadline) return false;
     coordinator.turn();
+    if (coordinator.state().phase == phase) continue;
+    phase = coordinator.state().phase;
+    std::printf("    %8.3f s  %s, %zu nodes, journal written %d times, %.3f s of CPU\n",
+                seconds_between(begun, now()), to_string(phase), coordinator.state().nodes.size(),
+                coordinator.num_saves(), cpu_seconds() - cpu);
   }
   return true;
 }
@@ -352,6 +379,10 @@ int bench(int ranks, int seconds) {
 }  // namespace weft::runtime
 
 int main(int argc, char** argv) {
+  rlimit files{};
+  ::getrlimit(RLIMIT_NOFILE, &files);
+  files.rlim_cur = files.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &files);
   const int seconds = argc > 2 ? std::atoi(argv[2]) : 10;
   if (argc > 1) return weft::runtime::bench(std::max(1, std::atoi(argv[1])), seconds);
   return weft::runtime::bench(2048, seconds) + weft::runtime::bench(16384, seconds);

@@ -125,6 +125,12 @@ std::vector<std::string> weft::fuzz::seed_inputs() {
   order.ranks = {{0, 0}, {1, 1}};
   order.resume = Checkpoint{40, 1, "step-00000040"};
   order.addresses = std::make_shared<const std::vector<std::string>>(4, "10.0.0.1:4000");
+  seeds.push_back(encode(order));
+  order.addresses = std::make_shared<const std::vector<std::string>>(
+      std::vector<std::string>{"[fe80::1]:1", "[fe80::1]:2", "host:3", "host:4", "[fe80::1]:5"});
+  seeds.push_back(encode(order));
+  order.addresses = std::make_shared<const std::vector<std::string>>(
+      std::vector<std::string>{"no port", "a,b:3"});
   order.save = {3, 50};
   order.reason = "rank 2 was killed by signal 9";
   seeds.push_back(encode(order));
