@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <thread>
@@ -47,6 +48,7 @@ class Rehearsal final : public VirtualWorkers {
         clock_(clock),
         observer_(observer),
         events_(clock),
+        log_(store.paths().logs() / "control.log"),
         curves_(job, options.seed),
         checkpoints_(store.paths().checkpoints(), job.name, layout(), job.checkpoint.keep),
         grid_(fault_grid(job, cluster, options)),
@@ -130,6 +132,7 @@ class Rehearsal final : public VirtualWorkers {
   SimulatedClock& clock_;
   const RehearsalObserver& observer_;
   EventQueue events_;
+  std::ofstream log_;  // what agents and coordinator say
   SyntheticCurves curves_;
   VirtualCheckpoints checkpoints_;
   FaultGrid grid_;
@@ -712,10 +715,11 @@ void Rehearsal::event(const std::string& kind, const std::string& message, json 
   if (observer_.event) observer_.event(kind, message);
 }
 
+/// A run's events are what people look for; hundreds of nodes that join are not.
 void Rehearsal::said(const std::string& by, const std::string& reason) {
-  event(by == "coordinator" ? "coordinator" : "agent",
-        by == "coordinator" ? "[synthetic] " + reason : "[synthetic] " + by + ": " + reason,
-        {{"node", by}});
+  log_ << "[synthetic] " << format_time(clock_.wall_now()) << " " << by << ": " << reason << "\n";
+  if (by == "coordinator" && reason.find(" joined with ") == std::string::npos)
+    event("coordinator", "[synthetic] " + reason);
 }
 
 }  // namespace
