@@ -10,7 +10,7 @@ namespace {
 
 constexpr const char* kVersion = "rehearsal";
 // Between asking everybody to report and judging silence by the normal bounds again.
-constexpr auto kWakeUp = std::chrono::seconds(2);
+constexpr auto kWakeUp = std::chrono::seconds(3);
 
 CoordinatorOptions slowed(CoordinatorOptions options, int factor) {
   options.heartbeat *= factor;
@@ -90,6 +90,9 @@ void ControlSim::set_calm(bool calm) {
   }
   // Reports that were put off come now; silence counts once they can have arrived.
   for (Agent& agent : agents_) agent.state.next_report = events_.now();
+  agent_options_.heartbeat = options_.agent.heartbeat;
+  agent_options_.resend = options_.agent.resend;
+  coordinator_options_.lease_renew = options_.coordinator.lease_renew;
   if (leader_) leader_->state.next_lease = events_.now();
   events_.after(kWakeUp, [this] {
     if (calm_) return;

@@ -30,9 +30,11 @@ constexpr double kCalmAfter = 10;             // seconds of stepping
 constexpr double kWakeBefore = 10;            // seconds before a fault that agents must notice
 constexpr int kSigkill = 9, kSigsegv = 11;
 
-bool stops_a_run(FaultKind kind) {
-  return kind == FaultKind::NodeDeath || kind == FaultKind::WorkerCrash ||
-         kind == FaultKind::Hang || kind == FaultKind::LinkFlap;
+/// `bound`: of every wait, in seconds.
+bool stops_a_run(const Fault& fault, double bound) {
+  return fault.kind == FaultKind::NodeDeath || fault.kind == FaultKind::WorkerCrash ||
+         fault.kind == FaultKind::Hang ||
+         (fault.kind == FaultKind::LinkFlap && fault.seconds >= bound);
 }
 
 class Rehearsal final : public VirtualWorkers {
@@ -261,7 +263,7 @@ void Rehearsal::open_stage() {
 void Rehearsal::plan_faults() {
   for (const Fault& fault : options_.faults) {
     events_.at(at(fault.at), [this, fault] { happen(fault); });
-    if (!stops_a_run(fault.kind)) continue;
+    if (!stops_a_run(fault, job_.control.wait_bound_s)) continue;
     wake_.push_back(at(fault.at));
     events_.at(at(std::max(0.0, fault.at - kWakeBefore)), [this] { settle_pace(); });
   }
@@ -277,7 +279,7 @@ void Rehearsal::settle_pace() {
 }
 
 void Rehearsal::happen(const Fault& fault) {
-  if (stops_a_run(fault.kind)) std::erase(wake_, at(fault.at));
+  if (stops_a_run(fault, job_.control.wait_bound_s)) std::erase(wake_, at(fault.at));
   if (!control_.is_up(fault.node)) return;
   const int rank = rank_at(fault.node, fault.device);
   const std::string where = fmt::format("n{:03}/{}{}", fault.node, fault.device,
@@ -718,8 +720,9 @@ void Rehearsal::event(const std::string& kind, const std::string& message, json 
 /// A run's events are what people look for; hundreds of nodes that join are not.
 void Rehearsal::said(const std::string& by, const std::string& reason) {
   log_ << "[synthetic] " << format_time(clock_.wall_now()) << " " << by << ": " << reason << "\n";
-  if (by == "coordinator" && reason.find(" joined with ") == std::string::npos)
-    event("coordinator", "[synthetic] " + reason);
+  const bool joins = reason.starts_with("node ") &&
+                     (reason.find(" joined with ") < 16 || reason.ends_with(" is back"));
+  if (by == "coordinator" && !joins) event("coordinator", "[synthetic] " + reason);
 }
 
 }  // namespace
