@@ -10,7 +10,7 @@ namespace weft::cli {
 void add_rehearse(VerbTree& tree) {
   auto [sub, o] = tree.verb<RehearseOptions>(
       tree.root(), "rehearse", "The whole run at full scale on simulated time, with faults",
-      "weft rehearse deploy/jobs/deepseek-v3.yaml --cluster deploy/clusters/h800-2048.yaml",
+      "weft rehearse deploy/jobs/v3-pretrain.yaml --cluster deploy/clusters/h800-2048.yaml",
       verb_rehearse);
   sub->add_option("JOB", o->job, "The job file")->required();
   add_set(sub, o->set);

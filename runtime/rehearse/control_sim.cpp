@@ -171,6 +171,8 @@ void ControlSim::lead(const Event& event) {
     if (!leader_ || leader_->term != term) return;
     std::visit([&](const auto& what) { act(what); }, action);
   }
+  if (leader_ && leader_->term == term && leader_->state.phase == RunPhase::Ended)
+    stop_leading(CoordinatorExited::How::Ended, leader_->state.reason);
 }
 
 CoordinatorState ControlSim::read_journal() const {

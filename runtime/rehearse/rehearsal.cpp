@@ -26,6 +26,7 @@ namespace {
 // Of a step, run to run; what is left of noise when nothing is wrong. Assumed.
 constexpr double kJitter = 0.003;
 constexpr double kHostBytesPerSecond = 20e9;  // GPU to host memory, PCIe 4. Assumed.
+constexpr long long kFullBatch = 1LL << 40;   // a step at which every ramp is over
 constexpr double kCalmAfter = 10;             // seconds of stepping
 constexpr double kWakeBefore = 10;            // seconds before a fault that agents must notice
 constexpr int kSigkill = 9, kSigsegv = 11;
@@ -35,6 +36,14 @@ bool stops_a_run(const Fault& fault, double bound) {
   return fault.kind == FaultKind::NodeDeath || fault.kind == FaultKind::WorkerCrash ||
          fault.kind == FaultKind::Hang ||
          (fault.kind == FaultKind::LinkFlap && fault.seconds >= bound);
+}
+
+/// Of a full batch, in the first stage's step (from 0): a ramp's small batches have fewer
+/// micro-batches.
+double batch_share(const Job& job, long long step) {
+  if (job.recipe[0] == "grpo" || job.pretrain.batch_start <= 0) return 1;
+  const auto course = course_of(job.pretrain, sequence_tokens(job));
+  return course ? 1.0 * course->plan.batch(step) / job.pretrain.batch : 1;
 }
 
 class Rehearsal final : public VirtualWorkers {
@@ -192,8 +201,9 @@ ControlSim::Options Rehearsal::control_options() const {
   options.agent.heartbeat = from_seconds(job_.control.heartbeat_s);
   options.coordinator.swap_stragglers = options_.swap_stragglers;
   // Positions must reach the coordinator well within the bound for hangs.
+  const double shortest = times_.seconds() * batch_share(job_, 0);
   const double hang = std::max(seconds(options.coordinator.hang_bound_min),
-                               options.coordinator.hang_factor * times_.seconds());
+                               options.coordinator.hang_factor * shortest);
   options.calm_factor =
       std::clamp(static_cast<int>(hang / 4 / std::max(0.1, job_.control.heartbeat_s)), 1, 60);
   return options;
@@ -570,7 +580,10 @@ double Rehearsal::slow_seconds() {
 void Rehearsal::begin_step() {
   Rng rng(options_.seed, "step time", static_cast<std::uint64_t>(step_ + 1));
   const double jitter = 1 + kJitter * std::abs(rng.normal());
-  const double ideal = times_.seconds() * jitter, slow = slow_seconds() * jitter;
+  const double share =
+      course_ ? 1.0 * course_->plan.batch(step_) / course_->plan.batch(kFullBatch) : 1;
+  const double scale = jitter * share;
+  const double ideal = times_.seconds() * scale, slow = slow_seconds() * scale;
   step_useful_ = ideal;
   step_lost_ = {};
   step_lost_[static_cast<int>(Loss::Straggler)] = slow - ideal;
