@@ -28,6 +28,7 @@ constexpr double kJitter = 0.003;
 constexpr double kHostBytesPerSecond = 20e9;  // GPU to host memory, PCIe 4. Assumed.
 constexpr long long kFullBatch = 1LL << 40;   // a step at which every ramp is over
 constexpr double kCalmAfter = 10;             // seconds of stepping
+constexpr double kLoadingTold = 20;           // seconds between signs of life while loading
 constexpr double kWakeBefore = 10;            // seconds before a fault that agents must notice
 constexpr int kSigkill = 9, kSigsegv = 11;
 
@@ -178,6 +179,7 @@ class Rehearsal final : public VirtualWorkers {
   double step_useful_ = 0;
   LossSeconds step_lost_{};
   double last_step_seconds_ = 0;
+  Instant loading_told_{};
   Loss down_as_ = Loss::Restart;  // what the time since down_since_ is lost to, while not stepping
   Instant down_since_{};
   int hung_rank_ = -1;
@@ -212,6 +214,8 @@ ControlSim::Options Rehearsal::control_options() const {
 // --- From start to end ---------------------------------------------------------------------------
 
 Expected<RehearsalResult> Rehearsal::run() {
+  // No process stands behind it, and two rehearsals shall not differ by their processes.
+  WEFT_TRY(store_.describe({{"synthetic", true}, {"pid", 0}}));
   event("rehearsal",
         fmt::format("[synthetic] rehearsal with {} virtual ranks on {} nodes ({} of them spare); "
                     "no model is trained; step times: {}",
@@ -470,10 +474,12 @@ void Rehearsal::loaded(int rank, std::int64_t generation) {
 }
 
 void Rehearsal::tell_positions() {
+  const bool loading_due = events_.now() - loading_told_ >= from_seconds(kLoadingTold);
+  if (loading_due) loading_told_ = events_.now();
   for (std::size_t rank = 0; rank < workers_.size(); ++rank) {
     Worker& worker = workers_[rank];
     const int number = static_cast<int>(rank);
-    if (worker.phase == Worker::Phase::Loading)
+    if (worker.phase == Worker::Phase::Loading && loading_due)
       control_.tell(worker.node, WorkerMoved{worker.generation, number, Activity::Loading, -1,
                                              ++worker.action, Duration(0)});
     if (worker.phase != Worker::Phase::Stepping || worker.told_step == step_ || !stepping_)
@@ -678,6 +684,9 @@ void Rehearsal::written(std::int64_t step, std::int64_t generation, std::int64_t
                  {"synthetic", true}}}},
               step);
   control_.tell(workers_[0].node, WorkerSaved{generation, 0, {step, generation, *name}, saving_});
+  const std::int64_t settled = step - 1LL * job_.checkpoint.keep * job_.checkpoint.every_steps;
+  goodput_.settle(settled);
+  tokens_.erase(tokens_.begin(), tokens_.lower_bound(settled));
   if (corrupt_next_ == 0 || last) return;
   --corrupt_next_;
   if (const auto position = checkpoints_.damage(*name); !position)
