@@ -136,6 +136,12 @@ struct BalanceVerbOptions {
   Format format = Format::Table;
 };
 
+struct DriftOptions {
+  std::string run, cluster;
+  std::string write;  // "", or where the calibrated cluster goes
+  Format format = Format::Table;
+};
+
 struct RehearseOptions {
   std::string job, cluster;
   std::vector<std::string> set;

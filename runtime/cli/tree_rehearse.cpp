@@ -1,4 +1,4 @@
-// weft rehearse.
+// weft rehearse and weft drift: predictions lived through, and held against what was measured.
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
 
@@ -10,7 +10,7 @@ namespace weft::cli {
 void add_rehearse(VerbTree& tree) {
   auto [sub, o] = tree.verb<RehearseOptions>(
       tree.root(), "rehearse", "The whole run at full scale on simulated time, with faults",
-      "weft rehearse deploy/jobs/deepseek-v3.yaml --cluster deploy/clusters/h800-2048.yaml",
+      "weft rehearse deploy/jobs/v3-pretrain.yaml --cluster deploy/clusters/h800-2048.yaml",
       verb_rehearse);
   sub->add_option("JOB", o->job, "The job file")->required();
   add_set(sub, o->set);
@@ -38,6 +38,17 @@ void add_rehearse(VerbTree& tree) {
       ->type_name("RUNDIR");
   sub->add_flag("-q,--quiet", o->quiet, "No progress, only the result");
   add_format(sub, o->format);
+
+  auto [drift, d] = tree.verb<DriftOptions>(
+      tree.root(), "drift", "Phases as recorded beside the time model's, per phase and rank",
+      "weft drift RUN --cluster this-host.yaml --calibrate calibrated.yaml", verb_drift);
+  add_run(drift, d->run);
+  drift->add_option("--cluster", d->cluster, "What it ran on")->type_name("FILE")->required();
+  drift
+      ->add_option("--calibrate", d->write,
+                   "Write the cluster's description with rates as measured here")
+      ->type_name("FILE");
+  add_format(drift, d->format);
 }
 
 }  // namespace weft::cli

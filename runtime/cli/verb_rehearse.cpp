@@ -27,14 +27,6 @@ namespace fs = std::filesystem;
 // Simulated runs begin here unless they are to be watched: the same seed, the same directory.
 constexpr auto kEpoch = WallTime(std::chrono::seconds(1767225600));  // 2026-01-01T00:00:00Z
 
-/// A 2,048-rank job is refused on one host, but here nobody starts its processes.
-void allow_many_ranks(std::vector<Diagnostic>& diagnostics) {
-  std::erase_if(diagnostics, [](const Diagnostic& d) {
-    return d.severity == Severity::Error &&
-           d.message.find("worker processes on one host") != std::string::npos;
-  });
-}
-
 struct Prepared {
   Loaded loaded;
   std::string job_text;
@@ -45,8 +37,8 @@ struct Prepared {
 /// The exit code when something is wrong, after everything was said.
 int prepare(const RehearseOptions& options, Io& io, Prepared& out) {
   out.loaded =
-      load_job(options.job, {.overrides = {io.environment, options.set}, .check_files = false});
-  allow_many_ranks(out.loaded.diagnostics);
+      load_job(options.job,
+               {.overrides = {io.environment, options.set}, .check_files = false, .here = false});
   io.err << print(out.loaded.diagnostics, {.color = io.color_err});
   LoadedCluster cluster = load_cluster(options.cluster);
   io.err << print(cluster.diagnostics, {.color = io.color_err});

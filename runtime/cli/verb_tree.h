@@ -61,6 +61,6 @@ inline const std::vector<std::string> kPipelineKinds = {"gpipe", "1f1b",     "in
 void add_checkpoints(VerbTree& tree);  // ckpt
 void add_tools(VerbTree& tree);        // schedule, trace, balance, model, data
 void add_benchmarks(VerbTree& tree);   // bench
-void add_rehearse(VerbTree& tree);     // rehearse
+void add_rehearse(VerbTree& tree);     // rehearse, drift
 
 }  // namespace weft::cli

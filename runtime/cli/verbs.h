@@ -28,6 +28,7 @@ int verb_ckpt_import_hf(const ImportOptions& options, Io& io);
 int verb_generate(const GenerateOptions& options, Io& io);
 int verb_schedule(const ScheduleOptions& options, Io& io);
 int verb_balance(const BalanceVerbOptions& options, Io& io);
+int verb_drift(const DriftOptions& options, Io& io);
 int verb_rehearse(const RehearseOptions& options, Io& io);
 int verb_bench_comm(const BenchCommOptions& options, Io& io);
 int verb_bench_exchange(const BenchExchangeOptions& options, Io& io);

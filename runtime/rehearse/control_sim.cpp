@@ -10,7 +10,7 @@ namespace {
 
 constexpr const char* kVersion = "rehearsal";
 // Between asking everybody to report and judging silence by the normal bounds again.
-constexpr auto kWakeUp = std::chrono::seconds(2);
+constexpr auto kWakeUp = std::chrono::seconds(3);
 
 CoordinatorOptions slowed(CoordinatorOptions options, int factor) {
   options.heartbeat *= factor;
@@ -86,28 +86,35 @@ void ControlSim::set_calm(bool calm) {
   if (calm) {
     agent_options_ = slowed(options_.agent, options_.calm_factor);
     coordinator_options_ = slowed(options_.coordinator, options_.calm_factor);
-    return;
+    return tick_later();
   }
   // Reports that were put off come now; silence counts once they can have arrived.
   for (Agent& agent : agents_) agent.state.next_report = events_.now();
+  agent_options_.heartbeat = options_.agent.heartbeat;
+  agent_options_.resend = options_.agent.resend;
+  coordinator_options_.lease_renew = options_.coordinator.lease_renew;
   if (leader_) leader_->state.next_lease = events_.now();
   events_.after(kWakeUp, [this] {
     if (calm_) return;
     agent_options_ = options_.agent;
     coordinator_options_ = options_.coordinator;
   });
-  tick();  // its own chain of ticks goes on; the slow one ends by itself
+  tick_later();
 }
 
 void ControlSim::tick() {
   workers_.tell_positions();
   for (int node = 0; node < static_cast<int>(agents_.size()); ++node) apply(node, AgentTick{});
   lead(Tick{});
-  if (over()) return;
-  const bool calm = calm_;
-  events_.after(calm ? options_.tick * options_.calm_factor : options_.tick, [this, calm] {
-    if (calm == calm_) tick();
-  });
+  if (!over()) tick_later();
+}
+
+/// A change of pace begins another chain of ticks; the one before ends.
+void ControlSim::tick_later() {
+  events_.after(calm_ ? options_.tick * options_.calm_factor : options_.tick,
+                [this, chain = ++chain_] {
+                  if (chain == chain_) tick();
+                });
 }
 
 void ControlSim::tell(int node, AgentEvent event) { later(node, Duration(0), std::move(event)); }
@@ -164,6 +171,8 @@ void ControlSim::lead(const Event& event) {
     if (!leader_ || leader_->term != term) return;
     std::visit([&](const auto& what) { act(what); }, action);
   }
+  if (leader_ && leader_->term == term && leader_->state.phase == RunPhase::Ended)
+    stop_leading(CoordinatorExited::How::Ended, leader_->state.reason);
 }
 
 CoordinatorState ControlSim::read_journal() const {

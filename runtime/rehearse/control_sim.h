@@ -97,6 +97,7 @@ class ControlSim {
   };
 
   void tick();
+  void tick_later();
   void apply(int node, const AgentEvent& event);
   void lead(const Event& event);
   void stop_leading(CoordinatorExited::How how, const std::string& reason);
@@ -144,6 +145,7 @@ class ControlSim {
   AgentOptions agent_options_;  // as slow as now wanted
   CoordinatorOptions coordinator_options_;
   bool calm_ = false;
+  std::uint64_t chain_ = 0;  // of ticks
   int world_;
   EventQueue& events_;
   VirtualWorkers& workers_;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <thread>
@@ -25,13 +26,25 @@ namespace {
 // Of a step, run to run; what is left of noise when nothing is wrong. Assumed.
 constexpr double kJitter = 0.003;
 constexpr double kHostBytesPerSecond = 20e9;  // GPU to host memory, PCIe 4. Assumed.
+constexpr long long kFullBatch = 1LL << 40;   // a step at which every ramp is over
 constexpr double kCalmAfter = 10;             // seconds of stepping
+constexpr double kLoadingTold = 20;           // seconds between signs of life while loading
 constexpr double kWakeBefore = 10;            // seconds before a fault that agents must notice
 constexpr int kSigkill = 9, kSigsegv = 11;
 
-bool stops_a_run(FaultKind kind) {
-  return kind == FaultKind::NodeDeath || kind == FaultKind::WorkerCrash ||
-         kind == FaultKind::Hang || kind == FaultKind::LinkFlap;
+/// `bound`: of every wait, in seconds.
+bool stops_a_run(const Fault& fault, double bound) {
+  return fault.kind == FaultKind::NodeDeath || fault.kind == FaultKind::WorkerCrash ||
+         fault.kind == FaultKind::Hang ||
+         (fault.kind == FaultKind::LinkFlap && fault.seconds >= bound);
+}
+
+/// Of a full batch, in the first stage's step (from 0): a ramp's small batches have fewer
+/// micro-batches.
+double batch_share(const Job& job, long long step) {
+  if (job.recipe[0] == "grpo" || job.pretrain.batch_start <= 0) return 1;
+  const auto course = course_of(job.pretrain, sequence_tokens(job));
+  return course ? 1.0 * course->plan.batch(step) / job.pretrain.batch : 1;
 }
 
 class Rehearsal final : public VirtualWorkers {
@@ -47,6 +60,7 @@ class Rehearsal final : public VirtualWorkers {
         clock_(clock),
         observer_(observer),
         events_(clock),
+        log_(store.paths().logs() / "control.log"),
         curves_(job, options.seed),
         checkpoints_(store.paths().checkpoints(), job.name, layout(), job.checkpoint.keep),
         grid_(fault_grid(job, cluster, options)),
@@ -130,6 +144,7 @@ class Rehearsal final : public VirtualWorkers {
   SimulatedClock& clock_;
   const RehearsalObserver& observer_;
   EventQueue events_;
+  std::ofstream log_;  // what agents and coordinator say
   SyntheticCurves curves_;
   VirtualCheckpoints checkpoints_;
   FaultGrid grid_;
@@ -164,6 +179,7 @@ class Rehearsal final : public VirtualWorkers {
   double step_useful_ = 0;
   LossSeconds step_lost_{};
   double last_step_seconds_ = 0;
+  Instant loading_told_{};
   Loss down_as_ = Loss::Restart;  // what the time since down_since_ is lost to, while not stepping
   Instant down_since_{};
   int hung_rank_ = -1;
@@ -187,8 +203,9 @@ ControlSim::Options Rehearsal::control_options() const {
   options.agent.heartbeat = from_seconds(job_.control.heartbeat_s);
   options.coordinator.swap_stragglers = options_.swap_stragglers;
   // Positions must reach the coordinator well within the bound for hangs.
+  const double shortest = times_.seconds() * batch_share(job_, 0);
   const double hang = std::max(seconds(options.coordinator.hang_bound_min),
-                               options.coordinator.hang_factor * times_.seconds());
+                               options.coordinator.hang_factor * shortest);
   options.calm_factor =
       std::clamp(static_cast<int>(hang / 4 / std::max(0.1, job_.control.heartbeat_s)), 1, 60);
   return options;
@@ -197,6 +214,8 @@ ControlSim::Options Rehearsal::control_options() const {
 // --- From start to end ---------------------------------------------------------------------------
 
 Expected<RehearsalResult> Rehearsal::run() {
+  // No process stands behind it, and two rehearsals shall not differ by their processes.
+  WEFT_TRY(store_.describe({{"synthetic", true}, {"pid", 0}}));
   event("rehearsal",
         fmt::format("[synthetic] rehearsal with {} virtual ranks on {} nodes ({} of them spare); "
                     "no model is trained; step times: {}",
@@ -258,7 +277,7 @@ void Rehearsal::open_stage() {
 void Rehearsal::plan_faults() {
   for (const Fault& fault : options_.faults) {
     events_.at(at(fault.at), [this, fault] { happen(fault); });
-    if (!stops_a_run(fault.kind)) continue;
+    if (!stops_a_run(fault, job_.control.wait_bound_s)) continue;
     wake_.push_back(at(fault.at));
     events_.at(at(std::max(0.0, fault.at - kWakeBefore)), [this] { settle_pace(); });
   }
@@ -274,7 +293,7 @@ void Rehearsal::settle_pace() {
 }
 
 void Rehearsal::happen(const Fault& fault) {
-  if (stops_a_run(fault.kind)) std::erase(wake_, at(fault.at));
+  if (stops_a_run(fault, job_.control.wait_bound_s)) std::erase(wake_, at(fault.at));
   if (!control_.is_up(fault.node)) return;
   const int rank = rank_at(fault.node, fault.device);
   const std::string where = fmt::format("n{:03}/{}{}", fault.node, fault.device,
@@ -455,10 +474,12 @@ void Rehearsal::loaded(int rank, std::int64_t generation) {
 }
 
 void Rehearsal::tell_positions() {
+  const bool loading_due = events_.now() - loading_told_ >= from_seconds(kLoadingTold);
+  if (loading_due) loading_told_ = events_.now();
   for (std::size_t rank = 0; rank < workers_.size(); ++rank) {
     Worker& worker = workers_[rank];
     const int number = static_cast<int>(rank);
-    if (worker.phase == Worker::Phase::Loading)
+    if (worker.phase == Worker::Phase::Loading && loading_due)
       control_.tell(worker.node, WorkerMoved{worker.generation, number, Activity::Loading, -1,
                                              ++worker.action, Duration(0)});
     if (worker.phase != Worker::Phase::Stepping || worker.told_step == step_ || !stepping_)
@@ -565,7 +586,10 @@ double Rehearsal::slow_seconds() {
 void Rehearsal::begin_step() {
   Rng rng(options_.seed, "step time", static_cast<std::uint64_t>(step_ + 1));
   const double jitter = 1 + kJitter * std::abs(rng.normal());
-  const double ideal = times_.seconds() * jitter, slow = slow_seconds() * jitter;
+  const double share =
+      course_ ? 1.0 * course_->plan.batch(step_) / course_->plan.batch(kFullBatch) : 1;
+  const double scale = jitter * share;
+  const double ideal = times_.seconds() * scale, slow = slow_seconds() * scale;
   step_useful_ = ideal;
   step_lost_ = {};
   step_lost_[static_cast<int>(Loss::Straggler)] = slow - ideal;
@@ -660,6 +684,9 @@ void Rehearsal::written(std::int64_t step, std::int64_t generation, std::int64_t
                  {"synthetic", true}}}},
               step);
   control_.tell(workers_[0].node, WorkerSaved{generation, 0, {step, generation, *name}, saving_});
+  const std::int64_t settled = step - 1LL * job_.checkpoint.keep * job_.checkpoint.every_steps;
+  goodput_.settle(settled);
+  tokens_.erase(tokens_.begin(), tokens_.lower_bound(settled));
   if (corrupt_next_ == 0 || last) return;
   --corrupt_next_;
   if (const auto position = checkpoints_.damage(*name); !position)
@@ -712,10 +739,12 @@ void Rehearsal::event(const std::string& kind, const std::string& message, json 
   if (observer_.event) observer_.event(kind, message);
 }
 
+/// A run's events are what people look for; hundreds of nodes that join are not.
 void Rehearsal::said(const std::string& by, const std::string& reason) {
-  event(by == "coordinator" ? "coordinator" : "agent",
-        by == "coordinator" ? "[synthetic] " + reason : "[synthetic] " + by + ": " + reason,
-        {{"node", by}});
+  log_ << "[synthetic] " << format_time(clock_.wall_now()) << " " << by << ": " << reason << "\n";
+  const bool joins = reason.starts_with("node ") &&
+                     (reason.find(" joined with ") < 16 || reason.ends_with(" is back"));
+  if (by == "coordinator" && !joins) event("coordinator", "[synthetic] " + reason);
 }
 
 }  // namespace

@@ -2,26 +2,22 @@
 
 #include <algorithm>
 
-#include "runtime/job/course.h"
-#include "trainer/hf/inventory.h"
+#include "runtime/plan/work_of_job.h"
+#include "scheduler/time/step_time.h"
 
 namespace weft::runtime {
 
 Expected<StepCosts> step_costs(const Job& job, const scheduler::Cluster& cluster) {
-  const int context = std::max(1, sequence_tokens(job));
-  const double stages =
-      job.parallel.schedule == "dualpipe" ? job.parallel.pipeline : job.parallel.pipeline;
-  const double sequences = std::max(
-      1.0, 1.0 * job.pretrain.batch / (1.0 * job.parallel.data * job.parallel.micro_batches));
-  const double flops =
-      trainer::hf::flops_per_token(job.model, context).forward * context * sequences;
-  const double rate = 0.4 * cluster.gpu.bf16;
+  WEFT_TRY_ASSIGN(const scheduler::Work work, work_of(job));
+  WEFT_TRY_ASSIGN(const scheduler::StepTime time, scheduler::step_time(work, cluster));
   StepCosts costs;
-  costs.forward = flops / stages / rate;
-  costs.backward_input = costs.weight = costs.forward;
-  costs.pair = 0.8 * 3 * costs.forward;
-  costs.step_end = 0.3;
-  costs.basis = "40 % of the BF16 peak (rough)";
+  costs.forward = time.forward_one;
+  costs.backward_input = time.input_one;
+  costs.weight = time.weight_one;
+  costs.pair = time.pair;
+  costs.step_end = time.optimizer();
+  costs.total = time.total;
+  costs.basis = "the time model of weft plan on " + cluster.name;
   return costs;
 }
 

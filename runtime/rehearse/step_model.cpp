@@ -14,6 +14,8 @@ Expected<StepModel> StepModel::create(const scheduler::Layout& layout, const Ste
                   dualpipe::generate(layout.kind, {layout.pipeline, layout.micro_batches}));
   WEFT_TRY_ASSIGN(model.timeline_, model.run(std::vector<double>(layout.pipeline, 1.0)));
   model.ideal_ = model.timeline_.makespan + costs.step_end;
+  if (costs.total > 0 && model.ideal_ > 0) model.scale_ = costs.total / model.ideal_;
+  model.ideal_ *= model.scale_;
   return model;
 }
 
@@ -46,7 +48,7 @@ double StepModel::seconds(std::span<const double> factors) {
   const auto [found, is_new] = known_.try_emplace(key, 0.0);
   if (is_new) {
     const auto timeline = run(factors);
-    found->second = timeline ? timeline->makespan + costs_.step_end : ideal_;
+    found->second = timeline ? scale_ * (timeline->makespan + costs_.step_end) : ideal_;
   }
   return found->second;
 }

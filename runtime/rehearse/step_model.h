@@ -16,8 +16,9 @@ namespace weft::runtime {
 /// Seconds. Passes are those of one micro-batch through one stage.
 struct StepCosts {
   double forward = 0.05, backward_input = 0.05, weight = 0.05;
-  double pair = 0.12;         // an overlapped forward and backward
-  double step_end = 0;        // reductions and update
+  double pair = 0.12;   // an overlapped forward and backward
+  double step_end = 0;  // reductions and update
+  double total = 0;     // of a step, when it is known better than by these (unequal stages); 0: not
   double expert_share = 0.5;  // of a step: what busy experts make longer
   std::string basis;          // where the figures come from
 };
@@ -44,6 +45,7 @@ class StepModel {
   dualpipe::Schedule schedule_;
   dualpipe::Timeline timeline_;
   double ideal_ = 0;
+  double scale_ = 1;  // StepCosts::total over what the passes alone add up to
   std::map<std::vector<int>, double> known_;  // by factors in thousandths
 };
 

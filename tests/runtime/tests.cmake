@@ -55,3 +55,5 @@ weft_test(runtime/run_learning_test LABELS slow TIMEOUT 900 SOURCES runtime/run_
 target_compile_definitions(runtime_run_learning_test PRIVATE WEFT_BINARY="$<TARGET_FILE:weft>"
                            WEFT_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
 add_dependencies(runtime_run_learning_test weft)
+weft_test(runtime/rehearse_test LINK weft_runtime_rehearse weft_trainer_checkpoint)
+weft_test(runtime/drift_test LINK weft_runtime_drift)

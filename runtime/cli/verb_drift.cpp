@@ -1,0 +1,85 @@
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+#include <ostream>
+
+#include "base/files.h"
+#include "runtime/cli/render.h"
+#include "runtime/cli/verbs.h"
+#include "runtime/cluster/cluster_file.h"
+#include "runtime/drift/drift.h"
+#include "runtime/job/load.h"
+#include "runtime/plan/work_of_job.h"
+#include "runtime/store/ring_file.h"
+#include "runtime/store/run_store.h"
+
+namespace weft::cli {
+namespace {
+
+using nlohmann::json;
+using namespace runtime;
+
+json as_json(const PhaseDrift& one) {
+  return {{"phase", one.phase},
+          {"rank", one.rank},
+          {"count", one.count},
+          {"predicted_seconds", one.predicted},
+          {"measured_seconds", one.measured},
+          {"ratio", one.ratio()}};
+}
+
+json as_json(const Drift& drift) {
+  json out = {
+      {"step",
+       {{"predicted_seconds", drift.step_predicted}, {"measured_seconds", drift.step_measured}}},
+      {"phases", json::array()},
+      {"ranks", json::array()},
+      {"slowest",
+       {{"rank", drift.slowest_rank},
+        {"phase", drift.slowest_phase},
+        {"ratio_to_median", drift.slowest_ratio}}}};
+  for (const PhaseDrift& one : drift.phases) out["phases"].push_back(as_json(one));
+  for (const PhaseDrift& one : drift.ranks) out["ranks"].push_back(as_json(one));
+  return out;
+}
+
+}  // namespace
+
+int verb_drift(const DriftOptions& options, Io& io) {
+  const auto root = find_run(options.run);
+  if (!root) return report(root.error(), io);
+  const RunPaths paths{*root};
+  const Loaded loaded =
+      load_job(paths.resolved(), {.overrides = {}, .check_files = false, .here = false});
+  LoadedCluster cluster = load_cluster(options.cluster);
+  io.err << print(cluster.diagnostics, {.color = io.color_err, .consequence = "nothing compared"});
+  if (!loaded.ok())
+    return report({Code::Corrupt, paths.resolved().string() + " cannot be read back"}, io);
+  if (!cluster.ok()) return kConfiguration;
+  const auto work = work_of(loaded.job);
+  if (!work) return report(work.error(), io);
+  const RingFiles files = read_ring_files(paths.traces());
+  const auto steps = dualpipe::measured_steps(files.recordings);
+  const auto drift = compare(steps, *work, cluster.cluster);
+  if (!drift) return report(drift.error(), io);
+  if (options.format == Format::Table)
+    io.out << describe(*drift);
+  else
+    print_object(io, options.format, "drift", as_json(*drift), "step", {});
+  if (options.write.empty()) return kOk;
+  const auto corrected = calibrated(steps, *work, cluster.cluster, root->filename().string());
+  if (!corrected) return report(corrected.error(), io);
+  const std::string comment = "# " + cluster.cluster.name +
+                              ", calibrated by the recorded steps of " + root->filename().string() +
+                              "\n";
+  if (const auto written = write_file_atomically(options.write, cluster_yaml(*corrected, comment));
+      !written)
+    return report(written.error(), io);
+  if (const auto again = compare(steps, *work, *corrected))
+    io.err << "calibrated: step predicted " << fmt::format("{:.4g}", again->step_predicted)
+           << " s, measured " << fmt::format("{:.4g}", again->step_measured) << " s; written to "
+           << options.write << "\n";
+  return kOk;
+}
+
+}  // namespace weft::cli

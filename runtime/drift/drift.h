@@ -1,0 +1,59 @@
+// Predicted beside measured: the time model's seconds of each phase against what a rank's flight
+// recorder holds, and a cluster description corrected by it. Pure.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "base/expected.h"
+#include "dualpipe/measured.h"
+#include "dualpipe/merge_phases.h"
+#include "scheduler/cluster/cluster.h"
+#include "scheduler/time/step_time.h"
+#include "scheduler/work.h"
+
+namespace weft::runtime {
+
+/// What phases of one kind took on one rank, a step's training pass together.
+struct PhaseDrift {
+  std::string phase;  // "attention", "experts backward", "dispatch", ...
+  int rank = 0;
+  int count = 0;
+  double predicted = 0;  // seconds
+  double measured = 0;
+  double ratio() const { return predicted > 0 ? measured / predicted : 0; }
+};
+
+struct Drift {
+  std::vector<PhaseDrift> ranks;                 // by phase, then rank
+  std::vector<PhaseDrift> phases;                // rank -1: over all ranks
+  double step_predicted = 0, step_measured = 0;  // seconds
+  /// The worst phase of one rank beside that phase's median rank: somebody is slow.
+  int slowest_rank = -1;
+  std::string slowest_phase;
+  double slowest_ratio = 1;
+};
+
+/// Seconds of one phase of a stage. `overlapped`: it ran in an overlapped pair.
+using PhaseSeconds =
+    std::function<double(int stage, const dualpipe::PhaseStep& step, bool overlapped)>;
+
+/// `steps`: whole ones, as recorded. Errors: NotFound when none has a training pass with phases.
+Expected<Drift> compare(const std::vector<dualpipe::MeasuredStep>& steps,
+                        const PhaseSeconds& predicted, double step_predicted);
+
+/// The model's answer for this work on this cluster.
+Expected<Drift> compare(const std::vector<dualpipe::MeasuredStep>& steps,
+                        const scheduler::Work& work, const scheduler::Cluster& cluster);
+
+/// `cluster` with kernel rates and link bandwidths such that the phases come out as measured,
+/// within 2 % where a rate can do that. Changed figures say so in their source. Errors: as compare.
+Expected<scheduler::Cluster> calibrated(const std::vector<dualpipe::MeasuredStep>& steps,
+                                        const scheduler::Work& work, scheduler::Cluster cluster,
+                                        const std::string& run);
+
+/// "phase  predicted  measured  ratio" a line, and who is slow.
+std::string describe(const Drift& drift);
+
+}  // namespace weft::runtime

@@ -1,0 +1,151 @@
+#include "runtime/drift/drift.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace weft::runtime {
+namespace {
+
+using dualpipe::MeasuredStep;
+using dualpipe::PhaseKind;
+using dualpipe::PhaseStep;
+using dualpipe::Record;
+using testing::HasSubstr;
+
+Record phase_record(int stage, const dualpipe::Phase& phase, bool backward, double seconds,
+                    int action) {
+  Record record;
+  record.what = dualpipe::communicates(phase) ? Record::What::Exchange : Record::What::Phase;
+  record.phase = static_cast<std::uint8_t>(phase.kind);
+  record.part = static_cast<std::uint8_t>(phase.part);
+  record.layer = static_cast<std::int16_t>(phase.layer);
+  record.stage = static_cast<std::int16_t>(stage);
+  record.backward = backward;
+  record.begin_ns = 1000;
+  record.end_ns = 1000 + static_cast<std::int64_t>(seconds * 1e9);
+  record.action = action;
+  record.pass = 0;
+  record.program = dualpipe::Program::Train;
+  return record;
+}
+
+MeasuredStep step_of(std::vector<std::vector<Record>> ranks) {
+  MeasuredStep step;
+  step.kind = dualpipe::Kind::OneFOneB;
+  step.size = {static_cast<int>(ranks.size()), 2, 1};
+  step.begin_ns = 0;
+  step.end_ns = 2'000'000'000;
+  for (std::size_t r = 0; r < ranks.size(); ++r) {
+    dualpipe::RankStep& rank = step.ranks.emplace_back();
+    rank.info.rank = rank.info.position = static_cast<int>(r);
+    rank.recorded.closed = true;
+    Record pass;
+    pass.what = Record::What::Pass;
+    pass.program = dualpipe::Program::Train;
+    pass.pass = 0;
+    rank.recorded.records = std::move(ranks[r]);
+    rank.recorded.records.push_back(pass);
+  }
+  return step;
+}
+
+TEST(Drift, ComparesEachPhaseOfEachRankAndNamesTheSlowOne) {
+  std::vector<std::vector<Record>> ranks(3);
+  for (int r = 0; r < 3; ++r) {
+    const double attention = r == 2 ? 0.03 : 0.01;
+    ranks[r] = {
+        phase_record(r, {PhaseKind::Attention, 0, dualpipe::Part::Whole}, false, attention, 0),
+        phase_record(r, {PhaseKind::Experts, 0, dualpipe::Part::Weights}, true, 0.02, 1)};
+  }
+  const auto drift = compare(
+      {step_of(ranks)}, [](int, const PhaseStep&, bool) { return 0.01; }, 1.5);
+  ASSERT_TRUE(drift) << drift.error().message;
+  ASSERT_EQ(drift->phases.size(), 2u);
+  EXPECT_EQ(drift->phases[0].phase, "attention");
+  EXPECT_NEAR(drift->phases[0].measured, 0.05, 1e-9);
+  EXPECT_NEAR(drift->phases[0].predicted, 0.03, 1e-12);
+  EXPECT_EQ(drift->phases[1].phase, "experts weights");
+  EXPECT_NEAR(drift->phases[1].ratio(), 2, 1e-6);
+  EXPECT_EQ(drift->ranks.size(), 6u);
+  EXPECT_EQ(drift->slowest_rank, 2);
+  EXPECT_NEAR(drift->slowest_ratio, 3, 1e-6);
+  EXPECT_NEAR(drift->step_measured, 2, 1e-9);
+  EXPECT_THAT(describe(*drift), HasSubstr("rank 2 takes 3.00 times as long"));
+}
+
+TEST(Drift, KnowsWhichPhasesRanInAPair) {
+  std::vector<Record> records = {
+      phase_record(0, {PhaseKind::Dispatch, 0, dualpipe::Part::Whole}, false, 0.01, 4),
+      phase_record(0, {PhaseKind::Dispatch, 0, dualpipe::Part::Whole}, false, 0.01, 5)};
+  Record pair;
+  pair.op = static_cast<std::uint8_t>(dualpipe::Op::FB);
+  pair.action = 5;
+  pair.pass = 0;
+  pair.program = dualpipe::Program::Train;
+  records.push_back(pair);
+  const auto drift = compare(
+      {step_of({records})}, [](int, const PhaseStep&, bool paired) { return paired ? 3.0 : 1.0; },
+      0);
+  ASSERT_TRUE(drift);
+  EXPECT_NEAR(drift->phases[0].predicted, 4, 1e-12);
+}
+
+TEST(Drift, NothingRecordedIsSaid) {
+  const auto drift = compare(
+      {}, [](int, const PhaseStep&, bool) { return 1.0; }, 1);
+  ASSERT_FALSE(drift);
+  EXPECT_THAT(drift.error().message, HasSubstr("trace.steps"));
+}
+
+/// A cluster of slow GPUs, and a step recorded on it, to be explained by a faster description.
+TEST(Drift, ACalibratedClusterPredictsWhatWasMeasured) {
+  scheduler::Work work;
+  work.model.layers = 2;
+  work.model.dense_layers = 0;
+  work.model.experts = 8;
+  work.model.top_k = 2;
+  work.layout = {dualpipe::Kind::OneFOneB, 2, 2, 2, 4};
+  work.sequence = 512;
+  scheduler::Cluster truth;
+  truth.gpu.fp32.value = truth.gpu.bf16.value = 1e12;
+  truth.gpu.memory_bandwidth.value = 1e12;
+  truth.node.gpus.value = 4;
+  truth.node.nvlink_bandwidth.value = 1e10;
+  scheduler::Cluster told = truth;
+  for (scheduler::Figure* rate : {&truth.kernels.gemm_bf16, &truth.kernels.attention_forward,
+                                  &truth.kernels.attention_backward})
+    rate->value = 0.5;
+  truth.kernels.grouped_gemm_bf16.value = 0.3;
+  const auto placement = scheduler::place(work.layout, work.model.layers);
+  ASSERT_TRUE(placement);
+  const auto stages = scheduler::stage_blocks(work.model, *placement);
+  std::vector<std::vector<Record>> ranks(4);
+  for (int r = 0; r < 4; ++r)
+    for (const dualpipe::Pass pass : {dualpipe::Pass::Forward, dualpipe::Pass::Backward})
+      for (const dualpipe::Phase& phase : scheduler::stage_phases(work, stages[r / 2], pass)) {
+        const bool backward = pass == dualpipe::Pass::Backward;
+        const double seconds =
+            scheduler::phase_seconds(work, truth, stages[r / 2], {backward, phase}, false);
+        ranks[r].push_back(phase_record(r / 2, phase, backward, seconds, 0));
+      }
+  const MeasuredStep step = step_of(ranks);
+  const auto before = compare({step}, work, told);
+  ASSERT_TRUE(before) << before.error().message;
+  const auto corrected = calibrated({step}, work, told, "a run");
+  ASSERT_TRUE(corrected) << corrected.error().message;
+  const auto after = compare({step}, work, *corrected);
+  ASSERT_TRUE(after);
+  const auto worst = [](const Drift& drift) {
+    double most = 0;
+    for (const PhaseDrift& phase : drift.phases)
+      if (phase.predicted > 0 && phase.phase.starts_with("experts"))
+        most = std::max(most, std::abs(phase.ratio() - 1));
+    return most;
+  };
+  EXPECT_GT(worst(*before), 0.2);
+  EXPECT_LT(worst(*after), 0.1);
+  EXPECT_THAT(corrected->kernels.grouped_gemm_bf16.source, HasSubstr("a run"));
+}
+
+}  // namespace
+}  // namespace weft::runtime
