@@ -95,10 +95,11 @@ class Loader {
            std::move(hint), "");
   }
 
-  void check_rules(bool check_files) {
+  void check_rules(const LoadOptions& options) {
     add_problems(problems(result.job));
+    if (options.here) add_problems(host_problems(result.job));
     warn_of_idle_model_fields();
-    if (check_files) add_problems(file_problems(result.job));
+    if (options.check_files) add_problems(file_problems(result.job));
   }
 
  private:
@@ -463,7 +464,7 @@ Loaded load_job_text(std::string_view text, const std::string& file, const LoadO
   Loader loader(file);
   loader.apply_document(text, file);
   apply_overrides(loader, options.overrides);
-  loader.check_rules(options.check_files);
+  loader.check_rules(options);
   for (const Field& field : fields()) loader.result.origins.try_emplace(field.path);
   sort_by_place(loader.result.diagnostics);
   return std::move(loader.result);

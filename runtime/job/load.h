@@ -43,6 +43,7 @@ struct Loaded {
 struct LoadOptions {
   Overrides overrides;
   bool check_files = true;  // does data.path exist?
+  bool here = true;         // false: only planned, not run on this machine
 };
 
 /// Never fails: what is wrong is in the diagnostics. `file` is the name that they carry.

@@ -276,12 +276,7 @@ class Rules {
             nearest_divisors(job_.model.n_routed_experts, p.expert, "parallel.expert"));
     const long long world = 1LL * p.pipeline * p.data;
     const unsigned cores = std::thread::hardware_concurrency();
-    if (p.transport == "local" && world > 64)
-      error(
-          {"parallel.pipeline", "parallel.data", "parallel.transport"},
-          "parallel.pipeline x parallel.data = " + number(world) + " worker processes on one host",
-          "at most 64 with transport: local");
-    else if (cores > 0 && world * p.threads > 4LL * cores && p.threads > 1)
+    if (cores > 0 && world * p.threads > 4LL * cores && p.threads > 1)
       warn({"parallel.threads", "parallel.pipeline", "parallel.data"},
            number(world) + " workers x " + number(p.threads) + " threads on " + number(cores) +
                " cores will wait for each other",
@@ -588,6 +583,17 @@ std::vector<Problem> data_problems(const Job& job) {
 }
 
 }  // namespace
+
+std::vector<Problem> host_problems(const Job& job) {
+  const ParallelJob& p = job.parallel;
+  const long long world = 1LL * p.pipeline * p.data;
+  if (p.transport != "local" || world <= 64) return {};
+  return {{Severity::Error,
+           {"parallel.pipeline", "parallel.data", "parallel.transport"},
+           "parallel.pipeline x parallel.data = " + std::to_string(world) +
+               " worker processes on one host",
+           "at most 64 with transport: local; weft plan takes any number"}};
+}
 
 std::vector<Problem> file_problems(const Job& job) {
   std::vector<Problem> found = data_problems(job);

@@ -112,6 +112,8 @@ const std::vector<ClusterField>& table() {
        "under one leaf switch"},
       {"node.nic_latency_across", Time, WEFT_FIGURE(node.nic_latency_across), false, true, 1,
        "across leaves"},
+      {"node.cores", Count, WEFT_FIGURE(node.cores), false, false, 4096,
+       "that the workers of a CPU node share"},
       {"node.host_bandwidth", Bandwidth, WEFT_FIGURE(node.host_bandwidth), false, false, 1e13,
        "a GPU to its host's memory, for checkpoints"},
       {"node.power", Power, WEFT_FIGURE(node.power), false, true, 1e6,

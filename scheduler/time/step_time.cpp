@@ -100,6 +100,18 @@ void set_messages(const Work& work, const Cluster& cluster, dualpipe::Costs& cos
   costs.send = cluster.node.nic_latency_across;
 }
 
+/// Where workers are more than cores, no order of theirs takes less than all of their work.
+void take_turns(const Work& work, const Cluster& cluster, dualpipe::Timeline& timeline) {
+  if (!(cluster.node.cores > 0)) return;
+  double busy = 0;
+  for (const double seconds : timeline.busy) busy += seconds * work.layout.data;
+  const int nodes = (work.layout.world() + cluster.gpus_per_node() - 1) / cluster.gpus_per_node();
+  const double least = busy / (cluster.node.cores * nodes);
+  if (least <= timeline.makespan) return;
+  for (double& bubble : timeline.bubble) bubble += least - timeline.makespan;
+  timeline.makespan = least;
+}
+
 /// Adds one rank's actions.
 void add_rank(const std::vector<Action>& program, ActionCosts& costs, StepTime& sum,
               std::map<Op, int>& count) {
@@ -157,7 +169,8 @@ Expected<StepTime> step_time(const Work& work, const Cluster& cluster,
   timeline_costs.of_action = [&](int, const Action& action) { return costs.of(action).time.total; };
   const double bare = dualpipe::simulate(schedule, timeline_costs).makespan;
   set_messages(work, cluster, timeline_costs);
-  const dualpipe::Timeline timeline = dualpipe::simulate(schedule, timeline_costs);
+  dualpipe::Timeline timeline = dualpipe::simulate(schedule, timeline_costs);
+  take_turns(work, cluster, timeline);
   StepTime step;
   std::map<Op, int> count;
   for (const auto& program : schedule.programs) add_rank(program, costs, step, count);

@@ -54,3 +54,10 @@ weft_test(runtime/run_learning_test LABELS slow TIMEOUT 900 SOURCES runtime/run_
 target_compile_definitions(runtime_run_learning_test PRIVATE WEFT_BINARY="$<TARGET_FILE:weft>"
                            WEFT_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
 add_dependencies(runtime_run_learning_test weft)
+# planning: shipped clusters and jobs against published systems; bytes against a real engine
+weft_test(runtime/cluster_file_test LINK weft_runtime_cluster)
+weft_test(runtime/plan_test LINK weft_runtime_cluster weft_runtime_plan weft_trainer_exchange)
+weft_test(runtime/memory_model_test LABELS multiprocess LINK weft_runtime_plan weft_runtime_worker)
+foreach(unit cluster_file plan)
+  target_compile_definitions(runtime_${unit}_test PRIVATE WEFT_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+endforeach()

@@ -1,0 +1,87 @@
+#include "runtime/plan/work_of_job.h"
+
+#include <algorithm>
+
+#include "runtime/job/course.h"
+#include "runtime/worker/workload.h"
+
+namespace weft::runtime {
+
+using scheduler::ModelShape;
+using scheduler::Work;
+
+ModelShape shape_of(const trainer::ModelConfig& c) {
+  ModelShape m;
+  m.name = c.model_type;
+  m.layers = c.num_hidden_layers;
+  m.dense_layers = std::min(c.first_k_dense_replace, c.num_hidden_layers);
+  m.next_token = c.num_nextn_predict_layers;
+  m.hidden = c.hidden_size;
+  m.vocab = c.vocab_size;
+  m.intermediate = c.intermediate_size;
+  m.moe_intermediate = c.moe_intermediate_size;
+  m.heads = c.num_attention_heads;
+  m.latent = c.latent_attention();
+  m.q_lora = c.q_lora_rank;
+  m.kv_lora = c.kv_lora_rank;
+  m.nope = c.qk_nope_head_dim;
+  m.rope = c.qk_rope_head_dim;
+  m.value = c.v_head_dim;
+  m.kv_heads = c.num_key_value_heads;
+  m.head_dim = c.head_dim;
+  m.experts = c.n_routed_experts;
+  m.top_k = c.num_experts_per_tok;
+  m.shared = c.n_shared_experts;
+  m.groups = std::max(1, c.n_group);
+  m.top_groups = std::max(1, c.topk_group);
+  m.tied = c.tie_word_embeddings;
+  return m;
+}
+
+namespace {
+
+Expected<int> tokens_of_a_sequence(const Job& job) {
+  if (const int tokens = sequence_tokens(job); tokens > 0) return tokens;
+  WEFT_TRY_ASSIGN(const auto workload, Workload::open(job, {}));
+  return std::max(1, workload->longest_prompt() + workload->longest_trace());
+}
+
+}  // namespace
+
+Expected<Work> work_of(const Job& job) {
+  const auto runs = [&](const char* stage) {
+    return std::ranges::find(job.recipe, stage) != job.recipe.end();
+  };
+  if (!runs("pretrain") && !runs("cold_start"))
+    return fail(Code::InvalidArgument,
+                "the recipe has no supervised stage to plan: add pretrain or cold_start");
+  const SupervisedJob& stage = runs("pretrain") ? job.pretrain : job.cold_start;
+  Work work;
+  work.model = shape_of(job.model);
+  const ParallelJob& p = job.parallel;
+  WEFT_TRY_ASSIGN(work.layout.kind, dualpipe::parse_kind(p.schedule));
+  work.layout.pipeline = p.pipeline;
+  work.layout.data = p.data;
+  work.layout.expert = p.expert;
+  work.layout.micro_batches = p.micro_batches;
+  WEFT_TRY_ASSIGN(work.sequence, tokens_of_a_sequence(job));
+  const int parts = p.data * p.micro_batches;
+  if (stage.batch % parts != 0)
+    return fail(Code::InvalidArgument,
+                "the batch of " + std::to_string(stage.batch) + " sequences does not divide over " +
+                    std::to_string(p.data) + " lanes x " + std::to_string(p.micro_batches) +
+                    " micro-batches: plan with a multiple of " + std::to_string(parts));
+  work.micro_batch_sequences = stage.batch / parts;
+  WEFT_TRY_ASSIGN(work.precision, scheduler::parse_precision(job.precision));
+  WEFT_TRY_ASSIGN(work.dispatch, scheduler::parse_precision(p.dispatch_payload));
+  WEFT_TRY_ASSIGN(work.recompute, scheduler::parse_recompute(p.recompute));
+  work.overlap = p.overlap;
+  work.bf16_moments = job.optimizer.moments == "bf16";
+  work.checkpoint_every = job.checkpoint.every_steps;
+  // A ramp's small batches count as the full ones that hold as many sequences.
+  WEFT_TRY_ASSIGN(const Course course, course_of(stage, sequence_tokens(job)));
+  work.steps = static_cast<double>(course.plan.sequences_before(stage.steps)) / stage.batch;
+  return work;
+}
+
+}  // namespace weft::runtime
