@@ -32,8 +32,14 @@ std::string digits(double value) {
                                      : 0);
 }
 
+/// One digit more than the time that it surrounds.
+std::string finer_time(double seconds) {
+  return seconds < 2 * 86400 ? short_time(seconds) : fmt::format("{:.2f} d", seconds / 86400);
+}
 std::string percent(double share) { return fmt::format("{:.1f} %", 100 * share); }
-std::string gigabytes(double bytes) { return digits(bytes / 1e9) + " GB"; }
+std::string gigabytes(double bytes) {
+  return bytes < 1e8 ? digits(bytes / 1e6) + " MB" : digits(bytes / 1e9) + " GB";
+}
 std::string day(WallTime time) { return format_time(time).substr(0, 10); }
 
 /// "1,234,567" with three digits that count.
@@ -82,8 +88,8 @@ void add_run_lines(const Prediction& plan, const Cluster& cluster, WallTime now,
                          std::chrono::duration<double>(std::min(seconds, 3e9))));
   };
   lines.emplace_back("finished", fmt::format("{} after {} ({} to {}, 90 %)", after(run.seconds),
-                                             short_time(run.seconds), after(run.seconds_low),
-                                             after(run.seconds_high)));
+                                             short_time(run.seconds), finer_time(run.seconds_low),
+                                             finer_time(run.seconds_high)));
   if (cluster.node_mtbf > 0)
     lines.emplace_back(
         "failures",

@@ -21,6 +21,12 @@ TEST(PublishedSystems, DeepSeekV3StepAndItsPartsComeOutAsMeasured) {
     EXPECT_NEAR(p.predicted, p.published, p.tolerance * p.published) << p.what;
 }
 
+TEST(PublishedSystems, OthersComeOutWithTheSameConstants) {
+  for (const Published& p : other_systems())
+    if (p.tolerance > 0)
+      EXPECT_NEAR(p.predicted, p.published, p.tolerance * p.published) << p.system;
+}
+
 TEST(PublishedSystems, TheirFiguresFollowFromTheShapeAsTheModelsOwnCount) {
   const trainer::ModelConfig config = v3_config();
   const scheduler::ModelShape shape = shape_of(config);
