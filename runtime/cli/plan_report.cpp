@@ -129,7 +129,7 @@ std::string why_text(const Alternative& a) {
 std::string short_time(double seconds) {
   if (seconds < 1e-3) return digits(seconds * 1e6) + " us";
   if (seconds < 1) return digits(seconds * 1e3) + " ms";
-  if (seconds < 600) return digits(seconds) + " s";
+  if (seconds < 5400) return digits(seconds) + " s";
   if (seconds < 2 * 86400) return digits(seconds / 3600) + " h";
   return digits(seconds / 86400) + " d";
 }
@@ -160,7 +160,7 @@ std::vector<std::string> assumptions_of(const Inputs& inputs) {
     out.push_back(
         "from published kernels: rates and exchange bandwidths of the cluster file "
         "(weft cluster show)");
-    out.push_back("predicted, in no way fitted: step time and all of its parts, memory, cost");
+    out.push_back("predicted, no constant solved for: step time and all of its parts, memory, cost");
   } else {
     out.push_back("measured by weft cluster probe: rates of the cluster file (weft cluster show)");
   }

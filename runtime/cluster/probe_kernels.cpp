@@ -287,7 +287,8 @@ Expected<void> probe_kernels(const ProbeOptions& options, scheduler::Cluster& c,
   k.grouped_gemm_fp32 = k.grouped_gemm_bf16 = share(x[1]);
   k.attention_forward = share(x[2]);
   k.attention_backward = share(x[3]);
-  const double rows = x[4] > 0 ? 1 / x[4] : c.gpu.memory_bandwidth.value;
+  // Small rows may not be told apart from the phases' constant.
+  const double rows = 1 / std::max(x[4], 1e-12);
   if (rows > c.gpu.memory_bandwidth) c.gpu.memory_bandwidth = {rows, source + " (rows in caches)"};
   k.memory = {rows / c.gpu.memory_bandwidth, source};
   k.overhead = {x[5], source};

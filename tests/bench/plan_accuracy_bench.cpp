@@ -32,6 +32,17 @@ int main() {
       "any figure above.\n");
   const auto work = runtime::v3_work();
   const auto cluster = runtime::shipped_cluster("h800-2048");
+  const auto without = [&](double variation, double straggler) {
+    scheduler::TimeAssumptions a;
+    a.load_variation = variation;
+    a.straggler = straggler;
+    return scheduler::step_time(work, cluster, a)->total;
+  };
+  const scheduler::TimeAssumptions a;
+  std::printf(
+      "What the two assumptions are worth: the step is %.2f s with routing perfectly "
+      "balanced, %.2f s without a slowest GPU, %.2f s without both\n",
+      without(0, a.straggler), without(a.load_variation, 1), without(0, 1));
   const auto begin = std::chrono::steady_clock::now();
   const auto result = scheduler::search(work, cluster);
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
