@@ -131,6 +131,14 @@ class Engine {
     snapshot_.taken = false;
   }
 
+  /// What this rank holds, in bytes. `activations`: the most that each stage's were.
+  struct MemoryBytes {
+    std::size_t parameters = 0;  // values and gradients
+    std::size_t optimizer = 0;   // moments, and gradients received from other replicas
+    std::size_t activations = 0;
+  };
+  MemoryBytes memory_bytes() const;
+
   /// From now on until begin_save(), the Snapshot action that ends a train() copies every rank's
   /// part of the state aside for it. One rank's wish is enough: the step's sum tells the others.
   void want_snapshot() { snapshot_.wanted = true; }
