@@ -79,6 +79,37 @@ struct CheckpointOptions {
   Format format = Format::Table;
 };
 
+struct CheckpointDiffOptions {
+  std::string a, b;      // RUN, RUN@STEP or a checkpoint's directory
+  double tolerance = 0;  // differences up to it are none
+  Format format = Format::Table;
+};
+
+struct PruneOptions {
+  std::string run;
+  int keep = 0;               // 0: as the run's job says; so below
+  int keep_every_steps = -1;  // -1
+  std::string keep_every;     // ""
+  bool dry_run = false;
+  bool yes = false;
+  Format format = Format::Table;
+};
+
+struct PinOptions {
+  std::string run;
+  std::string step;
+};
+
+struct ReshardVerbOptions {
+  std::string source;  // RUN, RUN@STEP or a checkpoint's directory
+  std::string step;
+  std::string output;  // a directory of checkpoints
+  int ranks = 0;       // 0: as layout says
+  std::string layout;  // "": as ranks says
+  bool quiet = false;
+  Format format = Format::Table;
+};
+
 struct ExportOptions {
   std::string source;  // a run, a checkpoint or a Hugging Face directory; "": the newest run
   std::string output;

@@ -25,6 +25,76 @@ void add_looking(VerbTree& tree, CLI::App& ckpt) {
       "weft ckpt verify r1-zero-arithmetic", verb_ckpt_verify);
 }
 
+void add_tending(VerbTree& tree, CLI::App& ckpt) {
+  auto [diff, d] = tree.verb<CheckpointDiffOptions>(
+      ckpt, "diff", "In what two checkpoints differ, tensor by tensor; exit 1 when they do",
+      "weft ckpt diff r1-zero-arithmetic@200 r1-zero-arithmetic@400", verb_ckpt_diff);
+  diff->add_option("A", d->a,
+                   "A run (its newest checkpoint), RUN@STEP, or a checkpoint's directory")
+      ->required();
+  diff->add_option("B", d->b, "Another one")->required();
+  diff->add_option("--tolerance", d->tolerance,
+                   "Values that differ by no more are the same (default: 0)")
+      ->type_name("X")
+      ->check(at_least(0));
+  add_format(diff, d->format);
+
+  auto [prune, p] = tree.verb<PruneOptions>(
+      ckpt, "prune", "Remove old checkpoints by the job's rule, or by another one",
+      "weft ckpt prune r1-zero-arithmetic --keep 1 --dry-run", verb_ckpt_prune);
+  add_run(prune, p->run);
+  prune->add_option("--keep", p->keep, "The newest so many stay (default: checkpoint.keep)")
+      ->type_name("N")
+      ->check(between(1, 10000));
+  prune
+      ->add_option("--keep-every-steps", p->keep_every_steps,
+                   "Those of every so many steps stay (default: checkpoint.keep_every_steps)")
+      ->type_name("N")
+      ->check(between(0, 1e9));
+  prune
+      ->add_option("--keep-every", p->keep_every,
+                   "The first of every such span of time stays (default: checkpoint.keep_every)")
+      ->type_name("TIME");
+  prune->add_flag("--dry-run", p->dry_run, "Only show what would be removed");
+  prune->add_flag("-y,--yes", p->yes, "Do not ask");
+  add_format(prune, p->format);
+
+  const auto add_pin = [&](const char* name, const char* summary, const char* example,
+                           int (*function)(const PinOptions&, Io&)) {
+    auto [sub, o] = tree.verb<PinOptions>(ckpt, name, summary, example, function);
+    sub->add_option("RUN", o->run, "A run directory or a name below runs/")->required();
+    sub->add_option("STEP", o->step, "The checkpoint of this step")->required();
+  };
+  add_pin("pin", "Keep a checkpoint for good: nothing prunes it",
+          "weft ckpt pin r1-zero-arithmetic 200", verb_ckpt_pin);
+  add_pin("unpin", "Let a pinned checkpoint be pruned as others",
+          "weft ckpt unpin r1-zero-arithmetic 200", verb_ckpt_unpin);
+
+  auto [reshard, r] = tree.verb<ReshardVerbOptions>(
+      ckpt, "reshard", "The same checkpoint in other files, for readers that take one a rank",
+      "weft ckpt reshard r1-zero-arithmetic --ranks 8 -o eight", verb_ckpt_reshard);
+  reshard
+      ->add_option("SOURCE", r->source,
+                   "A run (its newest checkpoint), RUN@STEP, or a checkpoint's directory")
+      ->required();
+  reshard->add_option("-o,--output", r->output, "A directory that gets the checkpoint; made")
+      ->type_name("DIR")
+      ->required();
+  reshard->add_option("--step", r->step, "The checkpoint of this step (default: the newest)")
+      ->type_name("N");
+  reshard->add_option("--ranks", r->ranks, "So many files an item, of equal size")
+      ->type_name("N")
+      ->check(between(1, 16384));
+  reshard
+      ->add_option("--layout", r->layout,
+                   "pipeline=P,data=D,expert=E,schedule=KIND: each tensor in the file of a rank "
+                   "that would hold it")
+      ->type_name("LAYOUT");
+  reshard->add_flag("-q,--quiet", r->quiet, "No progress");
+  reshard->add_flag_callback(
+      "--json", [format = &r->format] { *format = Format::Json; }, "The report as JSON");
+}
+
 /// What both kinds of export take.
 void add_export_options(CLI::App* sub, ExportOptions& o, const char* output_help,
                         const std::vector<std::string>& dtypes) {
@@ -92,10 +162,11 @@ void add_imports(VerbTree& tree, CLI::App& ckpt) {
 
 void add_checkpoints(VerbTree& tree) {
   CLI::App* ckpt =
-      tree.root().add_subcommand("ckpt", "List, show and verify checkpoints; export and import");
+      tree.root().add_subcommand("ckpt", "List, verify, compare, keep, recut, export checkpoints");
   ckpt->footer("weft ckpt verify r1-zero-arithmetic");
   ckpt->require_subcommand(1);
   add_looking(tree, *ckpt);
+  add_tending(tree, *ckpt);
   add_exports(tree, *ckpt);
   add_imports(tree, *ckpt);
 }

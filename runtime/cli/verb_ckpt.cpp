@@ -99,15 +99,21 @@ std::string text_of(const json& record, const char* key) { return cell(record, k
 int verb_ckpt_ls(const CheckpointOptions& options, Io& io) {
   const auto found = find_checkpoints(options);
   if (!found) return report(found.error(), io);
+  const auto pinned = checkpoint::pins(found->directory);
+  if (!pinned) return report(pinned.error(), io);
   std::vector<json> records;
-  for (const checkpoint::Entry& entry : found->entries) records.push_back(entry_json(entry));
+  for (const checkpoint::Entry& entry : found->entries) {
+    records.push_back(entry_json(entry));
+    records.back()["pinned"] = pinned->contains(entry.name);
+  }
   print_list(
       io, options.format, "ckpt.ls", records,
       {{"NAME", [](const json& r) { return text_of(r, "name"); }},
        {"STATE", [](const json& r) { return text_of(r, "state"); }},
        {"STEP", [](const json& r) { return text_of(r, "step"); }, true},
        {"SIZE", [](const json& r) { return format_bytes(r["bytes"].get<std::uint64_t>()); }, true},
-       {"WRITTEN", [&](const json& r) { return ago(r, "time", io.clock); }}},
+       {"WRITTEN", [&](const json& r) { return ago(r, "time", io.clock); }},
+       {"PINNED", [](const json& r) { return r["pinned"].get<bool>() ? "yes" : ""; }}},
       "name");
   if (records.empty()) io.err << "No checkpoint yet in " << found->directory.string() << "\n";
   return kOk;

@@ -55,6 +55,10 @@ struct Committed {
 Expected<fs::path> prepare(const fs::path& ckpt_dir, std::uint64_t step, std::uint64_t attempt,
                            Disk& disk = Disk::real());
 
+/// The manifest that the reports of all ranks make together: exactly `info.expected`, each covered
+/// once. Pure. Errors: Corrupt or InvalidArgument, naming the tensor, file or rank.
+Expected<Manifest> assemble(const ManifestInfo& info, std::span<const ShardReport> reports);
+
 /// Checks that the reports of all ranks together hold exactly `info.expected` (coverage included)
 /// and that their files are there at their size; then writes state, checksums and manifest, renames
 /// `partial_dir` to its final name (a checkpoint of the same step is replaced), moves `latest`,
