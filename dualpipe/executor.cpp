@@ -81,9 +81,14 @@ struct Executor::Impl {
     receives.assign(program.size(), {});
     for (std::size_t i = 0; i < plan->actions.size(); ++i) {
       position.store(static_cast<int>(i), std::memory_order_relaxed);
+      current = i;
       WEFT_TRY(run_one(*plan, i));
     }
-    WEFT_TRY(settle_sends());
+    current = plan->actions.size();
+    if (auto done = settle_sends(); !done) {
+      if (recorder != nullptr) recorder->freeze();
+      return done;
+    }
     pipeline.set_serving({});
     return {};
   }
@@ -93,10 +98,11 @@ struct Executor::Impl {
     pipeline.set_serving(planned.text);
     moment = now();
     const std::int64_t begin = moment;
-    stand(Here::Doing::Works, planned.action, i);
+    stand(Here::Doing::Works, planned.action);
     if (auto done = act(plan, planned, i); !done) {
       // The texts belong to the plan, which may go before the communicator does.
       pipeline.set_serving({});
+      if (recorder != nullptr) recorder->freeze();
       return fail_in(planned.text, done.error());
     }
     if (recorder == nullptr || is_message(planned.action.op)) return {};
@@ -118,13 +124,13 @@ struct Executor::Impl {
       case Op::SendB:
         return start_send(planned, i);
       case Op::Reduce:
-        WEFT_TRY(settle_before(planned, i));
+        WEFT_TRY(settle_before(planned));
         return step_end == nullptr ? no_step_end() : step_end->reduce(chunk.stage);
       case Op::Update:
-        WEFT_TRY(settle_before(planned, i));
+        WEFT_TRY(settle_before(planned));
         return step_end == nullptr ? no_step_end() : step_end->update();
       case Op::Snapshot:
-        WEFT_TRY(settle_before(planned, i));
+        WEFT_TRY(settle_before(planned));
         return step_end == nullptr ? no_step_end() : step_end->snapshot();
       default:
         return compute(plan, planned, i);
@@ -132,10 +138,10 @@ struct Executor::Impl {
   }
 
   /// The end of a step waits for other ranks by itself: our messages must be through.
-  Expected<void> settle_before(const PlannedAction& planned, std::size_t i) {
+  Expected<void> settle_before(const PlannedAction& planned) {
     WEFT_TRY(settle_sends());
     moment = now();
-    stand(Here::Doing::Works, planned.action, i);
+    stand(Here::Doing::Works, planned.action);
     return {};
   }
 
@@ -147,7 +153,7 @@ struct Executor::Impl {
     WEFT_TRY(await_input(plan, planned.forward));
     WEFT_TRY(await_input(plan, planned.backward));
     moment = now();
-    stand(Here::Doing::Works, planned.action, i);
+    turn = 0;
     for (const PhaseMove& move : planned.moves) WEFT_TRY(make(move, planned, i));
     WEFT_TRY(hand_over(planned.forward, Pass::Forward));
     WEFT_TRY(hand_over(planned.backward, Pass::Backward));
@@ -158,11 +164,12 @@ struct Executor::Impl {
     const Pass pass = move.step.backward ? Pass::Backward : Pass::Forward;
     const bool second = planned.action.op == Op::FB && move.step.backward;
     const Chunk& chunk = second ? planned.action.other : planned.action.chunk;
+    ++turn;
+    if (recorder != nullptr) stand_at(move, planned.action, chunk);
     if (move.what == PhaseMove::What::Finish) {
-      stand(Here::Doing::Exchanges, planned.action, i, move.step.phase.kind);
       WEFT_TRY(stage(chunk).finish(pass, move.step.phase, chunk));
-      stand(Here::Doing::Works, planned.action, i);
     } else {
+      if (move.what == PhaseMove::What::Begin) begun[move.step.backward] = turn;
       WEFT_TRY(stage(chunk).begin(pass, move.step.phase, chunk));
     }
     if (recorder != nullptr) record_move(move, chunk, i);
@@ -207,19 +214,36 @@ struct Executor::Impl {
     recorder->add(record);
   }
 
-  void stand(Here::Doing doing, const Action& action, std::size_t index,
-             PhaseKind phase = PhaseKind::Embed) {
-    if (recorder == nullptr) return;
+  Here standing(Here::Doing doing, const Action& action, const Chunk& chunk) const {
     Here here;
     here.since_ns = moment;
     here.doing = doing;
-    here.action = static_cast<std::int32_t>(index);
+    here.action = static_cast<std::int32_t>(current);
     here.op = static_cast<std::uint8_t>(action.op);
-    here.micro_batch = action.chunk.micro_batch;
-    here.stage = static_cast<std::int16_t>(action.chunk.stage);
-    here.direction = static_cast<std::uint8_t>(action.chunk.direction);
+    here.micro_batch = chunk.micro_batch;
+    here.stage = static_cast<std::int16_t>(chunk.stage);
+    here.direction = static_cast<std::uint8_t>(chunk.direction);
     here.peer = static_cast<std::int16_t>(action.peer);
-    here.phase = static_cast<std::uint8_t>(phase);
+    return here;
+  }
+
+  /// `message`: index of the action that is waited for.
+  void stand(Here::Doing doing, const Action& action, std::ptrdiff_t message = -1) {
+    if (recorder == nullptr) return;
+    Here here = standing(doing, action, action.chunk);
+    here.message = static_cast<std::int32_t>(message);
+    recorder->stand(here);
+  }
+
+  void stand_at(const PhaseMove& move, const Action& action, const Chunk& chunk) {
+    const bool waits = move.what == PhaseMove::What::Finish;
+    Here here = standing(waits ? Here::Doing::Exchanges : Here::Doing::Works, action, chunk);
+    here.turn = turn;
+    if (waits) here.message = begun[move.step.backward];
+    here.layer = static_cast<std::int16_t>(move.step.phase.layer);
+    here.phase = static_cast<std::uint8_t>(move.step.phase.kind);
+    here.part = static_cast<std::uint8_t>(move.step.phase.part);
+    here.backward = move.step.backward;
     recorder->stand(here);
   }
 
@@ -244,7 +268,7 @@ struct Executor::Impl {
     const std::string& text = plan.actions[i].text;
     const Action& action = plan.actions[i].action;
     moment = now();
-    stand(Here::Doing::WaitsReceive, action, i);
+    stand(Here::Doing::WaitsReceive, action, static_cast<std::ptrdiff_t>(i));
     const auto bytes = pipeline.wait(receive.request);
     if (!bytes) return fail_in(text, bytes.error());
     if (recorder != nullptr)
@@ -276,7 +300,7 @@ struct Executor::Impl {
     oldest_send = (oldest_send + 1) % kMaxSends;
     --open_sends;
     moment = now();
-    stand(Here::Doing::WaitsSend, send.planned->action, send.index);
+    stand(Here::Doing::WaitsSend, send.planned->action, static_cast<std::ptrdiff_t>(send.index));
     const auto done = pipeline.wait(send.request);
     if (!done) return fail_in(send.planned->text, done.error());
     if (recorder != nullptr)
@@ -317,8 +341,11 @@ struct Executor::Impl {
   std::size_t open_sends = 0;
   std::atomic<int> position{0};
   StepRecorder* recorder = nullptr;
-  std::int64_t moment = 0;  // the last look at the clock; 0 without a recorder
-  Started exchanges[2];     // [backward]; a pass has one at a time
+  std::int64_t moment = 0;      // the last look at the clock; 0 without a recorder
+  Started exchanges[2];         // [backward]; a pass has one at a time
+  std::size_t current = 0;      // the action being run; the number of actions behind the last
+  std::uint16_t turn = 0;       // moves of it that were begun
+  std::uint16_t begun[2] = {};  // [backward] the turn at which the exchange under way was begun
 };
 
 Executor::Executor(std::vector<Stage*> stages, StepEnd* step_end, comm::Communicator& pipeline,

@@ -40,12 +40,6 @@ std::string_view to_string(Record::What what) {
   return i < std::size(kNames) ? kNames[i] : "?";
 }
 
-std::string_view to_string(Program program) {
-  constexpr std::string_view kNames[] = {"none", "train", "score", "rollout"};
-  const auto i = static_cast<std::size_t>(program);
-  return i < std::size(kNames) ? kNames[i] : "?";
-}
-
 std::size_t ring_bytes(const RingSize& size) {
   const std::size_t slots = size.steps + 1;
   return kHeaderBytes + slots * sizeof(StepSlot) + slots * size.records * sizeof(Record);
@@ -85,7 +79,9 @@ void StepRecorder::begin_step(long long step, std::string_view stage) {
   publish(slot, 2 * steps_ + 1);
   publish(live_ + offsetof(Live, steps), ++steps_);
   pass_ = -1;
+  self_ns_ = 0;
   open_ = true;
+  here_.step = static_cast<std::int32_t>(step);
 }
 
 void StepRecorder::end_step() {
@@ -99,10 +95,17 @@ void StepRecorder::end_step() {
   publish(slot, 2 * steps_);
 }
 
-void StepRecorder::begin_pass(Program program) {
+void StepRecorder::begin_pass(Program program, int micro_batches) {
   ++pass_;
   program_ = program;
   pass_begin_ns_ = now_ns();
+  ++here_.pass;
+  here_.pass_micro_batches = micro_batches;
+  Here here;
+  here.since_ns = pass_begin_ns_;
+  here.action = 0;
+  here.doing = Here::Doing::Works;
+  stand(here);
 }
 
 void StepRecorder::end_pass() {
@@ -118,6 +121,8 @@ void StepRecorder::end_pass() {
 }
 
 void StepRecorder::add(Record record) {
+  if (record.what == Record::What::Phase) self_ns_ += record.end_ns - record.begin_ns;
+  if (record.what == Record::What::Exchange) self_ns_ += record.head_ns;
   if (!open_) return;
   record.pass = program_ == Program::None ? -1 : pass_;
   record.program = program_;
@@ -125,6 +130,32 @@ void StepRecorder::add(Record record) {
   publish(live_ + offsetof(Live, cursor), ++cursor_);
 }
 
-void StepRecorder::stand(const Here& here) { store(live_ + offsetof(Live, here), here); }
+void StepRecorder::stand(const Here& here) {
+  if (frozen_) return;
+  const Here before = here_;
+  here_ = here;
+  here_.step = before.step;
+  here_.pass = before.pass;
+  here_.pass_micro_batches = before.pass_micro_batches;
+  here_.program = program_;
+  store(live_ + offsetof(Live, here), here_);
+}
+
+void StepRecorder::enter(Place place) {
+  Here here = here_;
+  here.since_ns = now_ns();
+  here.place = place;
+  here.doing = is_meeting(place) ? Here::Doing::Meets : Here::Doing::Works;
+  here.turn = static_cast<std::uint16_t>(here.turn + (is_meeting(place) ? 1 : 0));
+  stand(here);
+}
+
+void StepRecorder::leave() {
+  Here here = here_;
+  here.since_ns = now_ns();
+  here.place = Place::None;
+  here.doing = here.action >= 0 ? Here::Doing::Works : Here::Doing::Idle;
+  stand(here);
+}
 
 }  // namespace weft::dualpipe

@@ -16,6 +16,7 @@
 #include "runtime/control/wire_error.h"
 #include "runtime/job/serial.h"
 #include "runtime/launch/process.h"
+#include "runtime/watch/diagnose.h"
 
 namespace weft::runtime {
 
@@ -167,7 +168,9 @@ class LocalRun {
     } else if (type == "done") {
       apply(WorkerDone{rank, message.at("outcome") == "stopped"});
     } else if (type == "failed") {
-      apply(WorkerFailed{rank, take_error(message)});
+      Error error = take_error(message);
+      if (error.code == Code::DeadlineExceeded) explain(error.message);
+      apply(WorkerFailed{rank, std::move(error)});
     }
     return {};
   }
@@ -192,11 +195,25 @@ class LocalRun {
     return step.get<long long>();
   }
 
+  /// Once: who waited for whom, while everybody still stands where it stood.
+  void explain(std::string& message) {
+    if (explained_ || state_.phase != CoordinatorState::Phase::Running) return;
+    explained_ = true;
+    const auto diagnosis = diagnose_run(store_.paths().traces(), clock_);
+    const std::string text = diagnosis ? diagnosis->text : diagnosis.error().message;
+    message += "\n  " + text;
+    (void)store_.append_event("diagnosis", text, diagnosis ? to_json(*diagnosis) : json::object());
+  }
+
   void reap() {
     for (int rank = 0; rank < world(); ++rank) {
       int status = 0;
       if (pids_[rank] <= 0 || ::waitpid(pids_[rank], &status, WNOHANG) != pids_[rank]) continue;
       pids_[rank] = -1;
+      if (WIFSIGNALED(status)) {
+        std::string unused;  // its reason is its signal; the event tells where it stood
+        explain(unused);
+      }
       // What it still said before it went comes first: it may name the cause.
       if (const auto last = control_->poll(std::chrono::milliseconds(20), {}))
         for (const Incoming& one : *last) take_message(one);
@@ -247,6 +264,7 @@ class LocalRun {
   std::unique_ptr<comm::LocalWorld> memory_;
   std::vector<pid_t> pids_;
   CoordinatorState state_;
+  bool explained_ = false;
 };
 
 }  // namespace

@@ -9,7 +9,9 @@
 
 namespace weft::runtime {
 
+using dualpipe::at_place;
 using dualpipe::Kind;
+using dualpipe::Place;
 using trainer::MicroBatch;
 using trainer::Mode;
 
@@ -159,7 +161,8 @@ Expected<TrainResult> Engine::train(std::span<const MicroBatch> batch, double lr
 // (or is a count), so the sum is exact and the results do not depend on the layout; but the balance
 // loss, which is a metric only, adds stages and replicas and depends on it by rounding.
 Expected<TrainResult> Engine::finish_step() {
-  WEFT_TRY(optimizer_->reduce_shared());
+  WEFT_TRY(
+      at_place(recorder_, Place::SharedGradients, [&] { return optimizer_->reduce_shared(); }));
   const trainer::ModelConfig& model = options_.model;
   const int num_blocks = model.num_hidden_layers + model.num_nextn_predict_layers;
   const std::size_t tensors = optimizer_->num_tensors();
@@ -207,7 +210,8 @@ Expected<TrainResult> Engine::finish_step() {
   all[totals + 4] = step_.stop ? 1 : 0;
   {
     const dualpipe::Recorded sum(recorder_, dualpipe::Record::What::WorldSum);
-    WEFT_TRY(comm::all_reduce_sum(*world_, all));
+    WEFT_TRY(
+        at_place(recorder_, Place::WorldSum, [&] { return comm::all_reduce_sum(*world_, all); }));
   }
 
   TrainResult result;
@@ -234,7 +238,9 @@ Expected<TrainResult> Engine::finish_step() {
   const double clip = options_.clip_norm;
   const double scale = clip > 0 && result.grad_norm > clip ? clip / result.grad_norm : 1.0;
   if (average_) average_->finish();
-  WEFT_TRY(optimizer_->update(step_.lr, scale, step_.adam_step, step_.depths > 0));
+  WEFT_TRY(at_place(recorder_, Place::Optimizer, [&] {
+    return optimizer_->update(step_.lr, scale, step_.adam_step, step_.depths > 0);
+  }));
   for (HeldStage& held : stages_)
     for (auto* part = held.model.get(); part != nullptr; part = part->next_token()) {
       const trainer::StageSpec& spec = part->spec();
@@ -301,7 +307,7 @@ Expected<std::span<const dualpipe::Action>> Engine::forward_program(int micro_ba
 
 Expected<void> Engine::run_forward(int micro_batches, dualpipe::Program what) {
   WEFT_TRY_ASSIGN(const auto program, forward_program(micro_batches));
-  const dualpipe::RecordedPass pass(recorder_, what);
+  const dualpipe::RecordedPass pass(recorder_, what, micro_batches);
   return executor_->run(program);
 }
 
@@ -336,8 +342,11 @@ Expected<Engine::Scores> Engine::score(std::span<const MicroBatch> batch) {
       }
     held.adapter->end_pass();
   }
-  WEFT_TRY(comm::all_reduce_sum(*world_, std::span<float>(flat)));
-  WEFT_TRY(comm::all_reduce_sum(*world_, std::span<double>(losses)));
+  const auto add_up = [&]() -> Expected<void> {
+    WEFT_TRY(comm::all_reduce_sum(*world_, std::span<float>(flat)));
+    return comm::all_reduce_sum(*world_, std::span<double>(losses));
+  };
+  WEFT_TRY(at_place(recorder_, Place::Scores, add_up));
   Scores scores;
   for (int s = 0; s < num_sequences; ++s) {
     scores.logprobs.emplace_back(flat.begin() + begin[s], flat.begin() + begin[s + 1]);

@@ -162,6 +162,7 @@ class Engine {
   /// What the passes do goes there; null: nowhere. The caller says where steps begin and end, and
   /// the recorder must outlive the passes.
   void set_recorder(dualpipe::StepRecorder* recorder);
+  dualpipe::StepRecorder* recorder() const { return recorder_; }
   /// Who records; the schedule included.
   dualpipe::RingInfo ring_info() const;
   /// Records that train() writes at most / that one token of generate() or one score() does.

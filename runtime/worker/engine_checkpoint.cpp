@@ -10,6 +10,8 @@
 
 namespace weft::runtime {
 
+using dualpipe::at_place;
+using dualpipe::Place;
 using nlohmann::json;
 namespace checkpoint = trainer::checkpoint;
 
@@ -20,15 +22,16 @@ constexpr const char* kMoment2 = ".exp_avg_sq";
 
 /// Every rank's text, or the first failed rank's error on all of them: nobody goes on alone.
 Expected<std::vector<std::string>> gather(comm::Communicator& world,
+                                          dualpipe::StepRecorder* recorder,
                                           const Expected<std::string>& mine) {
   json wire = json::object();
   if (mine)
     wire["value"] = *mine;
   else
     put_error(wire, mine.error());
-  WEFT_TRY_ASSIGN(
-      const auto all,
-      comm::all_gather_text(world, wire.dump(-1, ' ', false, json::error_handler_t::replace)));
+  const std::string said = wire.dump(-1, ' ', false, json::error_handler_t::replace);
+  WEFT_TRY_ASSIGN(const auto all, at_place(recorder, Place::Checkpoint,
+                                           [&] { return comm::all_gather_text(world, said); }));
   std::vector<std::string> values;
   for (std::size_t rank = 0; rank < all.size(); ++rank) {
     const json given = json::parse(all[rank], nullptr, false);
@@ -43,9 +46,11 @@ Expected<std::vector<std::string>> gather(comm::Communicator& world,
 
 /// Rank 0's text on every rank; `make` runs on rank 0 only.
 template <class Make>
-Expected<std::string> from_rank_0(comm::Communicator& world, Make make) {
-  WEFT_TRY_ASSIGN(const auto all,
-                  gather(world, world.rank() == 0 ? make() : Expected<std::string>("")));
+Expected<std::string> from_rank_0(comm::Communicator& world, dualpipe::StepRecorder* recorder,
+                                  Make make) {
+  const Expected<std::string> mine =
+      world.rank() == 0 ? at_place(recorder, Place::Files, make) : Expected<std::string>("");
+  WEFT_TRY_ASSIGN(const auto all, gather(world, recorder, mine));
   return all[0];
 }
 
@@ -97,7 +102,8 @@ void Engine::take_snapshot() {
 }
 
 Expected<std::string> Engine::save(const SaveInfo& info) {
-  WEFT_TRY_ASSIGN(const std::string partial, from_rank_0(*world_, [&]() -> Expected<std::string> {
+  WEFT_TRY_ASSIGN(const std::string partial,
+                  from_rank_0(*world_, recorder_, [&]() -> Expected<std::string> {
                     WEFT_TRY_ASSIGN(const auto path,
                                     checkpoint::prepare(info.directory, info.step, info.attempt));
                     return path.string();
@@ -129,14 +135,14 @@ Expected<std::string> Engine::save(const SaveInfo& info) {
     if (average_) add("ema", item.name, place(std::as_bytes(average_->average(tensor++))));
   }
   snapshot_.wanted = false;
-  const auto written = [&]() -> Expected<std::string> {
+  const auto written = at_place(recorder_, Place::Files, [&]() -> Expected<std::string> {
     WEFT_TRY_ASSIGN(const checkpoint::ShardReport report,
                     checkpoint::write_shard(partial, rank(), placement_.layout.world(), tensors));
     return report.to_json();
-  }();
-  WEFT_TRY_ASSIGN(const std::vector<std::string> reports, gather(*world_, written));
+  });
+  WEFT_TRY_ASSIGN(const std::vector<std::string> reports, gather(*world_, recorder_, written));
 
-  return from_rank_0(*world_, [&]() -> Expected<std::string> {
+  return from_rank_0(*world_, recorder_, [&]() -> Expected<std::string> {
     std::vector<checkpoint::ShardReport> shards;
     for (const std::string& text : reports) {
       WEFT_TRY_ASSIGN(checkpoint::ShardReport shard, checkpoint::ShardReport::from_json(text));
@@ -165,7 +171,8 @@ Expected<std::string> Engine::save(const SaveInfo& info) {
 
 Expected<Engine::Loaded> Engine::load_newest(const std::filesystem::path& directory) {
   // Rank 0 reads every byte and chooses; the others trust its choice and check what they read.
-  WEFT_TRY_ASSIGN(const std::string text, from_rank_0(*world_, [&]() -> Expected<std::string> {
+  WEFT_TRY_ASSIGN(const std::string text,
+                  from_rank_0(*world_, recorder_, [&]() -> Expected<std::string> {
                     WEFT_TRY_ASSIGN(const checkpoint::Choice choice,
                                     checkpoint::newest_complete(directory, checkpoint::Mode::Full));
                     if (!choice.chosen) WEFT_TRY(nothing_is_lost(directory, choice.skipped));
@@ -180,8 +187,10 @@ Expected<Engine::Loaded> Engine::load_newest(const std::filesystem::path& direct
   loaded.name = wire["name"];
   loaded.skipped = wire["skipped"].get<std::vector<std::string>>();
   if (loaded.name.empty()) return loaded;
-  const Expected<void> read = read_checkpoint(directory / loaded.name, loaded);
-  WEFT_TRY(gather(*world_, read ? Expected<std::string>("") : tl::unexpected(read.error())));
+  const Expected<void> read = at_place(
+      recorder_, Place::Files, [&] { return read_checkpoint(directory / loaded.name, loaded); });
+  WEFT_TRY(
+      gather(*world_, recorder_, read ? Expected<std::string>("") : tl::unexpected(read.error())));
   return loaded;
 }
 

@@ -36,7 +36,9 @@ struct Sample {
 Expected<std::vector<float>> share_rewards(Engine& engine, std::span<const Sample> samples) {
   std::vector<float> rewards;
   for (const Sample& sample : samples) rewards.push_back(static_cast<float>(sample.score.total));
-  WEFT_TRY(comm::broadcast(engine.world(), 0, std::as_writable_bytes(std::span(rewards))));
+  WEFT_TRY(dualpipe::at_place(engine.recorder(), dualpipe::Place::Rewards, [&] {
+    return comm::broadcast(engine.world(), 0, std::as_writable_bytes(std::span(rewards)));
+  }));
   return rewards;
 }
 
