@@ -98,7 +98,7 @@ struct Executor::Impl {
     pipeline.set_serving(planned.text);
     moment = now();
     const std::int64_t begin = moment;
-    stand(Here::Doing::Works, planned.action);
+    stand(planned.standing);
     if (auto done = act(plan, planned, i); !done) {
       // The texts belong to the plan, which may go before the communicator does.
       pipeline.set_serving({});
@@ -141,7 +141,7 @@ struct Executor::Impl {
   Expected<void> settle_before(const PlannedAction& planned) {
     WEFT_TRY(settle_sends());
     moment = now();
-    stand(Here::Doing::Works, planned.action);
+    stand(planned.standing);
     return {};
   }
 
@@ -153,8 +153,10 @@ struct Executor::Impl {
     WEFT_TRY(await_input(plan, planned.forward));
     WEFT_TRY(await_input(plan, planned.backward));
     moment = now();
-    turn = 0;
-    for (const PhaseMove& move : planned.moves) WEFT_TRY(make(move, planned, i));
+    for (std::size_t m = 0; m < planned.moves.size(); ++m) {
+      stand(planned.standings[m]);
+      WEFT_TRY(make(planned.moves[m], planned, i));
+    }
     WEFT_TRY(hand_over(planned.forward, Pass::Forward));
     WEFT_TRY(hand_over(planned.backward, Pass::Backward));
     return {};
@@ -164,14 +166,10 @@ struct Executor::Impl {
     const Pass pass = move.step.backward ? Pass::Backward : Pass::Forward;
     const bool second = planned.action.op == Op::FB && move.step.backward;
     const Chunk& chunk = second ? planned.action.other : planned.action.chunk;
-    ++turn;
-    if (recorder != nullptr) stand_at(move, planned.action, chunk);
-    if (move.what == PhaseMove::What::Finish) {
+    if (move.what == PhaseMove::What::Finish)
       WEFT_TRY(stage(chunk).finish(pass, move.step.phase, chunk));
-    } else {
-      if (move.what == PhaseMove::What::Begin) begun[move.step.backward] = turn;
+    else
       WEFT_TRY(stage(chunk).begin(pass, move.step.phase, chunk));
-    }
     if (recorder != nullptr) record_move(move, chunk, i);
     return {};
   }
@@ -214,37 +212,18 @@ struct Executor::Impl {
     recorder->add(record);
   }
 
-  Here standing(Here::Doing doing, const Action& action, const Chunk& chunk) const {
-    Here here;
-    here.since_ns = moment;
+  void stand(const Here& here) {
+    if (recorder != nullptr) recorder->stand(here, moment);
+  }
+
+  /// `message`: index of the action that is waited for, whose text and peer this is about.
+  void stand_waiting(Here::Doing doing, const PlannedAction& planned, std::size_t message) {
+    if (recorder == nullptr) return;
+    Here here = planned.standing;
     here.doing = doing;
     here.action = static_cast<std::int32_t>(current);
-    here.op = static_cast<std::uint8_t>(action.op);
-    here.micro_batch = chunk.micro_batch;
-    here.stage = static_cast<std::int16_t>(chunk.stage);
-    here.direction = static_cast<std::uint8_t>(chunk.direction);
-    here.peer = static_cast<std::int16_t>(action.peer);
-    return here;
-  }
-
-  /// `message`: index of the action that is waited for.
-  void stand(Here::Doing doing, const Action& action, std::ptrdiff_t message = -1) {
-    if (recorder == nullptr) return;
-    Here here = standing(doing, action, action.chunk);
     here.message = static_cast<std::int32_t>(message);
-    recorder->stand(here);
-  }
-
-  void stand_at(const PhaseMove& move, const Action& action, const Chunk& chunk) {
-    const bool waits = move.what == PhaseMove::What::Finish;
-    Here here = standing(waits ? Here::Doing::Exchanges : Here::Doing::Works, action, chunk);
-    here.turn = turn;
-    if (waits) here.message = begun[move.step.backward];
-    here.layer = static_cast<std::int16_t>(move.step.phase.layer);
-    here.phase = static_cast<std::uint8_t>(move.step.phase.kind);
-    here.part = static_cast<std::uint8_t>(move.step.phase.part);
-    here.backward = move.step.backward;
-    recorder->stand(here);
+    recorder->stand(here, moment);
   }
 
   std::int64_t now() const { return recorder != nullptr ? StepRecorder::now_ns() : 0; }
@@ -268,7 +247,7 @@ struct Executor::Impl {
     const std::string& text = plan.actions[i].text;
     const Action& action = plan.actions[i].action;
     moment = now();
-    stand(Here::Doing::WaitsReceive, action, static_cast<std::ptrdiff_t>(i));
+    stand_waiting(Here::Doing::WaitsReceive, plan.actions[i], i);
     const auto bytes = pipeline.wait(receive.request);
     if (!bytes) return fail_in(text, bytes.error());
     if (recorder != nullptr)
@@ -300,7 +279,7 @@ struct Executor::Impl {
     oldest_send = (oldest_send + 1) % kMaxSends;
     --open_sends;
     moment = now();
-    stand(Here::Doing::WaitsSend, send.planned->action, static_cast<std::ptrdiff_t>(send.index));
+    stand_waiting(Here::Doing::WaitsSend, *send.planned, send.index);
     const auto done = pipeline.wait(send.request);
     if (!done) return fail_in(send.planned->text, done.error());
     if (recorder != nullptr)
@@ -341,11 +320,9 @@ struct Executor::Impl {
   std::size_t open_sends = 0;
   std::atomic<int> position{0};
   StepRecorder* recorder = nullptr;
-  std::int64_t moment = 0;      // the last look at the clock; 0 without a recorder
-  Started exchanges[2];         // [backward]; a pass has one at a time
-  std::size_t current = 0;      // the action being run; the number of actions behind the last
-  std::uint16_t turn = 0;       // moves of it that were begun
-  std::uint16_t begun[2] = {};  // [backward] the turn at which the exchange under way was begun
+  std::int64_t moment = 0;  // the last look at the clock; 0 without a recorder
+  Started exchanges[2];     // [backward]; a pass has one at a time
+  std::size_t current = 0;  // the action being run; the number of actions behind the last
 };
 
 Executor::Executor(std::vector<Stage*> stages, StepEnd* step_end, comm::Communicator& pipeline,

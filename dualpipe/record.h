@@ -89,24 +89,27 @@ struct Here {
   std::int32_t action = -1;  // begun, not ended; the program's length behind its last; -1: in none
   std::int32_t message = -1;
   std::int32_t micro_batch = -1;
-  std::int32_t step = 0;   // under way, or the last one
-  std::uint32_t pass = 0;  // passes begun since the worker began: the same number on every rank
-  std::int32_t pass_micro_batches = 0;
   std::int16_t stage = -1;
   std::int16_t peer = -1;   // whom it waits for; a pipeline position
-  std::uint16_t turn = 0;   // moves of the action or meetings, begun by now; before and in a pass
+  std::uint16_t turn = 0;   // moves of the action or meetings, begun by now
   std::int16_t layer = -1;  // of the stage; in an action's moves
   Doing doing = Doing::Idle;
   std::uint8_t op = 0;
   std::uint8_t phase = 0;
   std::uint8_t direction = 0;
-  Program program = Program::None;  // of the pass
   Place place = Place::None;
   std::uint8_t backward = 0;  // which half of an overlapped pair
   std::uint8_t part = 0;
+  std::uint8_t spare[5] = {};
+  // The recorder fills in the rest.
+  std::uint32_t pass = 0;  // passes begun since the worker began: the same number on every rank
+  std::int32_t pass_micro_batches = 0;
+  std::int32_t step = 0;            // under way, or the last one
+  Program program = Program::None;  // of the pass
+  std::uint8_t more_spare[3] = {};
   friend bool operator==(const Here&, const Here&) = default;
 };
-static_assert(sizeof(Here) == 48 && std::has_unique_object_representations_v<Here>);
+static_assert(sizeof(Here) == 56 && std::has_unique_object_representations_v<Here>);
 /// "waits for the activation for dir 0 stage 1 mb 3 from position 0": where a rank stood.
 std::string describe(const Here& here);
 

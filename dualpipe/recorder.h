@@ -56,8 +56,8 @@ class StepRecorder {
 
   /// `pass` and `program` are filled in here.
   void add(Record record);
-  /// Where this rank stands; the pass and the step are filled in here.
-  void stand(const Here& here);
+  /// Where this rank stands, and since when; the pass and the step are filled in here.
+  void stand(const Here& here, std::int64_t since_ns);
   /// Beside the actions of a program: comes to a place, and has done with it.
   void enter(Place place);
   void leave();
@@ -70,7 +70,7 @@ class StepRecorder {
   static std::int64_t now_ns();
 
  private:
-  void store_slot();
+  void stand_in_pass();
 
   std::byte* live_;
   std::byte* slots_;

@@ -75,12 +75,13 @@ TEST(StepRecorder, AnOpenStepIsReadAsSuchWithWhereItStands) {
   here.peer = 3;
   here.stage = 1;
   here.micro_batch = 5;
-  ring.recorder().stand(here);
+  ring.recorder().stand(here, 77);
   const auto read = ring.read();
   ASSERT_TRUE(read);
   ASSERT_EQ(read->steps.size(), 2u);
   EXPECT_FALSE(read->steps[1].closed);
   EXPECT_EQ(read->steps[1].records.size(), 1u);
+  here.since_ns = 77;
   here.step = 2;  // the recorder knows these
   here.pass = 1;
   EXPECT_EQ(read->here, here);
