@@ -1,5 +1,6 @@
 #include "runtime/worker/grpo_step.h"
 
+#include <algorithm>
 #include <limits>
 #include <nlohmann/json.hpp>
 
@@ -170,6 +171,8 @@ Expected<GrpoStep::Result> GrpoStep::run() {
     if (result.applied) ++state.adam_step;
     out.stop |= result.stop_requested;
     out.applied &= result.applied;
+    out.tries = std::max(out.tries, result.tries);
+    if (result.corruption) out.corruption = result.corruption;
   }
   out.record = std::make_unique<json>();
   if (!reports) return out;

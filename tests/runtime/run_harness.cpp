@@ -240,7 +240,7 @@ std::vector<json> lines_of(const fs::path& path) {
 std::vector<json> metrics_of(const fs::path& run) {
   std::vector<json> records = lines_of(run / "metrics.jsonl");
   for (json& record : records)
-    for (const char* timing : {"tokens_per_second", "step_seconds"}) record.erase(timing);
+    for (const char* timing : {"tokens_per_second", "step_seconds", "straggler_score"}) record.erase(timing);
   return records;
 }
 

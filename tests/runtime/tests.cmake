@@ -15,6 +15,8 @@ weft_test(runtime/engine_recompute_test LABELS multiprocess LINK weft_runtime_wo
 weft_test(runtime/engine_next_token_test LABELS multiprocess LINK weft_runtime_worker)
 weft_test(runtime/engine_precision_test LABELS multiprocess LINK weft_runtime_worker)
 weft_test(runtime/engine_snapshot_test LABELS multiprocess LINK weft_runtime_worker)
+weft_test(runtime/engine_replay_test LABELS multiprocess LINK weft_runtime_worker)
+weft_test(runtime/watch_rules_test LINK weft_runtime_watch_rules)
 weft_test(runtime/engine_average_test LABELS multiprocess LINK weft_runtime_worker)
 weft_test(runtime/engine_generate_test LABELS multiprocess LINK weft_runtime_worker)
 # exported files, read by llama.cpp
