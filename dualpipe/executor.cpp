@@ -81,9 +81,14 @@ struct Executor::Impl {
     receives.assign(program.size(), {});
     for (std::size_t i = 0; i < plan->actions.size(); ++i) {
       position.store(static_cast<int>(i), std::memory_order_relaxed);
+      current = i;
       WEFT_TRY(run_one(*plan, i));
     }
-    WEFT_TRY(settle_sends());
+    current = plan->actions.size();
+    if (auto done = settle_sends(); !done) {
+      if (recorder != nullptr) recorder->freeze();
+      return done;
+    }
     pipeline.set_serving({});
     return {};
   }
@@ -93,10 +98,11 @@ struct Executor::Impl {
     pipeline.set_serving(planned.text);
     moment = now();
     const std::int64_t begin = moment;
-    stand(Here::Doing::Works, planned.action, i);
+    stand(planned.standing);
     if (auto done = act(plan, planned, i); !done) {
       // The texts belong to the plan, which may go before the communicator does.
       pipeline.set_serving({});
+      if (recorder != nullptr) recorder->freeze();
       return fail_in(planned.text, done.error());
     }
     if (recorder == nullptr || is_message(planned.action.op)) return {};
@@ -118,13 +124,13 @@ struct Executor::Impl {
       case Op::SendB:
         return start_send(planned, i);
       case Op::Reduce:
-        WEFT_TRY(settle_before(planned, i));
+        WEFT_TRY(settle_before(planned));
         return step_end == nullptr ? no_step_end() : step_end->reduce(chunk.stage);
       case Op::Update:
-        WEFT_TRY(settle_before(planned, i));
+        WEFT_TRY(settle_before(planned));
         return step_end == nullptr ? no_step_end() : step_end->update();
       case Op::Snapshot:
-        WEFT_TRY(settle_before(planned, i));
+        WEFT_TRY(settle_before(planned));
         return step_end == nullptr ? no_step_end() : step_end->snapshot();
       default:
         return compute(plan, planned, i);
@@ -132,10 +138,10 @@ struct Executor::Impl {
   }
 
   /// The end of a step waits for other ranks by itself: our messages must be through.
-  Expected<void> settle_before(const PlannedAction& planned, std::size_t i) {
+  Expected<void> settle_before(const PlannedAction& planned) {
     WEFT_TRY(settle_sends());
     moment = now();
-    stand(Here::Doing::Works, planned.action, i);
+    stand(planned.standing);
     return {};
   }
 
@@ -147,8 +153,10 @@ struct Executor::Impl {
     WEFT_TRY(await_input(plan, planned.forward));
     WEFT_TRY(await_input(plan, planned.backward));
     moment = now();
-    stand(Here::Doing::Works, planned.action, i);
-    for (const PhaseMove& move : planned.moves) WEFT_TRY(make(move, planned, i));
+    for (std::size_t m = 0; m < planned.moves.size(); ++m) {
+      stand(planned.standings[m]);
+      WEFT_TRY(make(planned.moves[m], planned, i));
+    }
     WEFT_TRY(hand_over(planned.forward, Pass::Forward));
     WEFT_TRY(hand_over(planned.backward, Pass::Backward));
     return {};
@@ -158,13 +166,10 @@ struct Executor::Impl {
     const Pass pass = move.step.backward ? Pass::Backward : Pass::Forward;
     const bool second = planned.action.op == Op::FB && move.step.backward;
     const Chunk& chunk = second ? planned.action.other : planned.action.chunk;
-    if (move.what == PhaseMove::What::Finish) {
-      stand(Here::Doing::Exchanges, planned.action, i, move.step.phase.kind);
+    if (move.what == PhaseMove::What::Finish)
       WEFT_TRY(stage(chunk).finish(pass, move.step.phase, chunk));
-      stand(Here::Doing::Works, planned.action, i);
-    } else {
+    else
       WEFT_TRY(stage(chunk).begin(pass, move.step.phase, chunk));
-    }
     if (recorder != nullptr) record_move(move, chunk, i);
     return {};
   }
@@ -207,20 +212,18 @@ struct Executor::Impl {
     recorder->add(record);
   }
 
-  void stand(Here::Doing doing, const Action& action, std::size_t index,
-             PhaseKind phase = PhaseKind::Embed) {
+  void stand(const Here& here) {
+    if (recorder != nullptr) recorder->stand(here, moment);
+  }
+
+  /// `message`: index of the action that is waited for, whose text and peer this is about.
+  void stand_waiting(Here::Doing doing, const PlannedAction& planned, std::size_t message) {
     if (recorder == nullptr) return;
-    Here here;
-    here.since_ns = moment;
+    Here here = planned.standing;
     here.doing = doing;
-    here.action = static_cast<std::int32_t>(index);
-    here.op = static_cast<std::uint8_t>(action.op);
-    here.micro_batch = action.chunk.micro_batch;
-    here.stage = static_cast<std::int16_t>(action.chunk.stage);
-    here.direction = static_cast<std::uint8_t>(action.chunk.direction);
-    here.peer = static_cast<std::int16_t>(action.peer);
-    here.phase = static_cast<std::uint8_t>(phase);
-    recorder->stand(here);
+    here.action = static_cast<std::int32_t>(current);
+    here.message = static_cast<std::int32_t>(message);
+    recorder->stand(here, moment);
   }
 
   std::int64_t now() const { return recorder != nullptr ? StepRecorder::now_ns() : 0; }
@@ -244,7 +247,7 @@ struct Executor::Impl {
     const std::string& text = plan.actions[i].text;
     const Action& action = plan.actions[i].action;
     moment = now();
-    stand(Here::Doing::WaitsReceive, action, i);
+    stand_waiting(Here::Doing::WaitsReceive, plan.actions[i], i);
     const auto bytes = pipeline.wait(receive.request);
     if (!bytes) return fail_in(text, bytes.error());
     if (recorder != nullptr)
@@ -276,7 +279,7 @@ struct Executor::Impl {
     oldest_send = (oldest_send + 1) % kMaxSends;
     --open_sends;
     moment = now();
-    stand(Here::Doing::WaitsSend, send.planned->action, send.index);
+    stand_waiting(Here::Doing::WaitsSend, *send.planned, send.index);
     const auto done = pipeline.wait(send.request);
     if (!done) return fail_in(send.planned->text, done.error());
     if (recorder != nullptr)
@@ -319,6 +322,7 @@ struct Executor::Impl {
   StepRecorder* recorder = nullptr;
   std::int64_t moment = 0;  // the last look at the clock; 0 without a recorder
   Started exchanges[2];     // [backward]; a pass has one at a time
+  std::size_t current = 0;  // the action being run; the number of actions behind the last
 };
 
 Executor::Executor(std::vector<Stage*> stages, StepEnd* step_end, comm::Communicator& pipeline,

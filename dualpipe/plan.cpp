@@ -61,6 +61,7 @@ class Planner {
       planned.text = describe(program_[i]);
       auto filled = fill(planned, static_cast<int>(i));
       if (!filled) return fail_in(planned.text, filled.error());
+      fill_standings(planned, static_cast<int>(i));
       plan.actions.push_back(std::move(planned));
     }
     for (const Stage* stage : stages_) {
@@ -147,6 +148,37 @@ class Planner {
       run.give = {true, *taker};
     }
     return {};
+  }
+
+  static void fill_standings(PlannedAction& planned, int index) {
+    const Action& action = planned.action;
+    Here& here = planned.standing;
+    here.doing = Here::Doing::Works;
+    here.action = index;
+    here.op = static_cast<std::uint8_t>(action.op);
+    here.peer = static_cast<std::int16_t>(action.peer);
+    stand_with(here, action.chunk);
+    std::uint16_t begun[2] = {};  // [backward] the turn at which the exchange under way was begun
+    for (const PhaseMove& move : planned.moves) {
+      const bool waits = move.what == PhaseMove::What::Finish;
+      const bool second = action.op == Op::FB && move.step.backward;
+      Here& one = planned.standings.emplace_back(here);
+      one.turn = static_cast<std::uint16_t>(planned.standings.size());
+      if (move.what == PhaseMove::What::Begin) begun[move.step.backward] = one.turn;
+      if (waits) one.doing = Here::Doing::Exchanges;
+      if (waits) one.message = begun[move.step.backward];
+      stand_with(one, second ? action.other : action.chunk);
+      one.layer = static_cast<std::int16_t>(move.step.phase.layer);
+      one.phase = static_cast<std::uint8_t>(move.step.phase.kind);
+      one.part = static_cast<std::uint8_t>(move.step.phase.part);
+      one.backward = move.step.backward;
+    }
+  }
+
+  static void stand_with(Here& here, const Chunk& chunk) {
+    here.micro_batch = chunk.micro_batch;
+    here.stage = static_cast<std::int16_t>(chunk.stage);
+    here.direction = static_cast<std::uint8_t>(chunk.direction);
   }
 
   static tl::unexpected<Error> missing(const Chunk& chunk, bool backward, const char* how) {

@@ -9,6 +9,7 @@
 #include "comm/communicator.h"
 #include "dualpipe/executor.h"
 #include "dualpipe/overlap.h"
+#include "dualpipe/record.h"
 
 namespace weft::dualpipe {
 
@@ -35,6 +36,8 @@ struct PlannedAction {
   comm::Tag tag = 0;
   PassRun forward, backward;
   std::vector<PhaseMove> moves;
+  Here standing;                // where a rank stands that has begun it
+  std::vector<Here> standings;  // that has begun each of the moves
 };
 
 struct Plan {

@@ -14,6 +14,9 @@ using namespace ring;
 
 namespace {
 
+constexpr std::size_t kStandWords = offsetof(Here, pass) / 8;
+static_assert(offsetof(Here, pass) == 8 * kStandWords && offsetof(Here, since_ns) == 0);
+
 std::uint64_t& word(std::byte* at) { return *reinterpret_cast<std::uint64_t*>(at); }
 
 /// A reader of another process may look at any of it at any time. Released, so that it sees nothing
@@ -40,12 +43,6 @@ std::string_view to_string(Record::What what) {
   return i < std::size(kNames) ? kNames[i] : "?";
 }
 
-std::string_view to_string(Program program) {
-  constexpr std::string_view kNames[] = {"none", "train", "score", "rollout"};
-  const auto i = static_cast<std::size_t>(program);
-  return i < std::size(kNames) ? kNames[i] : "?";
-}
-
 std::size_t ring_bytes(const RingSize& size) {
   const std::size_t slots = size.steps + 1;
   return kHeaderBytes + slots * sizeof(StepSlot) + slots * size.records * sizeof(Record);
@@ -61,7 +58,7 @@ StepRecorder::StepRecorder(std::span<std::byte> memory, const RingSize& size, co
   WEFT_CHECK(reinterpret_cast<std::uintptr_t>(memory.data()) % 8 == 0);
   Fixed fixed{{}, kVersion, sizeof(Record), capacity_, num_slots_, info};
   std::memcpy(memory.data(), &fixed, sizeof fixed);
-  stand({});
+  stand({}, 0);
   // What begins with the magic is whole.
   std::uint64_t magic = 0;
   std::memcpy(&magic, kMagic, sizeof magic);
@@ -85,7 +82,10 @@ void StepRecorder::begin_step(long long step, std::string_view stage) {
   publish(slot, 2 * steps_ + 1);
   publish(live_ + offsetof(Live, steps), ++steps_);
   pass_ = -1;
+  self_ns_ = 0;
   open_ = true;
+  here_.step = static_cast<std::int32_t>(step);
+  stand_in_pass();
 }
 
 void StepRecorder::end_step() {
@@ -99,10 +99,17 @@ void StepRecorder::end_step() {
   publish(slot, 2 * steps_);
 }
 
-void StepRecorder::begin_pass(Program program) {
+void StepRecorder::begin_pass(Program program, int micro_batches) {
   ++pass_;
   program_ = program;
   pass_begin_ns_ = now_ns();
+  ++here_.pass;
+  here_.pass_micro_batches = micro_batches;
+  stand_in_pass();
+  Here here;
+  here.action = 0;
+  here.doing = Here::Doing::Works;
+  stand(here, pass_begin_ns_);
 }
 
 void StepRecorder::end_pass() {
@@ -112,12 +119,13 @@ void StepRecorder::end_pass() {
   record.end_ns = now_ns();
   add(record);
   program_ = Program::None;
-  Here idle;
-  idle.since_ns = record.end_ns;
-  stand(idle);
+  stand_in_pass();
+  stand({}, record.end_ns);
 }
 
 void StepRecorder::add(Record record) {
+  if (record.what == Record::What::Phase) self_ns_ += record.end_ns - record.begin_ns;
+  if (record.what == Record::What::Exchange) self_ns_ += record.head_ns;
   if (!open_) return;
   record.pass = program_ == Program::None ? -1 : pass_;
   record.program = program_;
@@ -125,6 +133,42 @@ void StepRecorder::add(Record record) {
   publish(live_ + offsetof(Live, cursor), ++cursor_);
 }
 
-void StepRecorder::stand(const Here& here) { store(live_ + offsetof(Live, here), here); }
+// Word by word from memory that was written long ago (plans hold what to say): what is put together
+// from bytes just now would have to wait for those stores.
+void StepRecorder::stand(const Here& here, std::int64_t since_ns) {
+  if (frozen_) return;
+  std::byte* at = live_ + offsetof(Live, here);
+  std::uint64_t words[kStandWords];
+  std::memcpy(words, &here, sizeof words);
+  words[0] = static_cast<std::uint64_t>(since_ns);
+  for (std::size_t i = 0; i < kStandWords; ++i)
+    std::atomic_ref(word(at + 8 * i)).store(words[i], std::memory_order_release);
+  std::memcpy(static_cast<void*>(&here_), words, sizeof words);
+}
+
+void StepRecorder::stand_in_pass() {
+  if (frozen_) return;
+  here_.program = program_;
+  std::byte* at = live_ + offsetof(Live, here);
+  std::uint64_t words[sizeof(Here) / 8];
+  std::memcpy(words, &here_, sizeof words);
+  for (std::size_t i = kStandWords; i < std::size(words); ++i)
+    std::atomic_ref(word(at + 8 * i)).store(words[i], std::memory_order_release);
+}
+
+void StepRecorder::enter(Place place) {
+  Here here = here_;
+  here.place = place;
+  here.doing = is_meeting(place) ? Here::Doing::Meets : Here::Doing::Works;
+  here.turn = static_cast<std::uint16_t>(here.turn + (is_meeting(place) ? 1 : 0));
+  stand(here, now_ns());
+}
+
+void StepRecorder::leave() {
+  Here here = here_;
+  here.place = Place::None;
+  here.doing = here.action >= 0 ? Here::Doing::Works : Here::Doing::Idle;
+  stand(here, now_ns());
+}
 
 }  // namespace weft::dualpipe

@@ -21,6 +21,8 @@ struct RingInfo {
   std::int32_t pid = 0;
   std::int32_t kind = 0;  // Kind, with its size: enough to generate the schedule again
   std::int32_t ranks = 0, micro_batches = 0, chunks = 0;
+  std::int32_t expert = 1;  // neighbouring lanes that exchange their tokens
+  std::int32_t spare = 0;
   std::int64_t monotonic_ns = 0, wall_ns = 0;  // the same moment on both clocks
   std::uint64_t clock = 0;                     // equal for ranks that share a monotonic clock
   friend bool operator==(const RingInfo&, const RingInfo&) = default;
@@ -48,17 +50,27 @@ class StepRecorder {
   void end_step();
   bool open() const { return open_; }
 
-  void begin_pass(Program program);
+  /// `micro_batches`: of a forward-only pass; a training pass has the ring's.
+  void begin_pass(Program program, int micro_batches = 0);
   void end_pass();
 
   /// `pass` and `program` are filled in here.
   void add(Record record);
-  void stand(const Here& here);
+  /// Where this rank stands, and since when; the pass and the step are filled in here.
+  void stand(const Here& here, std::int64_t since_ns);
+  /// Beside the actions of a program: comes to a place, and has done with it.
+  void enter(Place place);
+  void leave();
+  /// From now on it stands where it stands: what failed there is to be found there.
+  void freeze() { frozen_ = true; }
+
+  /// Of this step's passes: what its phases took, without any wait for another rank.
+  std::int64_t self_ns() const { return self_ns_; }
 
   static std::int64_t now_ns();
 
  private:
-  void store_slot();
+  void stand_in_pass();
 
   std::byte* live_;
   std::byte* slots_;
@@ -72,6 +84,9 @@ class StepRecorder {
   std::int32_t pass_ = -1;
   Program program_ = Program::None;
   std::int64_t pass_begin_ns_ = 0;
+  std::int64_t self_ns_ = 0;
+  Here here_;
+  bool frozen_ = false;
 };
 
 /// Records its own lifetime as `what`; does nothing without a recorder.
@@ -99,8 +114,9 @@ class Recorded {
 /// The pass that goes on while it lives; does nothing without a recorder.
 class RecordedPass {
  public:
-  RecordedPass(StepRecorder* recorder, Program program) : recorder_(recorder) {
-    if (recorder_ != nullptr) recorder_->begin_pass(program);
+  RecordedPass(StepRecorder* recorder, Program program, int micro_batches = 0)
+      : recorder_(recorder) {
+    if (recorder_ != nullptr) recorder_->begin_pass(program, micro_batches);
   }
   ~RecordedPass() {
     if (recorder_ != nullptr) recorder_->end_pass();
@@ -111,5 +127,18 @@ class RecordedPass {
  private:
   StepRecorder* recorder_;
 };
+
+/// Does what is done at `place`; when a meeting fails, that is where this rank stays.
+template <class Do>
+auto at_place(StepRecorder* recorder, Place place, Do what) {
+  if (recorder == nullptr) return what();
+  recorder->enter(place);
+  auto done = what();
+  if (done || !is_meeting(place))
+    recorder->leave();
+  else
+    recorder->freeze();
+  return done;
+}
 
 }  // namespace weft::dualpipe

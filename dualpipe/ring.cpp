@@ -31,7 +31,7 @@ std::size_t head_bytes(const Fixed& fixed) {
 
 tl::unexpected<Error> corrupt(const std::string& what) { return fail(Code::Corrupt, what); }
 
-Expected<Fixed> read_fixed(std::span<const std::byte> bytes) {
+Expected<Fixed> read_header(std::span<const std::byte> bytes) {
   if (bytes.size() < kHeaderBytes) return corrupt("too short for a ring of recorded steps");
   const Fixed fixed = load<Fixed>(bytes, 0);
   if (std::memcmp(fixed.magic, kMagic, sizeof kMagic) != 0)
@@ -40,6 +40,11 @@ Expected<Fixed> read_fixed(std::span<const std::byte> bytes) {
     return corrupt("written by another version of weft (ring version " +
                    std::to_string(fixed.version) + ", this one reads " + std::to_string(kVersion) +
                    ")");
+  return fixed;
+}
+
+Expected<Fixed> read_fixed(std::span<const std::byte> bytes) {
+  WEFT_TRY_ASSIGN(const Fixed fixed, read_header(bytes));
   if (fixed.step_slots < 1 || fixed.step_slots > kSlotsMax || fixed.record_capacity < 1 ||
       fixed.record_capacity > kRecordsMax ||
       bytes.size() != head_bytes(fixed) + fixed.record_capacity * sizeof(Record))
@@ -54,7 +59,8 @@ Expected<Kind> checked_kind(const RingInfo& info) {
   const bool rank = inside(info.world, 1, kRanksMax) && inside(info.rank, 0, info.world) &&
                     inside(info.position, 0, info.world) && inside(info.lane, 0, info.world);
   const bool size = inside(info.ranks, 1, kRanksMax) && inside(info.micro_batches, 1, 1 << 20) &&
-                    inside(info.chunks, 1, 1 << 10) && info.position < info.ranks;
+                    inside(info.chunks, 1, 1 << 10) && info.position < info.ranks &&
+                    inside(info.expert, 1, kRanksMax);
   const bool clock = inside(info.monotonic_ns, 0, kTimeMax) && inside(info.wall_ns, 0, kTimeMax);
   if (!rank || !size || !clock || !inside(info.kind, 0, 64))
     return corrupt("its header names impossible ranks or sizes");
@@ -76,10 +82,13 @@ bool makes_sense(const Record& r) {
 }
 
 Here checked(Here here) {
-  const bool known = here.doing <= Here::Doing::Exchanges && here.since_ns >= 0 &&
-                     here.since_ns <= kTimeMax &&
+  const bool known = here.doing <= Here::Doing::Meets && here.since_ns >= 0 &&
+                     here.since_ns <= kTimeMax && here.action >= -1 && here.message >= -1 &&
+                     here.pass_micro_batches >= 0 && here.pass_micro_batches < 1 << 20 &&
                      here.op <= static_cast<std::uint8_t>(Op::Snapshot) && here.direction <= 1 &&
-                     to_string(static_cast<PhaseKind>(here.phase)) != "?";
+                     to_string(here.program) != "?" && to_string(here.place) != "?" &&
+                     to_string(static_cast<PhaseKind>(here.phase)) != "?" &&
+                     here.part <= static_cast<std::uint8_t>(Part::Again) && here.backward <= 1;
   return known ? here : Here{};
 }
 
@@ -169,30 +178,14 @@ Expected<RankRecording> read_ring(std::span<const std::byte> ring,
   return recording;
 }
 
-std::string describe(const Here& here) {
-  const Chunk chunk{here.direction, here.stage, here.micro_batch};
-  const Op op = static_cast<Op>(here.op);
-  const bool gradient = op == Op::SendB || op == Op::RecvB;
-  const std::string from = " position " + std::to_string(here.peer);
-  switch (here.doing) {
-    case Here::Doing::Idle:
-      return "is between passes";
-    case Here::Doing::WaitsReceive:
-      return std::string("waits for the ") + (gradient ? "gradient" : "activation") + " for " +
-             describe(chunk) + " from" + from;
-    case Here::Doing::WaitsSend:
-      return "waits until" + from + " has taken the " + (gradient ? "gradient" : "activation") +
-             " of " + describe(chunk);
-    case Here::Doing::Exchanges:
-      return "is at the end of " + std::string(to_string(static_cast<PhaseKind>(here.phase))) +
-             " of " + describe(chunk) + ", with the other lanes";
-    case Here::Doing::Works:
-      break;
-  }
-  const bool whole = op == Op::Update || op == Op::Snapshot;
-  return "is at " + (whole              ? std::string(to_string(op))
-                     : op == Op::Reduce ? "Reduce of stage " + std::to_string(here.stage)
-                                        : std::string(to_string(op)) + " " + describe(chunk));
+Expected<RankHere> read_here(std::span<const std::byte> page) {
+  static_assert(kRingPage == kHeaderBytes);
+  WEFT_TRY_ASSIGN(const Fixed fixed, read_header(page));
+  RankHere rank;
+  WEFT_TRY_ASSIGN(rank.kind, checked_kind(fixed.info));
+  rank.info = fixed.info;
+  rank.here = checked(load<Here>(page, kLiveOffset + offsetof(Live, here)));
+  return rank;
 }
 
 }  // namespace weft::dualpipe

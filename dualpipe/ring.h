@@ -44,7 +44,14 @@ Expected<RankRecording> read_ring(std::span<const std::byte> ring,
 /// How much of the beginning `later` needs; 0 when this is no ring.
 std::size_t ring_head_bytes(std::span<const std::byte> ring);
 
-/// "waits for the activation of dir 0 stage 1 mb 3 from position 0": where a rank stood.
-std::string describe(const Here& here);
+/// Who stands where: the ring's first page alone.
+struct RankHere {
+  RingInfo info;
+  Kind kind = Kind::OneFOneB;
+  Here here;
+};
+constexpr std::size_t kRingPage = 4096;
+/// `page`: the ring's first kRingPage bytes. Errors: Corrupt.
+Expected<RankHere> read_here(std::span<const std::byte> page);
 
 }  // namespace weft::dualpipe

@@ -14,7 +14,7 @@
 namespace weft::dualpipe::ring {
 
 constexpr char kMagic[8] = {'w', 'e', 'f', 't', 'r', 'i', 'n', 'g'};
-constexpr std::uint32_t kVersion = 1;
+constexpr std::uint32_t kVersion = 2;
 constexpr std::size_t kHeaderBytes = 4096;
 
 /// Written once, before the magic.

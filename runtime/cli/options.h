@@ -40,6 +40,7 @@ struct ResumeOptions {
 struct StatusOptions {
   std::string run;
   std::string expect;  // "": anything
+  bool waits = false;
   Format format = Format::Table;
 };
 

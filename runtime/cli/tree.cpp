@@ -93,6 +93,7 @@ class Builder {
     auto [status, s] = tree_.verb<StatusOptions>(root_, "status", "How one run is doing",
                                                  "weft status r1-zero-arithmetic", verb_status);
     add_run(status, s->run);
+    status->add_flag("--waits", s->waits, "Say who waits for whom now, or did at the end");
     status->add_option("--expect", s->expect, "Exit 1 unless the run is in this state")
         ->type_name("STATE")
         ->check(CLI::IsMember({"running", "finished", "failed", "stopped", "dead"}));

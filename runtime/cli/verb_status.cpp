@@ -1,9 +1,12 @@
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <ostream>
+#include <sstream>
 
 #include "runtime/cli/render.h"
 #include "runtime/cli/verbs.h"
 #include "runtime/store/run_store.h"
+#include "runtime/watch/diagnose.h"
 
 namespace weft::cli {
 namespace {
@@ -40,10 +43,39 @@ std::vector<std::pair<std::string, std::string>> lines(const json& run, const Io
       {"started", ago(run, "started", io.clock)},
       {"attempt", cell(run, "attempt")},
       {"directory", cell(run, "directory")}};
+  if (const auto waiting = run.find("waiting"); waiting != run.end()) {
+    std::istringstream text(cell(*waiting, "text"));
+    for (std::string line, label = "waiting"; std::getline(text, line); label.clear())
+      out.emplace_back(label, line);
+  }
   if (const auto metrics = run.find("last_metrics"); metrics != run.end() && metrics->is_object())
     for (const auto& [key, value] : metrics->items())
       if (value.is_number() && key != "step") out.emplace_back(key, cell(*metrics, key.c_str()));
   return out;
+}
+
+/// Waits of a step's own length are its business.
+constexpr double kWorthSaying = 1;  // seconds
+
+/// Who waits for whom, while the run lives or as its last attempt left it.
+void add_waiting(json& run, bool always, const Io& io) {
+  const std::string state = cell(run, "state");
+  if (!always && (state == "finished" || state == "stopped")) return;
+  const runtime::RunPaths paths{cell(run, "directory")};
+  const auto diagnosis = runtime::diagnose_run(paths.traces(), io.clock);
+  if (!diagnosis && !always) return;
+  if (!diagnosis) {
+    run["waiting"] = {{"text", diagnosis.error().message}};
+    return;
+  }
+  double longest = 0;
+  for (const dualpipe::Wait& wait : diagnosis->found.chain)
+    longest = std::max(
+        longest,
+        static_cast<double>(diagnosis->standings[static_cast<std::size_t>(wait.from)].age_ns) *
+            1e-9);
+  if (!always && !diagnosis->over && longest < kWorthSaying) return;
+  run["waiting"] = to_json(*diagnosis);
 }
 
 void print_next(const json& run, Io& io) {
@@ -63,8 +95,9 @@ void print_next(const json& run, Io& io) {
 int verb_status(const StatusOptions& options, Io& io) {
   const auto root = find_run(options.run);
   if (!root) return report(root.error(), io);
-  const auto state = runtime::read_state(*root);
+  auto state = runtime::read_state(*root);
   if (!state) return report(state.error(), io);
+  add_waiting(*state, options.waits, io);
   print_object(io, options.format, "status", *state, "name", lines(*state, io));
   if (!options.expect.empty() && cell(*state, "state") != options.expect) {
     io.err << "weft: the run is " << cell(*state, "state") << ", not " << options.expect << "\n";

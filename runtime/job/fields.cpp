@@ -22,6 +22,7 @@ constexpr Group kGroups[] = {
      "Recipe stage: reinforcement learning with group-relative advantages, no value model."},
     {"checkpoint", "When state is written, and how much of it is kept."},
     {"trace", "What each worker keeps of its last steps, for weft trace."},
+    {"watch", "Slow ranks, and numbers that cannot be."},
     {"virtual",
      "device: virtual. The real workers, messages and schedule, over a device that computes "
      "nothing and takes the times given here."},
@@ -34,6 +35,7 @@ std::vector<Field> make_fields() {
   add_model_fields(all);
   add_training_fields(all);
   add_virtual_fields(all);
+  add_watch_fields(all);
   // The order of kGroups is the reading order.
   const auto rank = [](const Field& field) {
     const std::string_view group = group_of(field.path);

@@ -100,5 +100,6 @@ void add_general_fields(std::vector<Field>& out);
 void add_model_fields(std::vector<Field>& out);
 void add_training_fields(std::vector<Field>& out);
 void add_virtual_fields(std::vector<Field>& out);
+void add_watch_fields(std::vector<Field>& out);
 
 }  // namespace weft::runtime

@@ -141,6 +141,16 @@ struct TraceJob {
   int steps = 8;  // each rank keeps what it did in its last so many; 0: none
 };
 
+struct WatchJob {
+  double straggler_threshold = 0.75;  // of both scores; 0: nobody is flagged
+  int straggler_window = 20;          // steps
+  bool swap_stragglers = false;
+  bool replay = true;                  // a step whose numbers cannot be is done once more
+  bool output_hashes = true;           // so that a replay that differs names a rank
+  double spike_factor = 0;             // over the running median; 0: off
+  std::string on_corruption = "stop";  // stop | continue
+};
+
 struct ControlJob {
   std::string host = "127.0.0.1";
   int port = 0;  // 0: any free one
@@ -181,6 +191,7 @@ struct Job {
   std::vector<RewardJob> rewards = {{"accuracy.answer", 1.0}, {"format.think_answer", 0.2}};
   CheckpointJob checkpoint;
   TraceJob trace;
+  WatchJob watch;
   ControlJob control;
   VirtualJob virtual_device;
 };

@@ -21,19 +21,18 @@ namespace {
 /// Larger ones are not ours.
 constexpr std::size_t kRingBytesMax = std::size_t{1} << 31;
 
-/// Equal for processes that see the same monotonic clock: those of one boot of one host.
+std::span<const std::byte> bytes_of(const std::string& text) {
+  return std::as_bytes(std::span(text));
+}
+
+}  // namespace
+
 std::uint64_t clock_name() {
   std::ifstream file("/proc/sys/kernel/random/boot_id");
   std::uint64_t hash = 14695981039346656037u;  // FNV-1a
   for (char c; file.get(c);) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211u;
   return hash;
 }
-
-std::span<const std::byte> bytes_of(const std::string& text) {
-  return std::as_bytes(std::span(text));
-}
-
-}  // namespace
 
 Expected<std::unique_ptr<RingFile>> RingFile::create(const fs::path& path,
                                                      const dualpipe::RingSize& size,
@@ -86,6 +85,18 @@ Expected<RankRecording> read_ring_file(const fs::path& path) {
   auto recording = dualpipe::read_ring(bytes_of(ring), bytes_of(later));
   if (!recording) return fail_in(path.string(), recording.error());
   return recording;
+}
+
+Expected<dualpipe::RankHere> read_here_file(const fs::path& path) {
+  std::error_code error;
+  if (!fs::is_regular_file(path, error)) return fail(Code::NotFound, path.string() + " is no file");
+  std::string page(dualpipe::kRingPage, '\0');
+  std::ifstream file(path, std::ios::binary);
+  if (!file.read(page.data(), static_cast<std::streamsize>(page.size())))
+    return fail(Code::Corrupt, path.string() + ": too short for a ring of recorded steps");
+  auto here = dualpipe::read_here(bytes_of(page));
+  if (!here) return fail_in(path.string(), here.error());
+  return here;
 }
 
 RingFiles read_ring_files(const fs::path& directory) {

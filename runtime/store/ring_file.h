@@ -40,6 +40,11 @@ class RingFile {
 /// The reading end; the writer may be at work. Errors: NotFound, Io, Corrupt.
 Expected<dualpipe::RankRecording> read_ring_file(const std::filesystem::path& path);
 
+/// Who stands where, read in one look: the ring's first page alone. Errors: as read_ring_file.
+Expected<dualpipe::RankHere> read_here_file(const std::filesystem::path& path);
+/// Equal for processes that see the same monotonic clock: those of one boot of one host.
+std::uint64_t clock_name();
+
 struct RingFiles {
   std::vector<dualpipe::RankRecording> recordings;  // ascending rank
   std::vector<std::string> unreadable;              // each with the reason

@@ -10,7 +10,9 @@
 
 namespace weft::runtime {
 
+using dualpipe::at_place;
 using dualpipe::Kind;
+using dualpipe::Place;
 using trainer::MicroBatch;
 using trainer::Mode;
 
@@ -19,10 +21,7 @@ class Engine::StepEnd final : public dualpipe::StepEnd {
  public:
   explicit StepEnd(Engine& engine) : engine_(engine) {}
   Expected<void> reduce(int stage) override { return engine_.optimizer_->reduce(stage); }
-  Expected<void> update() override {
-    WEFT_TRY_ASSIGN(engine_.step_.result, engine_.finish_step());
-    return {};
-  }
+  Expected<void> update() override { return engine_.finish_step(); }
   Expected<void> snapshot() override {
     if (engine_.snapshot_.wanted) engine_.take_snapshot();
     return {};
@@ -94,6 +93,7 @@ Expected<void> Engine::build(comm::Transport& transport, const EngineOptions& op
     if (stage == 0) first_stage = held.model.get();
     held.model->initialize(options.seed);
     held.adapter = std::make_unique<StageAdapter>(*held.model);
+    held.adapter->want_output_hashes(options.replay && options.output_hashes);
   }
 
   const auto shared = groups_.find(scheduler::embedding_group());
@@ -143,12 +143,18 @@ void Engine::start_pass(std::span<const MicroBatch> batch, Mode mode) {
 }
 
 Expected<TrainResult> Engine::train(std::span<const MicroBatch> batch, double lr,
-                                    long long adam_step, bool stop) {
+                                    long long adam_step, bool stop, const StepLimits& limits) {
   WEFT_CHECK(static_cast<int>(batch.size()) == num_micro_batches());
-  step_ = {lr, adam_step, stop, 0, 0, {}};
+  step_ = {lr, adam_step, stop, 0, 0, limits, false, {}};
   if (batch.front().trains_next_tokens()) step_.depths = options_.model.num_nextn_predict_layers;
   snapshot_.taken = false;
   for (const MicroBatch& part : batch) step_.num_sequences += part.num_sequences();
+  WEFT_TRY(run_step(batch));
+  if (step_.result.applied || !options_.replay) return step_.result;
+  return replay(batch);
+}
+
+Expected<void> Engine::run_step(std::span<const MicroBatch> batch) {
   start_pass(batch, Mode::Train);
   for (HeldStage& held : stages_) {
     held.model->parameters().zero_gradients();
@@ -157,22 +163,33 @@ Expected<TrainResult> Engine::train(std::span<const MicroBatch> batch, double lr
   }
   const dualpipe::RecordedPass pass(recorder_, dualpipe::Program::Train);
   WEFT_TRY(executor_->run(train_program_));
-  return step_.result;
+  for (HeldStage& held : stages_) held.adapter->take_head_hashes();
+  return {};
+}
+
+Expected<void> Engine::finish_step() {
+  WEFT_TRY_ASSIGN(step_.result, sum_step());
+  return step_.result.applied && !step_.hold ? apply_step() : Expected<void>();
 }
 
 // One world-wide sum carries everything the ranks must agree on: each number has exactly one writer
 // (or is a count), so the sum is exact and the results do not depend on the layout; but the balance
 // loss, which is a metric only, adds stages and replicas and depends on it by rounding.
-Expected<TrainResult> Engine::finish_step() {
-  WEFT_TRY(optimizer_->reduce_shared());
+Expected<TrainResult> Engine::sum_step() {
+  WEFT_TRY(
+      at_place(recorder_, Place::SharedGradients, [&] { return optimizer_->reduce_shared(); }));
   const trainer::ModelConfig& model = options_.model;
   const int num_blocks = model.num_hidden_layers + model.num_nextn_predict_layers;
   const std::size_t tensors = optimizer_->num_tensors();
   const std::size_t losses = tensors, loads = losses + step_.num_sequences,
                     totals = loads + std::size_t(num_blocks) * model.n_routed_experts,
-                    depths = totals + 7, end = depths + step_.depths * (step_.num_sequences + 1);
-  exchange_.assign(end, 0.0);
+                    depths = totals + 7;
+  self_at_ = depths + step_.depths * (step_.num_sequences + 1);
+  exchange_.assign(self_at_ + static_cast<std::size_t>(options_.layout.world()), 0.0);
   const std::span<double> all = exchange_;
+  if (recorder_ != nullptr)
+    all[self_at_ + static_cast<std::size_t>(rank())] =
+        static_cast<double>(recorder_->self_ns()) * 1e-9;
   optimizer_->squared_norms(all.first(tensors));
   if (gradient_watch_) {
     for (const ShardedOptimizer::Owned& owned : optimizer_->owned()) {
@@ -213,7 +230,8 @@ Expected<TrainResult> Engine::finish_step() {
   all[totals + 6] = snapshot_.wanted ? 1 : 0;
   {
     const dualpipe::Recorded sum(recorder_, dualpipe::Record::What::WorldSum);
-    WEFT_TRY(comm::all_reduce_sum(*world_, all));
+    WEFT_TRY(
+        at_place(recorder_, Place::WorldSum, [&] { return comm::all_reduce_sum(*world_, all); }));
   }
 
   TrainResult result;
@@ -234,14 +252,23 @@ Expected<TrainResult> Engine::finish_step() {
     for (int s = 0; s < step_.num_sequences; ++s) sum += of_depth[s];
     result.next_token_loss.push_back(sum / std::max(1.0, of_depth[step_.num_sequences]));
   }
-  result.applied = std::isfinite(result.loss) && std::isfinite(result.grad_norm);
-  if (!result.applied) return result;
+  result.applied = std::isfinite(result.loss) && std::isfinite(result.grad_norm) &&
+                   result.loss <= step_.limits.loss && result.grad_norm <= step_.limits.grad_norm;
+  return result;
+}
 
+Expected<void> Engine::apply_step() {
+  const trainer::ModelConfig& model = options_.model;
+  const TrainResult& result = step_.result;
+  const std::span<double> all = exchange_;
+  const std::size_t loads = optimizer_->num_tensors() + step_.num_sequences;
   const dualpipe::Recorded updating(recorder_, dualpipe::Record::What::Optimizer);
   const double clip = options_.clip_norm;
   const double scale = clip > 0 && result.grad_norm > clip ? clip / result.grad_norm : 1.0;
   if (average_) average_->finish();
-  WEFT_TRY(optimizer_->update(step_.lr, scale, step_.adam_step, step_.depths > 0));
+  WEFT_TRY(at_place(recorder_, Place::Optimizer, [&] {
+    return optimizer_->update(step_.lr, scale, step_.adam_step, step_.depths > 0);
+  }));
   for (HeldStage& held : stages_)
     for (auto* part = held.model.get(); part != nullptr; part = part->next_token()) {
       const trainer::StageSpec& spec = part->spec();
@@ -254,7 +281,7 @@ Expected<TrainResult> Engine::finish_step() {
               options_.router_bias_update_rate);
     }
   if (average_) average_->begin();
-  return result;
+  return {};
 }
 
 /// Of each depth that ran: each sequence's sum of negative log-probabilities, then the number of
@@ -308,7 +335,7 @@ Expected<std::span<const dualpipe::Action>> Engine::forward_program(int micro_ba
 
 Expected<void> Engine::run_forward(int micro_batches, dualpipe::Program what) {
   WEFT_TRY_ASSIGN(const auto program, forward_program(micro_batches));
-  const dualpipe::RecordedPass pass(recorder_, what);
+  const dualpipe::RecordedPass pass(recorder_, what, micro_batches);
   return executor_->run(program);
 }
 
@@ -343,8 +370,11 @@ Expected<Engine::Scores> Engine::score(std::span<const MicroBatch> batch) {
       }
     held.adapter->end_pass();
   }
-  WEFT_TRY(comm::all_reduce_sum(*world_, std::span<float>(flat)));
-  WEFT_TRY(comm::all_reduce_sum(*world_, std::span<double>(losses)));
+  const auto add_up = [&]() -> Expected<void> {
+    WEFT_TRY(comm::all_reduce_sum(*world_, std::span<float>(flat)));
+    return comm::all_reduce_sum(*world_, std::span<double>(losses));
+  };
+  WEFT_TRY(at_place(recorder_, Place::Scores, add_up));
   Scores scores;
   for (int s = 0; s < num_sequences; ++s) {
     scores.logprobs.emplace_back(flat.begin() + begin[s], flat.begin() + begin[s + 1]);

@@ -5,8 +5,10 @@
 
 #include <filesystem>
 #include <functional>
+#include <limits>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -45,6 +47,14 @@ struct EngineOptions {
   std::uint64_t seed = 1;
   std::chrono::milliseconds wait_bound{60'000};
   const Clock* clock = nullptr;  // for what saves took; outlives the engine; null: the system's
+  bool replay = true;         // do a step again whose numbers cannot be
+  bool output_hashes = true;  // and name who computed otherwise
+};
+
+/// A step above these is a spike and counts like one that is not finite.
+struct StepLimits {
+  double loss = std::numeric_limits<double>::infinity();
+  double grad_norm = std::numeric_limits<double>::infinity();
 };
 
 struct TrainResult {
@@ -56,7 +66,14 @@ struct TrainResult {
   double balance_loss = 0;  // aux_loss_alpha included; comes on top of `loss`
   // Of each depth of multi-token prediction: mean over its loss tokens; empty where it did not run.
   std::vector<double> next_token_loss;
-  bool applied = true;          // false: loss or gradient not finite, the update was left out
+  bool applied = true;  // false: loss or gradient not finite or above the limits; no update
+  int tries = 1;        // more than one: such a step was done again from the same inputs
+  /// The tries did not give the same bits: some rank computed wrong without noticing.
+  struct Corruption {
+    std::string text;
+    std::vector<int> ranks;  // one of them; empty: not known
+  };
+  std::optional<Corruption> corruption;
   bool stop_requested = false;  // some rank was asked to stop
 };
 
@@ -97,8 +114,16 @@ class Engine {
   /// One optimizer update on the global batch (num_micro_batches() of mode Train; each rank
   /// computes its own). `adam_step` counts from 1 since the moments were last reset. `stop`: this
   /// rank was asked to stop; the result tells every rank.
+  /// A step that is not finite or above `limits` is done again (options.replay). The same bits: it
+  /// is left out. Others: the result says who computed otherwise, and what two of three tries agree
+  /// on counts. Errors then: Corrupt when no two do.
   Expected<TrainResult> train(std::span<const trainer::MicroBatch> batch, double lr,
-                              long long adam_step, bool stop);
+                              long long adam_step, bool stop, const StepLimits& limits = {});
+  /// By rank: how long each was busy in the last step's passes, without any wait; 0 where nothing
+  /// was recorded. Valid until the next train().
+  std::span<const double> self_seconds() const;
+  /// By rank: a number that ranks with the same stages share.
+  std::vector<int> peers() const;
 
   struct Scores {
     std::vector<std::vector<float>>
@@ -199,9 +224,16 @@ class Engine {
   using GradientWatch = std::function<void(const trainer::Parameter&, std::span<const float>)>;
   void watch_gradients(GradientWatch watch) { gradient_watch_ = std::move(watch); }
 
+  /// Called with whatever this rank's stages give out, before it is hashed and sent; tests flip
+  /// bits there.
+  using OutputWatch = std::function<void(int stage, dualpipe::Pass, const dualpipe::Chunk&,
+                                         std::span<trainer::Real>)>;
+  void watch_outputs(OutputWatch watch);
+
   /// What the passes do goes there; null: nowhere. The caller says where steps begin and end, and
   /// the recorder must outlive the passes.
   void set_recorder(dualpipe::StepRecorder* recorder);
+  dualpipe::StepRecorder* recorder() const { return recorder_; }
   /// Who records; the schedule included.
   dualpipe::RingInfo ring_info() const;
   /// Records that train() writes at most / that one token of generate() or one score() does.
@@ -226,7 +258,15 @@ class Engine {
   void start_pass(std::span<const trainer::MicroBatch> batch, trainer::Mode mode);
   Expected<void> run_forward(int micro_batches, dualpipe::Program program);
   Expected<std::span<const dualpipe::Action>> forward_program(int micro_batches);
-  Expected<TrainResult> finish_step();
+  Expected<void> run_step(std::span<const trainer::MicroBatch> batch);
+  Expected<void> finish_step();
+  Expected<TrainResult> sum_step();
+  Expected<void> apply_step();
+  Expected<TrainResult> replay(std::span<const trainer::MicroBatch> batch);
+  std::uint64_t hash_numbers() const;
+  std::vector<std::uint64_t> output_hashes() const;
+  Expected<TrainResult::Corruption> compare_tries(std::span<const std::uint64_t> hashes,
+                                                  std::span<const double> numbers);
   void add_next_token_losses(HeldStage& held, std::span<double> sums);
   void swap_reference();
   void make_average();
@@ -252,6 +292,7 @@ class Engine {
   std::map<int, std::vector<dualpipe::Action>> forward_programs_;
   std::vector<std::vector<float>> reference_;  // per held stage
   std::vector<double> exchange_;               // the step's one world-wide sum
+  std::size_t self_at_ = 0;                    // where the ranks' own times begin in it
   struct Snapshot {
     bool wanted = false;
     bool taken = false;                                     // of the state as it is now
@@ -271,6 +312,8 @@ class Engine {
     bool stop = false;
     int num_sequences = 0;
     int depths = 0;  // of multi-token prediction that run
+    StepLimits limits;
+    bool hold = false;  // a replay: its update waits for what the tries say
     TrainResult result;
   } step_;
 };

@@ -11,6 +11,8 @@
 
 namespace weft::runtime {
 
+using dualpipe::at_place;
+using dualpipe::Place;
 using nlohmann::json;
 namespace checkpoint = trainer::checkpoint;
 
@@ -21,15 +23,16 @@ constexpr const char* kMoment2 = ".exp_avg_sq";
 
 /// Every rank's text, or the first failed rank's error on all of them: nobody goes on alone.
 Expected<std::vector<std::string>> gather(comm::Communicator& world,
+                                          dualpipe::StepRecorder* recorder,
                                           const Expected<std::string>& mine) {
   json wire = json::object();
   if (mine)
     wire["value"] = *mine;
   else
     put_error(wire, mine.error());
-  WEFT_TRY_ASSIGN(
-      const auto all,
-      comm::all_gather_text(world, wire.dump(-1, ' ', false, json::error_handler_t::replace)));
+  const std::string said = wire.dump(-1, ' ', false, json::error_handler_t::replace);
+  WEFT_TRY_ASSIGN(const auto all, at_place(recorder, Place::Checkpoint,
+                                           [&] { return comm::all_gather_text(world, said); }));
   std::vector<std::string> values;
   for (std::size_t rank = 0; rank < all.size(); ++rank) {
     const json given = json::parse(all[rank], nullptr, false);
@@ -44,9 +47,11 @@ Expected<std::vector<std::string>> gather(comm::Communicator& world,
 
 /// Rank 0's text on every rank; `make` runs on rank 0 only.
 template <class Make>
-Expected<std::string> from_rank_0(comm::Communicator& world, Make make) {
-  WEFT_TRY_ASSIGN(const auto all,
-                  gather(world, world.rank() == 0 ? make() : Expected<std::string>("")));
+Expected<std::string> from_rank_0(comm::Communicator& world, dualpipe::StepRecorder* recorder,
+                                  Make make) {
+  const Expected<std::string> mine =
+      world.rank() == 0 ? at_place(recorder, Place::Files, make) : Expected<std::string>("");
+  WEFT_TRY_ASSIGN(const auto all, gather(world, recorder, mine));
   return all[0];
 }
 
@@ -176,14 +181,14 @@ Expected<std::vector<Engine::Saved>> Engine::finish_saves() {
     if (open == 0) break;
   }
   Expected<std::vector<Saved>> saved = finished_saves();
-  WEFT_TRY(gather(*world_, saved ? Expected<std::string>("") : tl::unexpected(saved.error())));
+  WEFT_TRY(gather(*world_, recorder_, saved ? Expected<std::string>("") : tl::unexpected(saved.error())));
   return saved;
 }
 
 Expected<std::string> Engine::save(const SaveInfo& info) {
   begin_save(info);
   WEFT_TRY_ASSIGN(const std::vector<Saved> saved, finish_saves());
-  return from_rank_0(*world_, [&] { return Expected<std::string>(saved.back().name); });
+  return from_rank_0(*world_, recorder_, [&] { return Expected<std::string>(saved.back().name); });
 }
 
 Expected<Engine::Loaded> Engine::load_newest(const std::filesystem::path& directory) {
@@ -192,7 +197,7 @@ Expected<Engine::Loaded> Engine::load_newest(const std::filesystem::path& direct
   for (;;) {
     // Rank 0 looks at sizes and chooses; everyone checks the hashes of what it reads.
     WEFT_TRY_ASSIGN(
-        const std::string text, from_rank_0(*world_, [&]() -> Expected<std::string> {
+        const std::string text, from_rank_0(*world_, recorder_, [&]() -> Expected<std::string> {
           WEFT_TRY_ASSIGN(const checkpoint::Choice choice,
                           checkpoint::newest_complete(directory, checkpoint::Mode::Size, damaged));
           if (!choice.chosen) WEFT_TRY(nothing_is_lost(directory, choice.skipped));
@@ -206,9 +211,10 @@ Expected<Engine::Loaded> Engine::load_newest(const std::filesystem::path& direct
     loaded.name = wire["name"];
     loaded.skipped = wire["skipped"].get<std::vector<std::string>>();
     if (loaded.name.empty()) return loaded;
-    const Expected<void> read = read_checkpoint(directory / loaded.name, loaded);
+    const Expected<void> read = at_place(
+        recorder_, Place::Files, [&] { return read_checkpoint(directory / loaded.name, loaded); });
     const auto all =
-        gather(*world_, read ? Expected<std::string>("") : tl::unexpected(read.error()));
+        gather(*world_, recorder_, read ? Expected<std::string>("") : tl::unexpected(read.error()));
     if (all) return loaded;
     if (all.error().code != Code::Corrupt) return tl::unexpected(all.error());
     damaged.push_back({loaded.name, all.error().message});

@@ -1,5 +1,6 @@
 #include "runtime/worker/grpo_step.h"
 
+#include <algorithm>
 #include <limits>
 #include <nlohmann/json.hpp>
 
@@ -36,7 +37,9 @@ struct Sample {
 Expected<std::vector<float>> share_rewards(Engine& engine, std::span<const Sample> samples) {
   std::vector<float> rewards;
   for (const Sample& sample : samples) rewards.push_back(static_cast<float>(sample.score.total));
-  WEFT_TRY(comm::broadcast(engine.world(), 0, std::as_writable_bytes(std::span(rewards))));
+  WEFT_TRY(dualpipe::at_place(engine.recorder(), dualpipe::Place::Rewards, [&] {
+    return comm::broadcast(engine.world(), 0, std::as_writable_bytes(std::span(rewards)));
+  }));
   return rewards;
 }
 
@@ -168,6 +171,8 @@ Expected<GrpoStep::Result> GrpoStep::run() {
     if (result.applied) ++state.adam_step;
     out.stop |= result.stop_requested;
     out.applied &= result.applied;
+    out.tries = std::max(out.tries, result.tries);
+    if (result.corruption) out.corruption = result.corruption;
   }
   out.record = std::make_unique<json>();
   if (!reports) return out;

@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <vector>
 
 #include "runtime/worker/engine.h"
@@ -26,6 +27,8 @@ struct GrpoStep {
     long long tokens = 0;
     bool stop = false;
     bool applied = true;
+    int tries = 1;  // of the iteration that took most
+    std::optional<TrainResult::Corruption> corruption;
   };
   /// Collective.
   Expected<Result> run();

@@ -13,6 +13,7 @@
 #include "base/units.h"
 #include "runtime/job/course.h"
 #include "runtime/log/log.h"
+#include "runtime/watch/stragglers.h"
 #include "runtime/worker/checkpoint_pace.h"
 #include "runtime/worker/evaluate.h"
 #include "runtime/worker/fault.h"
@@ -47,6 +48,9 @@ class Walker final : public Recipe {
     json record;        // what the metrics say of this step
     long long tokens = 0;
     bool applied = true;
+    bool finite = true;
+    int tries = 1;
+    std::optional<TrainResult::Corruption> corruption;
   };
 
   void open_ring();
@@ -63,6 +67,10 @@ class Walker final : public Recipe {
   Expected<void> finish_saves();
   void report_saved(const std::vector<Engine::Saved>& saved);
   void report_step(Stage stage, StepOutcome& outcome, double seconds);
+  StepLimits step_limits() const;
+  void remember(const TrainResult& result);
+  Expected<void> judge_numbers(const StepOutcome& outcome);
+  void watch_speed(StepOutcome& outcome);
 
   const SupervisedJob& supervised(Stage stage) const {
     return stage == Stage::Pretrain ? job_.pretrain : job_.cold_start;
@@ -97,6 +105,8 @@ class Walker final : public Recipe {
   double stall_seconds_ = 0;                 // for saves, since a step was last reported
   double write_seconds_ = 0;                 // of the saves that ended since then
   CheckpointPace pace_;  // rank 0's says when; the others hear of it in the step
+  StragglerState stragglers_;  // rank 0's
+  std::vector<int> peers_;
   std::string resumed_from_;
 };
 
@@ -258,6 +268,9 @@ Expected<RecipeEnd> Walker::run() {
 Expected<void> Walker::begin_stage(Stage stage) {
   engine_->reset_moments();
   state_.adam_step = 0;
+  state_.recent_loss.clear();
+  state_.recent_norm.clear();
+  stragglers_ = {};
   event("stage", "begins " + stage_name(), {{"step", state_.step}, {"stage", stage_name()}});
   if (stage != Stage::Grpo) return {};
   reporter_.moved(Reporter::Moved::Other, state_.step, 0);
@@ -286,6 +299,8 @@ Expected<Walker::StageEnd> Walker::run_stage(Stage stage) {
     state_.tokens += outcome.tokens;
     const double step_seconds = seconds(clock_.now() - begin);
     reporter_.moved(Reporter::Moved::Stepping, state_.step, step_seconds);
+    WEFT_TRY(judge_numbers(outcome));
+    watch_speed(outcome);
 
     const int every = eval_every(stage);
     const bool last = state_.stage_step == max_steps(stage);
@@ -327,10 +342,15 @@ Expected<Walker::StepOutcome> Walker::supervised_step(Stage stage) {
   const double mtp_weight =
       job_.model.num_nextn_predict_layers == 0 ? 0.0 : course_->next_token_weight(step);
   for (MicroBatch& part : batch) part.next_token_weight = static_cast<float>(mtp_weight);
-  WEFT_TRY_ASSIGN(const TrainResult result,
-                  engine_->train(batch, lr, state_.adam_step + 1, options_.stop_requested()));
+  WEFT_TRY_ASSIGN(
+      const TrainResult result,
+      engine_->train(batch, lr, state_.adam_step + 1, options_.stop_requested(), step_limits()));
+  remember(result);
   StepOutcome outcome;
   outcome.applied = result.applied;
+  outcome.finite = std::isfinite(result.loss) && std::isfinite(result.grad_norm);
+  outcome.tries = result.tries;
+  outcome.corruption = result.corruption;
   if (result.applied) ++state_.adam_step;
   outcome.stop = result.stop_requested;
   for (const MicroBatch& part : batch) outcome.tokens += part.sequence_begin.back();
@@ -353,6 +373,9 @@ Expected<Walker::StepOutcome> Walker::grpo_step() {
   outcome.stop = result.stop;
   outcome.tokens = result.tokens;
   outcome.applied = result.applied;
+  outcome.finite = result.applied;
+  outcome.tries = result.tries;
+  outcome.corruption = result.corruption;
   outcome.record = std::move(*result.record);
   if (reports()) reporter_.samples(state_.step + 1, result.samples);
   return outcome;
@@ -398,12 +421,79 @@ void Walker::report_step(Stage, StepOutcome& outcome, double step_seconds) {
   record.update(outcome.record);
   if (stall_seconds_ > 0) record["checkpoint_stall_seconds"] = std::exchange(stall_seconds_, 0.0);
   if (write_seconds_ > 0) record["checkpoint_write_seconds"] = std::exchange(write_seconds_, 0.0);
-  if (!outcome.applied)
-    event("nonfinite",
-          "step " + std::to_string(state_.step) +
-              ": loss or gradient not finite; the update was left out",
-          {{"step", state_.step}});
+  if (outcome.tries > 1) record["tries"] = outcome.tries;
+  if (!outcome.applied) {
+    const bool spike = outcome.finite;
+    event(spike ? "spike" : "nonfinite",
+          "step " + std::to_string(state_.step) + ": loss or gradient " +
+              (spike ? "above watch.spike_factor times its median" : "not finite") +
+              "; the update was left out" +
+              (outcome.tries == 2 ? " (a second try gave the same bits)" : ""),
+          {{"step", state_.step}, {"tries", outcome.tries}});
+  }
   reporter_.metrics(record);
+}
+
+constexpr std::size_t kRecent = 16, kRecentMin = 8;  // updates that a median is made from
+
+/// Nothing is a spike before there are enough updates to compare with.
+StepLimits Walker::step_limits() const {
+  const double factor = job_.watch.spike_factor;
+  if (factor <= 0 || state_.recent_loss.size() < kRecentMin) return {};
+  const auto limit = [&](std::vector<double> recent) {
+    const auto middle = recent.begin() + static_cast<std::ptrdiff_t>(recent.size() / 2);
+    std::ranges::nth_element(recent, middle);
+    return factor * *middle;
+  };
+  return {limit(state_.recent_loss), limit(state_.recent_norm)};
+}
+
+void Walker::remember(const TrainResult& result) {
+  if (job_.watch.spike_factor <= 0 || !result.applied) return;
+  const auto keep = [](std::vector<double>& recent, double value) {
+    if (recent.size() == kRecent) recent.erase(recent.begin());
+    recent.push_back(value);
+  };
+  keep(state_.recent_loss, result.loss);
+  keep(state_.recent_norm, result.grad_norm);
+}
+
+/// A rank that computed wrong without noticing: who, and whether the run may go on with it.
+Expected<void> Walker::judge_numbers(const StepOutcome& outcome) {
+  if (!outcome.corruption) return {};
+  const std::string text =
+      "silent corruption in step " + std::to_string(state_.step) + ": " + outcome.corruption->text;
+  event("corruption", text, {{"step", state_.step}, {"ranks", outcome.corruption->ranks}});
+  if (job_.watch.on_corruption == "continue") return {};
+  return fail(Code::Corrupt, text +
+                                 "; what it computed before is in doubt too. Take its machine "
+                                 "out, or set watch.on_corruption: continue");
+}
+
+/// Rank 0: are there ranks that are slower than their peers, or than they were?
+void Walker::watch_speed(StepOutcome& outcome) {
+  const WatchJob& watch = job_.watch;
+  if (!reports() || watch.straggler_threshold <= 0 || outcome.tries > 1) return;
+  if (peers_.empty()) peers_ = engine_->peers();
+  const StragglerOptions options{watch.straggler_threshold, watch.straggler_window};
+  const StragglerFinding found =
+      watch_stragglers(stragglers_, state_.step, engine_->self_seconds(),
+                       static_cast<double>(outcome.tokens), peers_, options);
+  if (!found.scored) return;
+  const auto slowest = std::ranges::min(found.scores, {}, &StragglerScore::relative);
+  outcome.record["straggler_score"] = slowest.relative;
+  for (const StragglerChange& change : found.changes) {
+    const bool swap = change.lasts && watch.swap_stragglers;
+    if (change.lasts && !swap) continue;
+    event(change.flagged ? "straggler" : "straggler_ended", describe(change, options),
+          {{"rank", change.rank},
+           {"stages", engine_->placement().ranks[static_cast<std::size_t>(change.rank)].stages},
+           {"relative", change.score.relative},
+           {"individual", change.score.individual},
+           {"since", change.since},
+           {"step", state_.step},
+           {"swap", swap}});
+  }
 }
 
 Expected<void> Walker::save(const std::string& why) {
@@ -471,6 +561,8 @@ EngineOptions engine_options(const Job& job, int longest_prompt, int longest_com
   options.ema_decay = job.optimizer.ema_decay;
   options.router_bias_update_rate = job.router_bias_update_rate;
   options.overlap = job.parallel.overlap;
+  options.replay = job.watch.replay;
+  options.output_hashes = job.watch.output_hashes;
   options.recompute = *trainer::parse_recompute(job.parallel.recompute);
   options.precision = *trainer::parse_precision(job.precision);
   options.fp8.scales = *trainer::kernels::parse_fp8_scale(job.fp8.scales);

@@ -7,11 +7,13 @@ namespace weft::runtime {
 using nlohmann::json;
 
 std::string to_json_text(const RecipeState& state) {
-  return json{{"schema", "weft.recipe_state/v1"}, {"stage", state.stage},
+  json out = {{"schema", "weft.recipe_state/v1"}, {"stage", state.stage},
               {"stage_step", state.stage_step},   {"step", state.step},
               {"adam_step", state.adam_step},     {"tokens", state.tokens},
-              {"samples", state.samples},         {"data", state.data}}
-      .dump();
+              {"samples", state.samples},         {"data", state.data}};
+  if (!state.recent_loss.empty()) out["recent_loss"] = state.recent_loss;
+  if (!state.recent_norm.empty()) out["recent_norm"] = state.recent_norm;
+  return out.dump();
 }
 
 Expected<RecipeState> parse_recipe_state(std::string_view text) {
@@ -38,6 +40,13 @@ Expected<RecipeState> parse_recipe_state(std::string_view text) {
   }
   if (given.contains("data") && given["data"].is_string())
     state.data = given["data"].get<std::string>();
+  const auto numbers = [&](const char* key, std::vector<double>& into) {
+    if (!given.contains(key) || !given[key].is_array()) return;
+    for (const json& one : given[key])
+      if (one.is_number()) into.push_back(one.get<double>());
+  };
+  numbers("recent_loss", state.recent_loss);
+  numbers("recent_norm", state.recent_norm);
   return state;
 }
 

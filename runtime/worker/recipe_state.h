@@ -5,6 +5,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/expected.h"
 
@@ -18,6 +19,8 @@ struct RecipeState {
   long long tokens = 0;      // tokens trained on
   long long samples = 0;     // sequences or windows that the stage has used; -1: not written down
   std::string data;          // fingerprint of the files learned from, or ""
+  // Of the stage's last updates, newest last, where watch.spike_factor asks for them.
+  std::vector<double> recent_loss, recent_norm;
   friend bool operator==(const RecipeState&, const RecipeState&) = default;
 };
 

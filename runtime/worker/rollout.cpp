@@ -172,8 +172,10 @@ Expected<std::vector<Completion>> Engine::generate(
       held.adapter->end_pass();
     }
     const dualpipe::Recorded gathering(recorder_, dualpipe::Record::What::Gather);
-    WEFT_TRY(comm::all_gather(*world_, std::as_bytes(std::span(mine)),
-                              std::as_writable_bytes(std::span(all))));
+    WEFT_TRY(dualpipe::at_place(recorder_, dualpipe::Place::Gather, [&] {
+      return comm::all_gather(*world_, std::as_bytes(std::span(mine)),
+                              std::as_writable_bytes(std::span(all)));
+    }));
     any_left = take();
   }
   for (HeldStage& held : stages_) held.model->close_caches();

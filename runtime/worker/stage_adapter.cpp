@@ -1,5 +1,7 @@
 #include "runtime/worker/stage_adapter.h"
 
+#include <xxhash.h>
+
 #include "base/check.h"
 #include "runtime/worker/fault.h"
 
@@ -83,6 +85,8 @@ StageAdapter::Layer StageAdapter::at(const Phase& phase) const {
 void StageAdapter::start_pass(std::span<const trainer::MicroBatch> batches) {
   model_.set_micro_batches(batches);
   slots_.assign(batches.size(), {});
+  const bool train = !batches.empty() && batches.front().mode == Mode::Train;
+  hashes_.assign(hashing_ && train ? 2 * batches.size() : 0, 0);
   lists_ = !batches.empty() && batches.front().trains_next_tokens() ? &with_modules_ : &without_;
 }
 
@@ -188,8 +192,23 @@ std::span<std::byte> StageAdapter::incoming(Pass pass, const Chunk& chunk) {
 }
 
 std::span<const std::byte> StageAdapter::outgoing(Pass pass, const Chunk& chunk) {
-  return std::as_bytes(pass == Pass::Forward ? model_.output(chunk.micro_batch)
-                                             : model_.input_gradient(chunk.micro_batch));
+  const bool backward = pass == Pass::Backward;
+  const std::span<const trainer::Real> output =
+      backward ? model_.input_gradient(chunk.micro_batch) : model_.output(chunk.micro_batch);
+  if (output_watch_)
+    output_watch_(pass, chunk, {const_cast<trainer::Real*>(output.data()), output.size()});
+  if (!hashes_.empty())
+    hashes_[2 * static_cast<std::size_t>(chunk.micro_batch) + backward] =
+        XXH3_64bits(output.data(), output.size_bytes());
+  return std::as_bytes(output);
+}
+
+void StageAdapter::take_head_hashes() {
+  if (hashes_.empty() || !model_.spec().head) return;
+  for (std::size_t slot = 0; slot < slots_.size(); ++slot) {
+    const std::vector<float>& loss = model_.head_output(static_cast<int>(slot)).loss;
+    hashes_[2 * slot] = XXH3_64bits(loss.data(), loss.size() * sizeof(float));
+  }
 }
 
 void StageAdapter::sent(Pass pass, const Chunk& chunk) {

@@ -2,6 +2,8 @@
 // runs.
 #pragma once
 
+#include <functional>
+#include <span>
 #include <vector>
 
 #include "dualpipe/stage.h"
@@ -30,6 +32,16 @@ class StageAdapter final : public dualpipe::Stage {
   std::span<std::byte> incoming(dualpipe::Pass pass, const dualpipe::Chunk& chunk) override;
   std::span<const std::byte> outgoing(dualpipe::Pass pass, const dualpipe::Chunk& chunk) override;
   void sent(dualpipe::Pass pass, const dualpipe::Chunk& chunk) override;
+  /// XXH3 of what each slot gave out in this pass, [2 * slot + backward]; 0 where it gave nothing.
+  /// On the last stage the forward's is that of its losses, once take_head_hashes() was called.
+  void want_output_hashes(bool wanted) { hashing_ = wanted; }
+  std::span<const std::uint64_t> output_hashes() const { return hashes_; }
+  void take_head_hashes();
+  /// Called with what is about to be given out; for tests, which may change it.
+  using OutputWatch =
+      std::function<void(dualpipe::Pass, const dualpipe::Chunk&, std::span<trainer::Real>)>;
+  void watch_outputs(OutputWatch watch) { output_watch_ = std::move(watch); }
+
   std::size_t exchanged_bytes(dualpipe::Pass pass, const dualpipe::Phase& phase,
                               const dualpipe::Chunk& chunk) const override;
 
@@ -63,6 +75,9 @@ class StageAdapter final : public dualpipe::Stage {
   Lists with_modules_, without_;
   const Lists* lists_ = &with_modules_;
   std::vector<SlotState> slots_;
+  bool hashing_ = false;
+  std::vector<std::uint64_t> hashes_;
+  OutputWatch output_watch_;
 };
 
 }  // namespace weft::runtime

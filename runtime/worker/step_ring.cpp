@@ -19,6 +19,7 @@ dualpipe::RingInfo ring_info(const scheduler::Layout& layout, const scheduler::R
   info.ranks = layout.pipeline;
   info.micro_batches = layout.micro_batches;
   info.chunks = dualpipe::Size{}.chunks;
+  info.expert = layout.expert;
   return info;
 }
 

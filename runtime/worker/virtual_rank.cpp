@@ -145,8 +145,10 @@ Expected<VirtualStep> VirtualRank::step(bool stop) {
   mine.stop = stop ? 1 : 0;
   VirtualStep all;
   all.ranks.resize(static_cast<std::size_t>(world_->size()));
-  WEFT_TRY(comm::all_gather(*world_, std::as_bytes(std::span(&mine, 1)),
-                            std::as_writable_bytes(std::span(all.ranks))));
+  WEFT_TRY(dualpipe::at_place(recorder_, dualpipe::Place::Gather, [&] {
+    return comm::all_gather(*world_, std::as_bytes(std::span(&mine, 1)),
+                            std::as_writable_bytes(std::span(all.ranks)));
+  }));
   all.stop_requested =
       std::ranges::any_of(all.ranks, [](const VirtualRankStep& one) { return one.stop != 0; });
   return all;
@@ -167,8 +169,10 @@ std::size_t VirtualRank::step_records() const {
 Expected<Instant> VirtualRank::agree_on_begin() {
   const std::int64_t mine = clock_.now().time_since_epoch().count();
   std::vector<std::int64_t> all(static_cast<std::size_t>(world_->size()));
-  WEFT_TRY(comm::all_gather(*world_, std::as_bytes(std::span(&mine, 1)),
-                            std::as_writable_bytes(std::span(all))));
+  WEFT_TRY(dualpipe::at_place(recorder_, dualpipe::Place::Begin, [&] {
+    return comm::all_gather(*world_, std::as_bytes(std::span(&mine, 1)),
+                            std::as_writable_bytes(std::span(all)));
+  }));
   return Instant(Duration(std::ranges::max(all))) + options_.start_margin;
 }
 

@@ -75,15 +75,50 @@ TEST(StepRecorder, AnOpenStepIsReadAsSuchWithWhereItStands) {
   here.peer = 3;
   here.stage = 1;
   here.micro_batch = 5;
-  ring.recorder().stand(here);
+  ring.recorder().stand(here, 77);
   const auto read = ring.read();
   ASSERT_TRUE(read);
   ASSERT_EQ(read->steps.size(), 2u);
   EXPECT_FALSE(read->steps[1].closed);
   EXPECT_EQ(read->steps[1].records.size(), 1u);
+  here.since_ns = 77;
+  here.step = 2;  // the recorder knows these
+  here.pass = 1;
   EXPECT_EQ(read->here, here);
+  const auto head = read_here(ring.bytes().first(kRingPage));
+  ASSERT_TRUE(head);
+  EXPECT_EQ(head->here, here);
+  EXPECT_FALSE(read_here(ring.bytes().first(kRingPage - 1)));
   EXPECT_EQ(describe(read->here),
             "waits for the activation for dir 0 stage 1 mb 5 from position 3");
+}
+
+TEST(StepRecorder, AMeetingIsCountedAndWhatFailedInItStaysThere) {
+  MemoryRing ring({.steps = 2, .records = 8});
+  StepRecorder& recorder = ring.recorder();
+  recorder.begin_pass(Program::Rollout, 4);
+  recorder.end_pass();
+  const auto here = [&] { return read_here(ring.bytes().first(kRingPage))->here; };
+  const auto meet = [&](Place place, bool well) {
+    return at_place(&recorder, place, [&]() -> Expected<void> {
+      EXPECT_EQ(here().place, place);
+      if (well) return {};
+      return fail(Code::DeadlineExceeded, "nobody came");
+    });
+  };
+  EXPECT_TRUE(meet(Place::Gather, true));
+  EXPECT_EQ(here().turn, 1);
+  EXPECT_EQ(here().doing, Here::Doing::Idle);
+  EXPECT_TRUE(meet(Place::Draw, true));  // alone: not counted, as not every rank draws
+  EXPECT_EQ(here().turn, 1);
+  EXPECT_FALSE(meet(Place::Gather, false));
+  EXPECT_EQ(here().doing, Here::Doing::Meets);
+  EXPECT_EQ(here().turn, 2);
+  EXPECT_EQ(here().pass, 1u);
+  EXPECT_EQ(here().pass_micro_batches, 4);
+  recorder.begin_pass(Program::Rollout, 4);
+  recorder.end_pass();
+  EXPECT_EQ(describe(here()), "meets all ranks in the exchange of drawn tokens");
 }
 
 TEST(StepRecorder, BetweenStepsNothingIsRecorded) {

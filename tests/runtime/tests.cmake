@@ -16,6 +16,8 @@ weft_test(runtime/engine_next_token_test LABELS multiprocess LINK weft_runtime_w
 weft_test(runtime/engine_precision_test LABELS multiprocess LINK weft_runtime_worker)
 weft_test(runtime/engine_snapshot_test LABELS multiprocess LINK weft_runtime_worker)
 weft_test(runtime/checkpoint_pace_test LINK weft_runtime_worker)
+weft_test(runtime/engine_replay_test LABELS multiprocess LINK weft_runtime_worker)
+weft_test(runtime/watch_rules_test LINK weft_runtime_watch_rules)
 weft_test(runtime/engine_average_test LABELS multiprocess LINK weft_runtime_worker)
 weft_test(runtime/engine_generate_test LABELS multiprocess LINK weft_runtime_worker)
 # exported files, read by llama.cpp
@@ -38,7 +40,7 @@ endforeach()
 weft_test(runtime/worker_wire_error_test LINK weft_runtime_control nlohmann_json::nlohmann_json)
 # whole runs: the real binary as a child process
 foreach(unit run_complete run_resume run_failure run_input run_verbs run_trace run_exchange
-             run_student bench_pipeline)
+             run_student run_watch bench_pipeline)
   weft_test(runtime/${unit}_test LABELS multiprocess SOURCES runtime/run_harness.cpp
             LINK nlohmann_json::nlohmann_json SQLite::SQLite3)
   target_compile_definitions(runtime_${unit}_test PRIVATE WEFT_BINARY="$<TARGET_FILE:weft>")
