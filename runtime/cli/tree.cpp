@@ -42,6 +42,7 @@ class Builder {
     add_checkpoints(tree_);
     add_generate();
     add_tools(tree_);
+    add_agents(tree_);
     add_benchmarks(tree_);
     add_talk();
   }
@@ -78,6 +79,8 @@ class Builder {
     run->add_option("--dir", r->dir, "The run directory (default: runs/<name>)")
         ->type_name("RUNDIR");
     run->add_flag("-q,--quiet", r->quiet, "No progress, only errors");
+    run->add_flag("--prepare", r->prepare,
+                  "Make the run directory for 'weft agent' on each node; start nothing");
 
     auto [resume, s] = tree_.verb<ResumeOptions>(
         root_, "resume", "Go on with a run from its newest complete checkpoint",

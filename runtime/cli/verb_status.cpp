@@ -40,6 +40,8 @@ std::vector<std::pair<std::string, std::string>> lines(const json& run, const Io
       {"started", ago(run, "started", io.clock)},
       {"attempt", cell(run, "attempt")},
       {"directory", cell(run, "directory")}};
+  for (const char* key : {"generation", "restarts", "last_failure"})
+    if (run.contains(key)) out.emplace_back(key, cell(run, key));
   if (const auto metrics = run.find("last_metrics"); metrics != run.end() && metrics->is_object())
     for (const auto& [key, value] : metrics->items())
       if (value.is_number() && key != "step") out.emplace_back(key, cell(*metrics, key.c_str()));

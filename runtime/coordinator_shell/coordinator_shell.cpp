@@ -81,6 +81,8 @@ class CoordinatorShell {
     WEFT_TRY(book_->restore(known.entry));
     WEFT_TRY_ASSIGN(journal_, Journal::create(term_journal(paths_, setup_.term), known.entry));
     state_ = std::move(known.state);
+    if (state_.outcome == Outcome::Undecided)
+      WEFT_TRY(book_->store().set_state(RunState::Running, ""));
     claim_.term = setup_.term;
     claim_.node = setup_.node;
     claim_.incarnation = setup_.incarnation;
@@ -96,6 +98,10 @@ class CoordinatorShell {
   void set_options(const Job& job) {
     options_.heartbeat =
         std::chrono::nanoseconds(static_cast<std::int64_t>(job.control.heartbeat_s * 1e9));
+    options_.fruitless_max = job.control.retries + 1;
+    options_.hang_factor = job.control.hang_factor;
+    options_.hang_bound_min =
+        std::chrono::nanoseconds(static_cast<std::int64_t>(job.control.hang_min_s * 1e9));
   }
 
   // --- What comes in ---------------------------------------------------------------------------
@@ -299,7 +305,7 @@ class CoordinatorShell {
     Expected<void> written = store.set_state(run_state(end.outcome), end.reason);
     if (written)
       written = store.append_event(to_string(run_state(end.outcome)), end.reason, json::object());
-    if (written) written = write_end(paths_, {end.outcome, end.reason});
+    if (written) written = write_end(paths_, setup_.term, {end.outcome, end.reason});
     if (!written) return fail_shell(written.error());
     must_save_ = true;
     json ended = {{"type", "ended"},
