@@ -58,7 +58,9 @@ Expected<void> make_directories(const fs::path& path) {
 fs::path claim_path(const RunPaths& paths, std::int64_t term) {
   return term_directory(paths, term) / "claim.json";
 }
-fs::path end_path(const RunPaths& paths) { return paths.terms() / "end.json"; }
+fs::path end_path(const RunPaths& paths, std::int64_t term) {
+  return term_directory(paths, term) / "end.json";
+}
 
 /// Whole for readers; not forced to disk, as the next one follows within a second.
 Expected<void> replace_file(const fs::path& path, const std::string& content) {
@@ -108,10 +110,10 @@ Expected<Claims> read_claims(const RunPaths& paths) {
       claims.highest->term = term;
     }
   }
-  WEFT_TRY_ASSIGN(const auto end, read_object(end_path(paths)));
+  WEFT_TRY_ASSIGN(const auto end, read_object(end_path(paths, term)));
   if (end) {
     auto read = run_end_from_json(*end);
-    if (!read) return fail_in(end_path(paths).string(), read.error());
+    if (!read) return fail_in(end_path(paths, term).string(), read.error());
     claims.end = *read;
   }
   return claims;
@@ -151,16 +153,8 @@ Expected<bool> take_generation(const RunPaths& paths, std::int64_t number, std::
   return owner == std::to_string(term) + "\n";
 }
 
-Expected<void> write_end(const RunPaths& paths, const RunEnd& end) {
-  WEFT_TRY(make_directories(paths.terms()));
-  return write_file_atomically(end_path(paths), to_json(end).dump() + "\n");
-}
-
-Expected<void> remove_end(const RunPaths& paths) {
-  std::error_code error;
-  fs::remove(end_path(paths), error);
-  if (error) return io_error("remove", end_path(paths), error.value());
-  return {};
+Expected<void> write_end(const RunPaths& paths, std::int64_t term, const RunEnd& end) {
+  return write_file_atomically(end_path(paths, term), to_json(end).dump() + "\n");
 }
 
 void remove_old_terms(const RunPaths& paths, std::int64_t term) {

@@ -1,5 +1,5 @@
 // What a run's shared directory says about who leads: terms/<n>/claim.json, generations/<n> and
-// terms/end.json. Whoever creates one of them first owns it, whichever host it is on; nothing here
+// terms/<n>/end.json. Whoever creates one of them first owns it, whichever host it is on; nothing here
 // compares clocks. What it means is election.h's business.
 #pragma once
 
@@ -29,9 +29,8 @@ Expected<void> write_claim(const RunPaths& paths, const Claim& claim);
 Expected<bool> take_generation(const RunPaths& paths, std::int64_t number, std::int64_t term);
 Expected<std::int64_t> highest_generation(const RunPaths& paths);
 
-Expected<void> write_end(const RunPaths& paths, const RunEnd& end);
-/// Before a run goes on that had ended.
-Expected<void> remove_end(const RunPaths& paths);
+/// It counts while no later term is claimed: a deposed leader ends nothing.
+Expected<void> write_end(const RunPaths& paths, std::int64_t term, const RunEnd& end);
 
 /// Removes what terms long before `term` left behind; the newest journals tell what happened.
 void remove_old_terms(const RunPaths& paths, std::int64_t term);

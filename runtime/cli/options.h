@@ -29,6 +29,16 @@ struct RunOptions {
   std::vector<std::string> set;  // key=value
   std::string dir;               // "": runs/<name>
   bool quiet = false;            // no progress
+  bool prepare = false;          // for agents: start nothing
+};
+
+struct AgentOptions {
+  std::string run;
+  std::string node;  // "": the host's name
+  std::string listen = "127.0.0.1";
+  int slots = 0;   // 0: all ranks
+  int roster = 0;  // place in the launcher's list
+  bool quiet = false;
 };
 
 struct ResumeOptions {

@@ -144,7 +144,7 @@ int conclude(const Job& job, const RunResult& result, const RunPaths& paths, Dur
 }  // namespace
 
 int run_in_directory(const Loaded& loaded, const std::string& job_text, const fs::path& directory,
-                     bool quiet, Io& io) {
+                     bool quiet, Io& io, bool prepare_only) {
   const Instant started = io.clock.now();
   // Before the directory is touched: a refused job leaves the run there as it is.
   if (const auto same = check_same_job({directory}, loaded.job); !same)
@@ -160,6 +160,15 @@ int run_in_directory(const Loaded& loaded, const std::string& job_text, const fs
   if (const auto ready = prepare_data(loaded.job, directory, quiet, io); !ready) {
     (void)store.set_state(RunState::Failed, ready.error().message);
     return report(ready.error(), io);
+  }
+
+  if (prepare_only) {
+    if (const auto prepared = prepare_for_agents(loaded.job, std::move(*opened), io.clock);
+        !prepared)
+      return report(prepared.error(), io);
+    io.err << "weft: " << directory.string() << " is ready. On each node: weft agent --run "
+           << directory.string() << "\n";
+    return kOk;
   }
 
   RunResult result;

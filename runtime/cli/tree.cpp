@@ -43,6 +43,7 @@ class Builder {
     add_generate();
     add_planning(tree_);
     add_tools(tree_);
+    add_agents(tree_);
     add_rehearse(tree_);
     add_benchmarks(tree_);
     add_talk();
@@ -80,6 +81,8 @@ class Builder {
     run->add_option("--dir", r->dir, "The run directory (default: runs/<name>)")
         ->type_name("RUNDIR");
     run->add_flag("-q,--quiet", r->quiet, "No progress, only errors");
+    run->add_flag("--prepare", r->prepare,
+                  "Make the run directory for 'weft agent' on each node; start nothing");
 
     auto [resume, s] = tree_.verb<ResumeOptions>(
         root_, "resume", "Go on with a run from its newest complete checkpoint",

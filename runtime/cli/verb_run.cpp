@@ -17,7 +17,7 @@ int verb_run(const RunOptions& options, Io& io) {
   const std::filesystem::path directory = options.dir.empty()
                                               ? std::filesystem::path("runs") / loaded.job.name
                                               : std::filesystem::path(options.dir);
-  return run_in_directory(loaded, *text, directory, options.quiet, io);
+  return run_in_directory(loaded, *text, directory, options.quiet, io, options.prepare);
 }
 
 }  // namespace weft::cli

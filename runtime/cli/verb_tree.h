@@ -58,6 +58,7 @@ inline const std::vector<std::string> kPipelineKinds = {"gpipe", "1f1b",     "in
                                                         "zbv",   "dualpipe", "dualpipev"};
 
 // One function a family of verbs.
+void add_agents(VerbTree& tree);
 void add_checkpoints(VerbTree& tree);  // ckpt
 void add_tools(VerbTree& tree);        // schedule, trace, balance, model, data
 void add_planning(VerbTree& tree);     // plan, cluster

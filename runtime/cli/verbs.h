@@ -13,6 +13,7 @@ int verb_check(const CheckOptions& options, Io& io);
 int verb_explain(const ExplainOptions& options, Io& io);
 int verb_schema(Io& io);
 int verb_run(const RunOptions& options, Io& io);
+int verb_agent(const AgentOptions& options, Io& io);
 int verb_resume(const ResumeOptions& options, Io& io);
 int verb_status(const StatusOptions& options, Io& io);
 int verb_ls(const LsOptions& options, Io& io);

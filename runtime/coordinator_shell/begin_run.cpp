@@ -109,7 +109,6 @@ Expected<void> begin_run(const RunPaths& paths, int world, const Clock& clock) {
     entry.files.events = fs::file_size(paths.events(), error);
     if (error) entry.files.events = 0;
   }
-  WEFT_TRY(remove_end(paths));
   Claim claim;
   claim.term = highest + 1;
   claim.node = "submission";

@@ -81,6 +81,8 @@ class CoordinatorShell {
     WEFT_TRY(book_->restore(known.entry));
     WEFT_TRY_ASSIGN(journal_, Journal::create(term_journal(paths_, setup_.term), known.entry));
     state_ = std::move(known.state);
+    if (state_.outcome == Outcome::Undecided)
+      WEFT_TRY(book_->store().set_state(RunState::Running, ""));
     claim_.term = setup_.term;
     claim_.node = setup_.node;
     claim_.incarnation = setup_.incarnation;
@@ -96,6 +98,10 @@ class CoordinatorShell {
   void set_options(const Job& job) {
     options_.heartbeat =
         std::chrono::nanoseconds(static_cast<std::int64_t>(job.control.heartbeat_s * 1e9));
+    options_.fruitless_max = job.control.retries + 1;
+    options_.hang_factor = job.control.hang_factor;
+    options_.hang_bound_min =
+        std::chrono::nanoseconds(static_cast<std::int64_t>(job.control.hang_min_s * 1e9));
   }
 
   // --- What comes in ---------------------------------------------------------------------------
@@ -147,7 +153,14 @@ class CoordinatorShell {
     Decision decision = decide(std::move(state_), event, clock_.now(), options_);
     state_ = std::move(decision.state);
     must_save_ |= decision.durable;
-    for (CoordinatorAction& action : decision.actions) waiting_.push_back(std::move(action));
+    for (CoordinatorAction& action : decision.actions) {
+      // At once, so that the records behind these are wanted. What the store holds is journaled
+      // before anybody is told of it.
+      if (const auto* store = std::get_if<StoreRecords>(&action))
+        act(*store);
+      else
+        waiting_.push_back(std::move(action));
+    }
     if (!decision.reason.empty()) {
       const bool failure = state_.cause.kind > Cause::Kind::Planned && !(state_.cause == before);
       publish(failure ? "worker_failed" : "coordinator", decision.reason);
@@ -240,7 +253,7 @@ class CoordinatorShell {
     }
     book_->set_next(store.generation, store.rank, store.next);
     must_save_ = true;
-    events_.push_back(RecordsStored{store.node, store.generation, store.rank, store.next});
+    events_.push_front(RecordsStored{store.node, store.generation, store.rank, store.next});
   }
   void act(const TruncateAfter& truncate) {
     if (const auto cut = book_->truncate_after(truncate.step); !cut) fail_shell(cut.error());
@@ -292,7 +305,7 @@ class CoordinatorShell {
     Expected<void> written = store.set_state(run_state(end.outcome), end.reason);
     if (written)
       written = store.append_event(to_string(run_state(end.outcome)), end.reason, json::object());
-    if (written) written = write_end(paths_, {end.outcome, end.reason});
+    if (written) written = write_end(paths_, setup_.term, {end.outcome, end.reason});
     if (!written) return fail_shell(written.error());
     must_save_ = true;
     json ended = {{"type", "ended"},

@@ -590,9 +590,9 @@ void add_surroundings(std::vector<Field>& out) {
                  .type = FieldType::Duration,
                  .slot = WEFT_AT(control.heartbeat_s),
                  .range = {0.01, 3600},
-                 .help =
-                     "Reserved: how often a worker will report that it lives. This version reads "
-                     "no heartbeats; a silent worker is found by control.wait_bound.",
+                 .help = "How often an agent and the coordinator hear of each other. An agent that "
+                         "was silent for three of these is lost: the next generation forms "
+                         "without its node.",
                  .interacts = "control.wait_bound must be longer",
                  .example = "1s",
                  .names = {{"NVRx", "workload_check_interval"}},
@@ -606,6 +606,35 @@ void add_surroundings(std::vector<Field>& out) {
                  .interacts = "control.heartbeat must be shorter; must exceed the longest step",
                  .example = "60s",
                  .names = {{"PyTorch", "timeout"}, {"NCCL", "TORCH_NCCL_HEARTBEAT_TIMEOUT_SEC"}},
+                 .on_resume = kMay});
+  out.push_back({.path = "control.retries",
+                 .type = FieldType::Int,
+                 .slot = WEFT_AT(control.retries),
+                 .range = {0, 1000},
+                 .help = "After a failure the workers are started again from the newest checkpoint. "
+                         "So many times in a row without a new step or checkpoint, then the run "
+                         "ends with the cause. 0: the first failure without progress ends it. "
+                         "Errors of the job or its data are never retried.",
+                 .interacts = "checkpoint.every_steps",
+                 .example = "4",
+                 .names = {{"torchrun", "max_restarts"}},
+                 .on_resume = kMay});
+  out.push_back({.path = "control.hang_factor",
+                 .type = FieldType::Real,
+                 .slot = WEFT_AT(control.hang_factor),
+                 .range = {1, 100000},
+                 .help = "No progress of any rank for so many times the measured step time is a "
+                         "hang: the generation ends and the next one forms.",
+                 .interacts = "control.hang_min is the least; control.wait_bound may be sooner",
+                 .example = "10",
+                 .on_resume = kMay});
+  out.push_back({.path = "control.hang_min",
+                 .type = FieldType::Duration,
+                 .slot = WEFT_AT(control.hang_min_s),
+                 .range = {0.1, 86400},
+                 .help = "A hang is not seen sooner than this, however short the steps are.",
+                 .interacts = "control.hang_factor",
+                 .example = "10s",
                  .on_resume = kMay});
 }
 

@@ -156,6 +156,9 @@ struct ControlJob {
   int port = 0;  // 0: any free one
   double heartbeat_s = 1.0;
   double wait_bound_s = 60.0;  // of every wait between ranks
+  int retries = 4;             // generations in a row without progress, after the first such
+  double hang_factor = 10;     // times the measured step without progress: a hang
+  double hang_min_s = 10;      // but not below
 };
 
 /// device: virtual. Lengths are those of one pass of one stage.

@@ -44,6 +44,9 @@ RunResult run_locally(const Job& job, std::unique_ptr<RunStore> store, const Run
   setup.paths = store->paths();
   const RunLock lock = RunStore::keep_lock(std::move(store));
   RunResult result;
+  // Keys in the directory are for agents: this run has its own, and nobody may join.
+  std::error_code ignored;
+  std::filesystem::remove_all(setup.paths.keys(), ignored);
   if (const auto begun = begin_run(setup.paths, world, clock); !begun) {
     result = failed(begun.error());
   } else {
@@ -58,6 +61,14 @@ RunResult run_locally(const Job& job, std::unique_ptr<RunStore> store, const Run
   }
   state_the_end(setup.paths, result, clock);
   return result;
+}
+
+Expected<void> prepare_for_agents(const Job& job, std::unique_ptr<RunStore> store,
+                                  const Clock& clock) {
+  const RunPaths paths = store->paths();
+  WEFT_TRY(begin_run(paths, job.parallel.pipeline * job.parallel.data, clock));
+  WEFT_TRY(keys_of_run(paths.keys().string()));
+  return store->set_state(RunState::Stopped, "prepared for agents: weft agent --run");
 }
 
 std::string node_name() {

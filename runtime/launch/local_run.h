@@ -15,6 +15,11 @@ namespace weft::runtime {
 RunResult run_locally(const Job& job, std::unique_ptr<RunStore> store, const RunObserver& observer,
                       const Clock& clock);
 
+/// Leaves the run directory to `weft agent` on several nodes: keys for them, a journal to go on
+/// from, and no lock. Errors: those of begin_run and of the keys.
+Expected<void> prepare_for_agents(const Job& job, std::unique_ptr<RunStore> store,
+                                  const Clock& clock);
+
 /// A name for this node that can be part of a file's name.
 std::string node_name();
 

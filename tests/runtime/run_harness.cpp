@@ -36,6 +36,13 @@ bool has_mark(pid_t pid, const std::string& mark) {
   return ('\0' + environment).find('\0' + mark + '\0') != std::string::npos;
 }
 
+/// Is `verb` the first argument of this process?
+bool is_started_as(pid_t pid, const std::string& verb) {
+  const std::string line = text_of("/proc/" + std::to_string(pid) + "/cmdline");
+  const std::size_t end = line.find('\0');
+  return end != std::string::npos && line.compare(end + 1, verb.size() + 1, verb + '\0') == 0;
+}
+
 std::vector<pid_t> marked(const std::string& mark) {
   std::vector<pid_t> found;
   std::error_code error;
@@ -56,7 +63,8 @@ double since(SteadyClock::time_point begin) {
 
 }  // namespace
 
-Weft::Weft(const std::vector<std::string>& arguments, const fs::path& working_directory) {
+Weft::Weft(const std::vector<std::string>& arguments, const fs::path& working_directory,
+           const std::vector<std::string>& environment) {
   static std::atomic<int> count = 0;
   mark_ = kMarkName + std::to_string(::getpid()) + "-" + std::to_string(++count);
   talk_ = new_directory();
@@ -70,6 +78,8 @@ Weft::Weft(const std::vector<std::string>& arguments, const fs::path& working_di
   for (char** entry = environ; *entry != nullptr; ++entry)
     if (!std::string_view(*entry).starts_with("WEFT_")) envp.push_back(*entry);
   envp.push_back(mark_.data());
+  std::vector<std::string> more = environment;
+  for (std::string& variable : more) envp.push_back(variable.data());
   envp.push_back(nullptr);
   since_ = SteadyClock::now();
   pid_ = ::fork();
@@ -93,10 +103,22 @@ Weft::~Weft() {
   fs::remove_all(talk_, ignored);
 }
 
-std::vector<pid_t> Weft::workers() const {
+std::vector<pid_t> Weft::everybody() const {
   std::vector<pid_t> all = marked(mark_);
   std::erase(all, pid_);
   return all;
+}
+
+std::vector<pid_t> Weft::workers() const {
+  std::vector<pid_t> all = everybody();
+  std::erase_if(all, [](pid_t pid) { return !is_started_as(pid, "worker"); });
+  return all;
+}
+
+pid_t Weft::coordinator() const {
+  for (const pid_t pid : everybody())
+    if (is_started_as(pid, "coordinator")) return pid;
+  return -1;
 }
 
 pid_t Weft::worker(int rank) const {
@@ -121,12 +143,12 @@ void Weft::signal(int number) {
 
 void Weft::kill_all() {
   since_ = SteadyClock::now();
-  // The coordinator first, or it would see its workers die and write that down.
+  // The agent first, or it would see its workers die and write that down.
   if (!reaped_) ::kill(pid_, SIGKILL);
-  for (const pid_t pid : workers()) ::kill(pid, SIGKILL);
+  for (const pid_t pid : everybody()) ::kill(pid, SIGKILL);
 }
 
-void Weft::kill_coordinator() { signal(SIGKILL); }
+void Weft::kill_agent() { signal(SIGKILL); }
 
 Ended Weft::wait(std::chrono::milliseconds bound) {
   Ended ended;

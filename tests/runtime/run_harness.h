@@ -26,22 +26,27 @@ struct Ended {
 class Weft {
  public:
   explicit Weft(const std::vector<std::string>& arguments,
-                const std::filesystem::path& working_directory = {});
+                const std::filesystem::path& working_directory = {},
+                const std::vector<std::string>& environment = {});
   ~Weft();
   Weft(const Weft&) = delete;
   Weft& operator=(const Weft&) = delete;
 
   pid_t pid() const { return pid_; }
   /// Every living process that it started, itself excluded, ascending.
+  std::vector<pid_t> everybody() const;
+  /// Those that are workers.
   std::vector<pid_t> workers() const;
+  /// Its coordinator's process, or -1.
+  pid_t coordinator() const;
   /// The process that writes logs/worker-<rank>.log, or -1.
   pid_t worker(int rank) const;
   bool running();
   void signal(int number);
-  /// SIGKILL to the coordinator and every worker.
+  /// SIGKILL to it and everybody that it started.
   void kill_all();
-  /// SIGKILL to the coordinator alone.
-  void kill_coordinator();
+  /// SIGKILL to the process that was started alone: the agent.
+  void kill_agent();
   Ended wait(std::chrono::milliseconds bound = std::chrono::seconds(100));
 
  private:

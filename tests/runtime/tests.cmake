@@ -51,6 +51,19 @@ foreach(unit run_complete run_resume run_failure run_input run_verbs run_trace r
   target_compile_definitions(runtime_${unit}_test PRIVATE WEFT_BINARY="$<TARGET_FILE:weft>")
   add_dependencies(runtime_${unit}_test weft)
 endforeach()
+# faults on real processes: a few rows of the matrix, and all of them
+foreach(unit fault_quick fault_matrix)
+  if(unit STREQUAL fault_matrix)
+    set(labels slow)
+  else()
+    set(labels multiprocess)
+  endif()
+  weft_test(runtime/${unit}_test LABELS ${labels} TIMEOUT 900
+            SOURCES runtime/fault_matrix.cpp runtime/run_harness.cpp
+            LINK nlohmann_json::nlohmann_json fmt::fmt)
+  target_compile_definitions(runtime_${unit}_test PRIVATE WEFT_BINARY="$<TARGET_FILE:weft>")
+  add_dependencies(runtime_${unit}_test weft)
+endforeach()
 weft_test(runtime/recipe_layout_test LABELS multiprocess LINK weft_runtime_worker
           nlohmann_json::nlohmann_json)
 weft_test(runtime/recipe_files_test LABELS multiprocess LINK weft_runtime_worker

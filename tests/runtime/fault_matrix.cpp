@@ -1,0 +1,155 @@
+#include "tests/runtime/fault_matrix.h"
+
+#include <fmt/format.h>
+#include <signal.h>
+
+#include <chrono>
+#include <map>
+#include <thread>
+
+#include "tests/runtime/run_harness.h"
+
+namespace weft::test {
+namespace {
+
+using nlohmann::json;
+namespace fs = std::filesystem;
+using SteadyClock = std::chrono::steady_clock;
+using namespace std::chrono_literals;
+
+bool rolls_out(const FaultRow& row) { return std::string(row.phase) == "rollout"; }
+
+std::string job_of(const Place& place, const FaultRow& row) {
+  return rolls_out(row) ? place.grpo_job() : place.supervised_job();
+}
+
+/// The undisturbed run's metrics, made once for each job.
+const std::vector<json>& undisturbed(const FaultRow& row) {
+  static std::map<bool, std::vector<json>> known;
+  auto& metrics = known[rolls_out(row)];
+  if (!metrics.empty()) return metrics;
+  const Place place;
+  weft({"run", job_of(place, row), "--dir", (place / "run").string(), "-q"});
+  return metrics = metrics_of(place / "run");
+}
+
+/// The step in whose middle the fault comes: past a checkpoint where the phase allows it.
+int step_for(const FaultRow& row) {
+  const std::string phase = row.phase;
+  return phase == "forming"      ? 0
+         : phase == "rollout"    ? 14
+         : phase == "checkpoint" ? 20
+         : phase == "shutdown"   ? 40
+                                 : 13;
+}
+
+/// Seconds since the epoch of an event's time, to the millisecond.
+double seconds_of(const std::string& time) {
+  std::tm tm{};
+  const char* rest = ::strptime(time.c_str(), "%Y-%m-%dT%H:%M:%S", &tm);
+  const double fraction = rest != nullptr && *rest == '.' ? std::strtod(rest, nullptr) : 0;
+  return static_cast<double>(::timegm(&tm)) + fraction;
+}
+
+double wall_now() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+/// When the first event after `since` came whose message holds the words, or -1.
+double time_of(const fs::path& run, const std::string& words, double since) {
+  for (const json& event : lines_of(run / "events.jsonl"))
+    if (event.value("message", "").find(words) != std::string::npos &&
+        seconds_of(event.value("time", "")) >= since - 0.002)
+      return seconds_of(event.value("time", ""));
+  return -1;
+}
+
+/// Does to a process from outside what a worker cannot do to itself. Returns when it was done.
+double hurt(Weft& child, const std::string& whom, const fs::path& run, int step) {
+  eventually([&] { return steps_of(run) >= step || !child.running(); });
+  const pid_t pid = child.coordinator();
+  if (pid > 0) ::kill(pid, whom.ends_with("stop") ? SIGSTOP : SIGKILL);
+  return wall_now();
+}
+
+/// When the worker's own log says that it met its fault, or -1.
+double time_of_fault(const fs::path& run) {
+  for (int rank = 0; rank < 4; ++rank) {
+    const std::string log = text_of(run / "logs" / fmt::format("worker-{}.log", rank));
+    const std::size_t at = log.find(" warning WEFT_FAULT");
+    if (at == std::string::npos) continue;
+    const std::size_t begin = log.rfind('\n', at) + 1;  // npos + 1 = 0
+    return seconds_of(log.substr(begin, at - begin));
+  }
+  return -1;
+}
+
+}  // namespace
+
+const std::vector<FaultRow>& fault_rows() {
+  static const std::vector<FaultRow> rows = [] {
+    std::vector<FaultRow> all;
+    for (const char* phase :
+         {"forming", "compute", "exchange", "checkpoint", "rollout", "shutdown"})
+      for (const char* fault : {"kill", "stop", "throw", "exit", "memory", "slow"})
+        all.push_back({fault, phase,
+                       phase == std::string("exchange") && fault == std::string("kill")});
+    for (const char* fault : {"coordinator kill", "coordinator stop"})
+      for (const char* phase : {"forming", "compute", "checkpoint"})
+        all.push_back({fault, phase,
+                       phase == std::string("compute") && fault == std::string("coordinator kill")});
+    return all;
+  }();
+  return rows;
+}
+
+FaultOutcome try_fault(const FaultRow& row) {
+  const std::string fault = row.fault;
+  const bool of_worker = !fault.starts_with("coordinator");
+  const std::vector<json>& wanted = undisturbed(row);
+  const Place place;
+  const fs::path run = place / "run";
+  const int step = step_for(row);
+  // A worker that only rank 0's part can tell of: its own log's clock is the wall's.
+  const int rank = rolls_out(row) ? 1 : 2;
+  std::vector<std::string> environment = {"TZ=UTC"};
+  if (of_worker)
+    environment.push_back(fmt::format("WEFT_FAULT=do={} at={} rank={} step={}", fault, row.phase,
+                                      rank, step));
+  FaultOutcome outcome;
+  Weft child({"run", job_of(place, row), "--dir", run.string()}, {}, environment);
+  double when = of_worker ? 0 : hurt(child, fault, run, step);
+  const Ended ended = child.wait(120s);
+  if (!ended.in_time || ended.code != 0) {
+    outcome.problem = fmt::format("it ended with {} after {:.0f} s: {}", ended.code, ended.seconds,
+                                  ended.err.substr(ended.err.size() - std::min<std::size_t>(
+                                                                          ended.err.size(), 600)));
+    return outcome;
+  }
+  if (!eventually([&] { return child.everybody().empty(); }, 30s))
+    outcome.problem = "somebody was left behind";
+  if (metrics_of(run) != wanted) outcome.problem = "other numbers than those of the undisturbed run";
+  if (of_worker) when = time_of_fault(run);
+  if (when < 0 || fault == "slow") return outcome;
+  const double noticed = time_of(run, of_worker ? "ends: " : "takes over", when);
+  const double again =
+      of_worker ? std::max(time_of(run, "resumed from", when), time_of(run, "no checkpoint yet", when))
+                : noticed;
+  if (noticed > 0) outcome.detected = noticed - when;
+  if (again > 0) outcome.recovered = again - when;
+  return outcome;
+}
+
+std::string print_table(const std::vector<std::pair<FaultRow, FaultOutcome>>& table) {
+  const auto time = [](double seconds) {
+    return seconds < 0 ? std::string("-") : fmt::format("{:.1f} s", seconds);
+  };
+  std::string text = "| fault | phase | detected | working again | result |\n|---|---|---|---|---|\n";
+  for (const auto& [row, outcome] : table)
+    text += fmt::format("| {} | {} | {} | {} | {} |\n", row.fault, row.phase,
+                        time(outcome.detected), time(outcome.recovered),
+                        outcome.problem.empty() ? "same numbers" : outcome.problem);
+  return text;
+}
+
+}  // namespace weft::test
