@@ -23,6 +23,8 @@ namespace {
 
 constexpr std::chrono::milliseconds kTick{100};
 constexpr Duration kStoppedBound = std::chrono::seconds(3);  // then a stopped worker is a dead one
+constexpr Duration kCoordinatorSilent = std::chrono::seconds(8);  // then our own is ended
+constexpr int kSilentLooks = 8;
 constexpr Duration kLastWords = std::chrono::seconds(10);    // for the coordinator's own end
 
 class AgentShell {
@@ -40,6 +42,7 @@ class AgentShell {
       hear_leader();
       hear_coordinator();
       look_for_stopped();
+      look_after_coordinator();
       tell(AgentTick{});
     }
     return end();
@@ -180,6 +183,23 @@ class AgentShell {
                                     std::to_string(static_cast<int>(seconds(kStoppedBound))) +
                                     " s"},
                           -1, ""});
+  }
+
+  /// A coordinator of ours that exists and does not answer is ended; another takes over from its
+  /// journal. Counted in looks, so that time in which we were stopped ourselves does not count.
+  void look_after_coordinator() {
+    const Instant now = clock_.now();
+    if (now < next_coordinator_look_) return;
+    next_coordinator_look_ = now + kCoordinatorSilent / kSilentLooks;
+    const bool silent = child_ && client_ && state_.coordinator_term == child_->term() &&
+                        now - state_.election.last_heard > kCoordinatorSilent / 2;
+    silent_looks_ = silent ? silent_looks_ + 1 : 0;
+    if (silent_looks_ < kSilentLooks) return;
+    silent_looks_ = 0;
+    log_reason("our coordinator has not answered for " +
+               std::to_string(static_cast<int>(seconds(now - state_.election.last_heard))) +
+               " s: it is ended, and another one goes on");
+    child_->kill();
   }
 
   // --- Deciding and doing ----------------------------------------------------------------------
@@ -366,6 +386,8 @@ class AgentShell {
   std::map<BytesKey, SpoolRecord> bytes_;  // of records that are not stored yet
   std::map<int, int> looks_stopped_;       // how often a rank was seen to stand still, in a row
   Instant next_look_{};
+  Instant next_coordinator_look_{};
+  int silent_looks_ = 0;  // in a row at which our coordinator had said nothing for long
   std::deque<AgentEvent> events_;
   bool telling_ = false;
   bool left_ = false;

@@ -94,6 +94,7 @@ void AgentDecider::operator()(const CoordinatorExited& exited) {
   AgentState& state = s();
   if (exited.term != state.coordinator_term) return;
   const bool led = leading();
+  const bool killed = state.coordinator_dying;
   state.coordinator_term = 0;
   state.coordinator_dying = false;
   state.election.last_heard = Instant{};  // look around at once
@@ -118,6 +119,7 @@ void AgentDecider::operator()(const CoordinatorExited& exited) {
     case How::SteppedDown:
       break;
     case How::Crashed: {
+      if (killed) break;  // by us
       if (now_ - state.coordinator_since > std::chrono::minutes(1)) state.election.crashes = 0;
       const int crashes = ++state.election.crashes;
       const Duration pause = std::min<Duration>(

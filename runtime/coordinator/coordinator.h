@@ -155,7 +155,8 @@ struct RenewLease {
 struct ExplainWaits {
   std::int64_t generation = 0;
 };
-/// Write the run's end into the shared directory -> EndRecorded.
+/// Write the run's end into the shared directory, under our term: readers count it only while no
+/// later term is claimed, so that a deposed leader ends nothing -> EndRecorded.
 struct RecordEnd {
   Outcome outcome = Outcome::Undecided;
   std::string reason;

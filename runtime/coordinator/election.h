@@ -36,7 +36,7 @@ struct RunEnd {
 struct Claims {
   std::optional<Claim> highest;  // of all terms
   std::int64_t generation = 0;   // the highest claimed one
-  std::optional<RunEnd> end;
+  std::optional<RunEnd> end;     // as the holder of the highest term recorded it
 };
 
 struct ElectionOptions {

@@ -157,7 +157,14 @@ class CoordinatorShell {
     Decision decision = decide(std::move(state_), event, clock_.now(), options_);
     state_ = std::move(decision.state);
     must_save_ |= decision.durable;
-    for (CoordinatorAction& action : decision.actions) waiting_.push_back(std::move(action));
+    for (CoordinatorAction& action : decision.actions) {
+      // At once, so that the records behind these are wanted. What the store holds is journaled
+      // before anybody is told of it.
+      if (const auto* store = std::get_if<StoreRecords>(&action))
+        act(*store);
+      else
+        waiting_.push_back(std::move(action));
+    }
     if (!decision.reason.empty()) {
       const bool failure = state_.cause.kind > Cause::Kind::Planned && !(state_.cause == before);
       publish(failure ? "worker_failed" : "coordinator", decision.reason);
@@ -255,7 +262,7 @@ class CoordinatorShell {
     }
     book_->set_next(store.generation, store.rank, store.next);
     must_save_ = true;
-    events_.push_back(RecordsStored{store.node, store.generation, store.rank, store.next});
+    events_.push_front(RecordsStored{store.node, store.generation, store.rank, store.next});
   }
   void act(const TruncateAfter& truncate) {
     if (const auto cut = book_->truncate_after(truncate.step); !cut) fail_shell(cut.error());

@@ -25,7 +25,7 @@ Claims Directory::claims() const {
   Claims claims;
   if (!terms_.empty()) claims.highest = terms_.rbegin()->second;
   claims.generation = highest_generation();
-  claims.end = end_;
+  if (const auto end = ends_.find(highest_term()); end != ends_.end()) claims.end = end->second;
   return claims;
 }
 
@@ -42,9 +42,7 @@ const Directory::Journal* Directory::journal_before(std::int64_t term) const {
   return next == journals_.begin() ? nullptr : &std::prev(next)->second;
 }
 
-void Directory::record_end(const RunEnd& end) {
-  if (!end_) end_ = end;
-}
+void Directory::record_end(std::int64_t term, const RunEnd& end) { ends_.try_emplace(term, end); }
 
 void Directory::damage_newest() {
   if (!checkpoints_.empty()) damaged_.insert(std::ranges::max(checkpoints_).name);

@@ -42,7 +42,8 @@ class Directory {
   const Journal* journal_before(std::int64_t term) const;
   const Journal* last_journal() const { return journal_before(INT64_MAX); }
 
-  void record_end(const RunEnd& end);
+  /// It counts while no later term is claimed.
+  void record_end(std::int64_t term, const RunEnd& end);
 
   // ckpt/
   void commit(const Checkpoint& checkpoint) { checkpoints_.push_back(checkpoint); }
@@ -70,7 +71,7 @@ class Directory {
   std::map<std::int64_t, Claim> terms_;
   std::map<std::int64_t, std::int64_t> generations_;  // number -> term
   std::map<std::int64_t, Journal> journals_;
-  std::optional<RunEnd> end_;
+  std::map<std::int64_t, RunEnd> ends_;  // by term
   std::vector<Checkpoint> checkpoints_;
   std::set<std::string> damaged_;
   std::map<std::pair<std::string, std::uint64_t>, std::vector<Spooled>> spools_;

@@ -37,8 +37,8 @@ void World::Impl::at_time(Duration at, Action action) {
 void World::Impl::after(Duration delay, Action action) { at_time(now + delay, std::move(action)); }
 
 Duration World::Impl::draw(Duration low, Duration high) {
-  return low + Duration(static_cast<std::int64_t>(
-                   rng.uniform() * static_cast<double>((high - low).count())));
+  return low + Duration(static_cast<std::int64_t>(rng.uniform() *
+                                                  static_cast<double>((high - low).count())));
 }
 
 bool World::Impl::chance(double probability) {
@@ -88,9 +88,7 @@ int World::Impl::index_of(const std::string& node) const {
   return found != nodes.end() && found->name == node ? static_cast<int>(found - nodes.begin()) : -1;
 }
 
-bool World::Impl::everybody_left() const {
-  return std::ranges::all_of(nodes, &NodeBox::left);
-}
+bool World::Impl::everybody_left() const { return std::ranges::all_of(nodes, &NodeBox::left); }
 
 Summary World::Impl::run(Duration bound) {
   Summary summary;

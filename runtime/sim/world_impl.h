@@ -132,7 +132,8 @@ struct World::Impl {
   void tell_coordinator(const std::shared_ptr<CoordinatorProcess>& c, const Event& event);
   void pump_steps(const std::shared_ptr<CoordinatorProcess>& c);
   void pump_stores(const std::shared_ptr<CoordinatorProcess>& c);
-  void do_coordinator(const std::shared_ptr<CoordinatorProcess>& c, const CoordinatorAction& action);
+  void do_coordinator(const std::shared_ptr<CoordinatorProcess>& c,
+                      const CoordinatorAction& action);
   void read_spool(const std::shared_ptr<CoordinatorProcess>& c, const ReadSpool& read);
   void end_coordinator(const std::shared_ptr<CoordinatorProcess>& c, CoordinatorExited::How how,
                        const std::string& reason);
