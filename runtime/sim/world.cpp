@@ -52,7 +52,8 @@ bool World::Impl::reachable(int a, int b) const {
 }
 
 void World::Impl::send(int from, int to, Action deliver) {
-  const NetOptions& net = options.net;
+  static const NetOptions kGood;
+  const NetOptions& net = good_network ? kGood : options.net;
   const int copies = chance(net.duplicate) ? 2 : 1;
   for (int copy = 0; copy < copies; ++copy) {
     if (from != to && chance(net.loss)) continue;

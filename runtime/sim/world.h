@@ -117,7 +117,7 @@ class World {
   void ask(Duration at, const Event& request);
   /// The person at the first node's terminal.
   void ask_stop(Duration at);
-  /// Undoes every fault that has not ended yet and starts what is down.
+  /// Undoes every fault that has not ended yet, starts what is down, and makes the network good.
   void heal(Duration at);
 
   /// Runs until everybody has left or `bound` of simulated time is reached.

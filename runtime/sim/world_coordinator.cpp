@@ -22,8 +22,7 @@ bool is_deposed(const CoordinatorAction& action) {
 
 /// What may be done before the state is in the journal: it says and changes nothing new.
 bool waits_for_journal(const CoordinatorAction& action) {
-  return !std::holds_alternative<SendBeat>(action) &&
-         !std::holds_alternative<RenewLease>(action) &&
+  return !std::holds_alternative<SendBeat>(action) && !std::holds_alternative<RenewLease>(action) &&
          !std::holds_alternative<ReadSpool>(action) && !is_deposed(action);
 }
 

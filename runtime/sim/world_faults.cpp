@@ -145,6 +145,7 @@ void World::Impl::strike_world(const Fault& fault) {
 
 void World::Impl::heal() {
   directory_failing = 0;
+  good_network = true;
   for (auto& [generation, group] : groups)
     for (const std::shared_ptr<Rank>& rank : group.ranks)
       if (rank) resume(rank);

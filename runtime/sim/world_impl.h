@@ -175,6 +175,7 @@ struct World::Impl {
   Rng rng;
   Directory directory;
   int directory_failing = 0;
+  bool good_network = false;  // since it was healed: nothing is lost, doubled or slow
   std::vector<NodeBox> nodes;
   std::map<std::int64_t, Group> groups;
   Duration now{};
