@@ -104,7 +104,8 @@ struct Bench {
     }
   }
   void run(int nodes_count, int slots) {
-    for (int i = 0; i < nodes_count; ++i) join(std::string(1, static_cast<char>('a' + i)), slots, i);
+    for (int i = 0; i < nodes_count; ++i)
+      join(std::string(1, static_cast<char>('a' + i)), slots, i);
     let_form();
     all(WorkerPhase::Ready);
     all(WorkerPhase::Working, 0);
@@ -585,7 +586,10 @@ TEST(Coordinator, SurvivesAnyOrderOfNonsense) {
       report.incarnation = 1 + rng.below(3);
       report.generation = static_cast<std::int64_t>(rng.below(4));
       report.order = static_cast<std::int64_t>(rng.below(5));
-      if (rng.below(3) == 0) report.facts = NodeFacts{.slots = static_cast<int>(rng.below(4))};
+      if (rng.below(3) == 0) {
+        report.facts = NodeFacts{};
+        report.facts->slots = static_cast<int>(rng.below(4));
+      }
       report.workers.clear();
       for (int w = 0; w < 3; ++w) {
         WorkerStatus status;

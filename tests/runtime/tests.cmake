@@ -6,6 +6,11 @@ weft_test(runtime/job_load_test LINK weft_runtime_job)
 
 # coordinator, control plane
 weft_test(runtime/one_host_test LINK weft_runtime_coordinator)
+weft_test(runtime/coordinator_test LINK weft_runtime_coordinator)
+weft_test(runtime/agent_test LINK weft_runtime_coordinator)
+weft_test(runtime/election_test LINK weft_runtime_coordinator)
+weft_test(runtime/place_ranks_test LINK weft_runtime_coordinator)
+weft_test(runtime/state_json_test LINK weft_runtime_state_json nlohmann_json::nlohmann_json)
 find_package(nlohmann_json REQUIRED)
 weft_test(runtime/control_test LABELS multiprocess LINK weft_runtime_control nlohmann_json::nlohmann_json)
 weft_test(runtime/channel_test LABELS multiprocess LINK weft_runtime_control weft_runtime_messages)

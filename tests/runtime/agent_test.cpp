@@ -1,0 +1,279 @@
+#include "runtime/coordinator/agent.h"
+
+#include <gtest/gtest.h>
+
+namespace weft::runtime {
+namespace {
+
+using namespace std::chrono_literals;
+
+/// An agent that follows term 1 of another node.
+struct Bench {
+  Bench() {
+    clock.advance(1h);
+    NodeFacts facts;
+    facts.slots = 2;
+    state = start_agent("b", 1, facts, clock.now());
+    tell(AgentTick{});
+    Claims claims;
+    claims.highest = Claim{1, "a", 1, "tcp://a:1", 0, false};
+    tell(ClaimsRead{claims});
+    actions.clear();
+  }
+  void tell(const AgentEvent& event) {
+    AgentDecision decision = agent_decide(std::move(state), event, clock.now(), options);
+    state = std::move(decision.state);
+    for (auto& action : decision.actions) actions.push_back(std::move(action));
+  }
+  Order order(Wanted wanted, std::int64_t generation = 1) {
+    Order made;
+    made.term = 1;
+    made.number = ++number;
+    made.generation = generation;
+    made.wanted = wanted;
+    if (wanted == Wanted::Prepare || wanted == Wanted::Work) made.ranks = {{4, 0}, {5, 1}};
+    made.reason = "a test says so";
+    return made;
+  }
+  void work() {
+    tell(order(Wanted::Prepare));
+    tell(WorkerHello{1, 4, "x:4"});
+    tell(WorkerHello{1, 5, "x:5"});
+    tell(order(Wanted::Work));
+  }
+  template <class Action>
+  int count() const {
+    int n = 0;
+    for (const auto& action : actions) n += std::holds_alternative<Action>(action);
+    return n;
+  }
+  template <class Action>
+  const Action* last() const {
+    const Action* found = nullptr;
+    for (const auto& action : actions)
+      if (const auto* one = std::get_if<Action>(&action)) found = one;
+    return found;
+  }
+
+  SimClock clock;
+  AgentOptions options;
+  AgentState state;
+  std::int64_t number = 0;
+  std::vector<AgentAction> actions;
+};
+
+TEST(Agent, IntroducesItselfUntilItsLeaderAnswers) {
+  Bench bench;
+  bench.clock.advance(1s);
+  bench.tell(AgentTick{});
+  ASSERT_NE(bench.last<SendReport>(), nullptr);
+  EXPECT_TRUE(bench.last<SendReport>()->report.facts);
+  bench.tell(bench.order(Wanted::Idle));
+  EXPECT_FALSE(bench.last<SendReport>()->report.facts);
+}
+
+TEST(Agent, StartsAssignsAndReportsItsWorkers) {
+  Bench bench;
+  bench.work();
+  EXPECT_EQ(bench.count<MakeWorld>(), 1);
+  EXPECT_EQ(bench.count<SpawnWorker>(), 2);
+  EXPECT_EQ(bench.count<AssignWorker>(), 2);
+  EXPECT_EQ(bench.last<SendReport>()->report.workers[1].phase, WorkerPhase::Working);
+  EXPECT_EQ(bench.last<SendReport>()->report.order, 2);
+}
+
+TEST(Agent, DoesNothingTwiceForAnOrderThatComesTwice) {
+  Bench bench;
+  bench.work();
+  bench.actions.clear();
+  bench.tell(bench.state.order);
+  EXPECT_EQ(bench.count<SpawnWorker>() + bench.count<AssignWorker>(), 0);
+}
+
+TEST(Agent, ObeysOnlyTheHighestTermItHasSeen) {
+  Bench bench;
+  bench.work();
+  Order later = bench.order(Wanted::Work);
+  later.term = 3;
+  later.number = 1;
+  bench.tell(later);
+  bench.actions.clear();
+  Order old = bench.order(Wanted::Idle);
+  old.number = 1000;
+  bench.tell(old);
+  EXPECT_EQ(bench.count<KillWorker>(), 0);
+}
+
+TEST(Agent, AsksTwiceAndThenKills) {
+  Bench bench;
+  bench.work();
+  bench.actions.clear();
+  bench.tell(bench.order(Wanted::Idle));
+  EXPECT_EQ(bench.count<AbortWaits>(), 1);
+  ASSERT_EQ(bench.count<KillWorker>(), 2);
+  EXPECT_FALSE(bench.last<KillWorker>()->hard);
+  bench.tell(WorkerExited{1, 4, 0, 15, ""});
+  bench.clock.advance(1100ms);
+  bench.tell(AgentTick{});
+  EXPECT_EQ(bench.count<KillWorker>(), 3);
+  EXPECT_TRUE(bench.last<KillWorker>()->hard);
+  EXPECT_EQ(bench.last<KillWorker>()->rank, 5);
+}
+
+TEST(Agent, SaysWhichDeathsItOrdered) {
+  Bench bench;
+  bench.work();
+  bench.tell(WorkerExited{1, 4, 0, 9, ""});
+  bench.tell(bench.order(Wanted::Idle));
+  bench.tell(WorkerExited{1, 5, 0, 15, ""});
+  const Report& report = bench.last<SendReport>()->report;
+  EXPECT_FALSE(report.workers[0].failure->ordered);
+  EXPECT_TRUE(report.workers[1].failure->ordered);
+}
+
+TEST(Agent, StartsTheNextGenerationWhenTheWorkersOfTheLastAreGone) {
+  Bench bench;
+  bench.work();
+  bench.actions.clear();
+  bench.tell(bench.order(Wanted::Prepare, 2));
+  EXPECT_EQ(bench.count<SpawnWorker>(), 0);
+  bench.tell(WorkerExited{1, 4, 0, 15, ""});
+  bench.tell(WorkerExited{1, 5, 0, 15, ""});
+  EXPECT_EQ(bench.count<SpawnWorker>(), 2);
+  EXPECT_EQ(bench.last<MakeWorld>()->generation, 2);
+  bench.tell(WorkerHello{1, 4, ""});
+  EXPECT_EQ(bench.state.workers[4].status.phase, WorkerPhase::Starting) << "of the old one";
+}
+
+TEST(Agent, AnswersAFlushWhenTheSpoolHasEverythingAndAsksNobodyElse) {
+  Bench bench;
+  bench.work();
+  bench.tell(RecordMade{1, 4, {0, 1}});
+  bench.tell(FlushAsked{1, 4, 77});
+  EXPECT_EQ(bench.count<AppendSpool>(), 1);
+  EXPECT_EQ(bench.count<AnswerFlush>(), 0);
+  bench.tell(SpoolWritten{1, 4, 1});
+  ASSERT_EQ(bench.count<AnswerFlush>(), 1);
+  EXPECT_EQ(bench.last<AnswerFlush>()->id, 77);
+  EXPECT_EQ(bench.last<SendRecords>()->records.keys.size(), 1u);
+}
+
+TEST(Agent, KeepsRecordsUntilTheyAreAcknowledgedAndSendsThemToTheNextLeader) {
+  Bench bench;
+  bench.work();
+  for (std::int64_t i = 0; i < 3; ++i) {
+    bench.tell(RecordMade{1, 4, {i, i + 1}});
+    bench.tell(SpoolWritten{1, 4, i + 1});
+  }
+  bench.tell(Acknowledgement{1, 1, 4, 1});
+  EXPECT_EQ(bench.last<SendReport>()->report.unacknowledged, 0) << "reported before they were made";
+  bench.actions.clear();
+  Claims claims;
+  claims.highest = Claim{2, "c", 1, "tcp://c:1", 0, false};
+  bench.tell(ClaimsRead{claims});
+  Order order = bench.order(Wanted::Work);
+  order.term = 2;
+  order.number = 1;
+  bench.tell(order);
+  ASSERT_NE(bench.last<SendRecords>(), nullptr);
+  EXPECT_EQ(bench.last<SendRecords>()->records.keys.front().sequence, 1);
+  EXPECT_EQ(bench.last<SendRecords>()->records.keys.size(), 2u);
+}
+
+TEST(Agent, KeepsItsWorkersWhenTheLeaderIsGone) {
+  Bench bench;
+  bench.work();
+  bench.actions.clear();
+  for (int i = 0; i < 300; ++i) {
+    bench.clock.advance(100ms);
+    bench.tell(AgentTick{});
+  }
+  EXPECT_EQ(bench.count<KillWorker>(), 0);
+  EXPECT_GT(bench.count<ReadClaims>(), 10) << "but looks for another one";
+}
+
+TEST(Agent, EndsWorkersWhoseGenerationWasReplacedWithoutIt) {
+  Bench bench;
+  bench.work();
+  bench.actions.clear();
+  Claims claims;
+  claims.highest = Claim{1, "a", 1, "tcp://a:1", 9, false};
+  claims.generation = 2;
+  bench.tell(ClaimsRead{claims});
+  EXPECT_EQ(bench.count<KillWorker>(), 2);
+}
+
+TEST(Agent, StartsItsCoordinatorAgainUnderTheNextTerm) {
+  Bench bench;
+  bench.state.election.claiming = true;
+  bench.tell(ClaimDecided{2, true});
+  EXPECT_EQ(bench.last<StartCoordinator>()->term, 2);
+  CoordinatorExited crashed;
+  crashed.term = 2;
+  crashed.reason = "signal 9 (Killed)";
+  bench.tell(crashed);
+  ASSERT_NE(bench.last<ClaimTerm>(), nullptr);
+  EXPECT_EQ(bench.last<ClaimTerm>()->term, 3);
+}
+
+TEST(Agent, KillsItsCoordinatorWhenALaterTermLeads) {
+  Bench bench;
+  bench.tell(ClaimDecided{2, true});
+  Claims claims;
+  claims.highest = Claim{3, "c", 1, "tcp://c:1", 0, false};
+  Order order = bench.order(Wanted::Idle);
+  order.term = 3;
+  bench.tell(order);
+  EXPECT_EQ(bench.count<KillCoordinator>(), 1);
+}
+
+TEST(Agent, DoesNotStartACoordinatorAgainThatRefusedTheJournal) {
+  Bench bench;
+  bench.options.alone = true;
+  bench.tell(ClaimDecided{2, true});
+  CoordinatorExited refused;
+  refused.term = 2;
+  refused.how = CoordinatorExited::How::Refused;
+  refused.reason = "the journal was written by a newer weft";
+  bench.tell(refused);
+  bench.tell(AgentTick{});
+  ASSERT_NE(bench.last<LeaveRun>(), nullptr);
+  EXPECT_EQ(bench.last<LeaveRun>()->outcome, Outcome::Failed);
+  EXPECT_EQ(bench.last<LeaveRun>()->reason, refused.reason);
+}
+
+TEST(Agent, LeavesWhenItsWorkersAreGoneAndItsRecordsAreTaken) {
+  Bench bench;
+  bench.work();
+  bench.tell(RecordMade{1, 4, {0, 1}});
+  bench.tell(SpoolWritten{1, 4, 1});
+  Order order = bench.order(Wanted::Leave);
+  order.outcome = Outcome::Finished;
+  bench.tell(order);
+  bench.tell(WorkerExited{1, 4, 0, 0, ""});
+  bench.tell(WorkerExited{1, 5, 0, 0, ""});
+  bench.tell(AgentTick{});
+  EXPECT_EQ(bench.count<LeaveRun>(), 0);
+  bench.tell(Acknowledgement{1, 1, 4, 1});
+  bench.tell(AgentTick{});
+  ASSERT_EQ(bench.count<LeaveRun>(), 1);
+  EXPECT_EQ(bench.last<LeaveRun>()->outcome, Outcome::Finished);
+  EXPECT_TRUE(bench.last<SendReport>()->report.left);
+}
+
+TEST(Agent, AskedTwiceWithoutALeaderStopsByItself) {
+  Bench bench;
+  bench.work();
+  bench.clock.advance(5s);
+  bench.tell(AgentStopAsked{});
+  bench.tell(AgentStopAsked{});
+  bench.tell(AgentTick{});
+  bench.tell(WorkerExited{1, 4, 0, 15, ""});
+  bench.tell(WorkerExited{1, 5, 0, 15, ""});
+  bench.tell(AgentTick{});
+  ASSERT_NE(bench.last<LeaveRun>(), nullptr);
+  EXPECT_EQ(bench.last<LeaveRun>()->outcome, Outcome::Stopped);
+}
+
+}  // namespace
+}  // namespace weft::runtime
