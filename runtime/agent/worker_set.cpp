@@ -198,6 +198,7 @@ void WorkerSet::assign(int rank, const std::optional<Checkpoint>& resume) {
                      {"resume", resume ? resume->name : ""},
                      {"fingerprint", fingerprint(job_)}};
   assignment["job"] = to_json(job_);
+  assignment["seal"] = control_->seal(assignment["job"].dump());
   control_->send(rank, assignment);
 }
 

@@ -85,8 +85,9 @@ Expected<RunKeys> parse_run_keys(std::string_view text) {
     good = is_key(*key);
   }
   if (!good)
-    return fail(Code::InvalidArgument, "these are not the control-plane keys of a run of this "
-                                       "version of weft");
+    return fail(Code::InvalidArgument,
+                "these are not the control-plane keys of a run of this "
+                "version of weft");
   return keys;
 }
 
@@ -95,6 +96,12 @@ Expected<RunKeys> keys_of_run(const std::string& directory) {
   if (::mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST)
     return io_error("create", directory, errno);
   struct stat status {};
+  if (::stat(directory.c_str(), &status) != 0) return io_error("look at", directory, errno);
+  if (status.st_uid != ::geteuid() || (status.st_mode & 022) != 0)
+    return fail(Code::InvalidArgument, directory +
+                                           " may be changed by others, so keys in it "
+                                           "protect nothing; end the run's agents and "
+                                           "remove it");
   if (::stat(path.c_str(), &status) != 0) {
     const RunKeys made = make_run_keys();
     WEFT_TRY_ASSIGN(const bool first, create_secret(path, to_text(made)));
@@ -178,8 +185,8 @@ void ChannelServer::Impl::answer_handshake() {
                                              known ? "agent" : "",
                                              ""};
   for (std::size_t i = 0; i < answer.size(); ++i)
-    authenticator.send(zmq::buffer(answer[i]), i + 1 < answer.size() ? zmq::send_flags::sndmore
-                                                                     : zmq::send_flags::none);
+    authenticator.send(zmq::buffer(answer[i]),
+                       i + 1 < answer.size() ? zmq::send_flags::sndmore : zmq::send_flags::none);
 }
 
 void ChannelServer::Impl::receive_all(std::vector<ChannelMessage>& messages) {

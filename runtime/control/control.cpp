@@ -1,5 +1,9 @@
 #include "runtime/control/control.h"
 
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+
 #include <array>
 #include <cerrno>
 #include <charconv>
@@ -32,6 +36,18 @@ std::string raw_key(const std::string& z85) {
   return raw;
 }
 
+/// 64 hexadecimal digits. `key`: a Z85 secret of this run.
+std::string sign(const std::string& key, std::string_view text) {
+  std::array<unsigned char, 32> digest{};
+  unsigned int length = 0;
+  ::HMAC(::EVP_sha256(), key.data(), static_cast<int>(key.size()),
+         reinterpret_cast<const unsigned char*>(text.data()), text.size(), digest.data(), &length);
+  static constexpr char kDigits[] = "0123456789abcdef";
+  std::string hex;
+  for (const unsigned char byte : digest) hex += {kDigits[byte >> 4], kDigits[byte & 15]};
+  return hex;
+}
+
 /// What a model wrote may not be UTF-8; such bytes travel as U+FFFD.
 std::string text_of(const json& message) {
   return message.dump(-1, ' ', false, json::error_handler_t::replace);
@@ -52,8 +68,9 @@ struct ControlServer::Impl {
   zmq::socket_t authenticator{context, zmq::socket_type::rep};
   zmq::socket_t router{context, zmq::socket_type::router};
   KeyPair keys = make_keys();
-  std::map<int, KeyPair> workers;           // by rank
-  std::map<std::string, int> rank_of_key;  // raw public key -> rank
+  std::string seal_key = make_keys().secret_key;  // of jobs; each worker has it too
+  std::map<int, KeyPair> workers;                 // by rank
+  std::map<std::string, int> rank_of_key;         // raw public key -> rank
   std::string endpoint;
   long long refused = 0;
 
@@ -103,9 +120,12 @@ std::string ControlServer::credentials(int rank) const {
   const KeyPair& worker = impl_->workers.at(rank);
   return json{{"version", kControlVersion},      {"rank", rank},
               {"endpoint", impl_->endpoint},     {"server_key", impl_->keys.public_key},
-              {"public_key", worker.public_key}, {"secret_key", worker.secret_key}}
+              {"public_key", worker.public_key}, {"secret_key", worker.secret_key},
+              {"seal_key", impl_->seal_key}}
       .dump();
 }
+
+std::string ControlServer::seal(std::string_view job) const { return sign(impl_->seal_key, job); }
 
 void ControlServer::Impl::answer_handshake() {
   // version, request id, domain, address, identity, mechanism, then the credentials
@@ -184,6 +204,7 @@ void ControlServer::send_text(int rank, const std::string& message) {
 struct ControlClient::Impl {
   zmq::context_t context{1};
   zmq::socket_t dealer{context, zmq::socket_type::dealer};
+  std::string seal_key;
   int rank = 0;
 };
 
@@ -199,12 +220,14 @@ Expected<std::unique_ptr<ControlClient>> ControlClient::connect(std::string_view
   };
   if (!given.is_object() || given.value("version", json()) != kControlVersion ||
       !given.value("rank", json()).is_number_integer() || text("server_key").size() != kKeyLength ||
-      text("public_key").size() != kKeyLength || text("secret_key").size() != kKeyLength)
+      text("public_key").size() != kKeyLength || text("secret_key").size() != kKeyLength ||
+      text("seal_key").size() != kKeyLength)
     return fail(Code::InvalidArgument,
                 "the control-plane credentials are not those of this version of weft; workers are "
                 "started by 'weft run'");
   auto impl = std::make_unique<Impl>();
   impl->rank = given["rank"].get<int>();
+  impl->seal_key = text("seal_key");
   try {
     zmq::socket_t& dealer = impl->dealer;
     dealer.set(zmq::sockopt::routing_id, "rank-" + std::to_string(impl->rank));
@@ -223,6 +246,12 @@ Expected<std::unique_ptr<ControlClient>> ControlClient::connect(std::string_view
 }
 
 int ControlClient::rank() const { return impl_->rank; }
+
+bool ControlClient::is_sealed(std::string_view job, std::string_view seal) const {
+  const std::string right = sign(impl_->seal_key, job);
+  return seal.size() == right.size() &&
+         ::CRYPTO_memcmp(seal.data(), right.data(), right.size()) == 0;
+}
 
 void ControlClient::send(const json& message) {
   try {

@@ -1,6 +1,6 @@
-// The control plane inside a node: JSON messages between an agent and its workers over ZeroMQ, encrypted
-// and authenticated (CURVE) with keys made for this run and handed to each worker through an
-// inherited descriptor. Nothing here is on a step's critical path.
+// The control plane inside a node: JSON messages between an agent and its workers over ZeroMQ,
+// encrypted and authenticated (CURVE) with keys made for this run and handed to each worker through
+// an inherited descriptor. Nothing here is on a step's critical path.
 #pragma once
 
 #include <chrono>
@@ -19,10 +19,10 @@ namespace weft::runtime {
 ///   worker -> agent: hello {pid, version} · flush {id} · done {outcome} · failed {code, message}
 ///     and records, numbered upwards from 1 (seq): metrics {record} · event {kind, message,
 ///     details} · samples {step, lines}
-///   agent -> worker: assign {job, checkpoints, traces, attempt, generation, fingerprint} ·
+///   agent -> worker: assign {job, seal, checkpoints, traces, attempt, generation, fingerprint} ·
 ///     flushed {id} · stop {reason} · shutdown {}
 inline constexpr std::size_t kMaxMessageBytes = 64u << 20;
-inline constexpr int kControlVersion = 1;
+inline constexpr int kControlVersion = 2;  // 2: jobs are sealed
 
 struct Incoming {
   int rank = 0;  // proved by the key that the message came under
@@ -32,7 +32,8 @@ struct Incoming {
 /// The agent's end. Threads: one.
 class ControlServer {
  public:
-  /// For the workers `ranks`. port 0: any free one. Errors: Busy when the port is taken; InvalidArgument for a bad host.
+  /// For the workers `ranks`. port 0: any free one. Errors: Busy when the port is taken;
+  /// InvalidArgument for a bad host.
   static Expected<std::unique_ptr<ControlServer>> open(const std::string& host, int port,
                                                        const std::vector<int>& ranks);
   ~ControlServer();
@@ -40,6 +41,8 @@ class ControlServer {
   std::string endpoint() const;
   /// What worker `rank` needs to connect, keys included: give it to nobody else.
   std::string credentials(int rank) const;
+  /// Signs a job for the workers that hold these credentials (HMAC-SHA256, hexadecimal).
+  std::string seal(std::string_view job) const;
 
   /// Waits at most `timeout` for messages or until one of `descriptors` is readable.
   /// Malformed messages are dropped and counted.
@@ -66,6 +69,8 @@ class ControlClient {
   ~ControlClient();
 
   int rank() const;
+  /// Is this the seal of this job, by whoever made our credentials?
+  bool is_sealed(std::string_view job, std::string_view seal) const;
   /// Queues; never blocks, also when the agent is gone (the oldest are then kept, the newest
   /// dropped, beyond some thousands).
   void send(const nlohmann::json& message);

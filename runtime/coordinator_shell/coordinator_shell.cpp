@@ -61,6 +61,7 @@ class CoordinatorShell {
       if (clock_.now() >= next_tick_) {
         next_tick_ = clock_.now() + kTick;
         events_.push_back(Tick{});
+        if (told_refused_ != num_refused()) describe();
       }
       work();
       if (state_.phase == RunPhase::Ended && waiting_.empty()) code_ = kCoordinatorEnded;
@@ -109,13 +110,22 @@ class CoordinatorShell {
   void take(const ChannelMessage& incoming) {
     auto message = decode(incoming.bytes);
     if (!message) {
+      ++dropped_;
       log_warning("dropped what '" + incoming.peer + "' sent: " + message.error().message);
       if (message.error().code == Code::Unsupported)
         server_->send(incoming.peer, encode(RefusalMessage{message.error().message}));
     } else if (auto* report = std::get_if<Report>(&*message)) {
-      if (report->node == incoming.peer) events_.push_back(std::move(*report));
+      if (report->node == incoming.peer)
+        events_.push_back(std::move(*report));
+      else
+        ++dropped_;
     } else if (auto* records = std::get_if<RecordsMessage>(&*message)) {
-      if (records->records.node == incoming.peer) take_records(std::move(*records));
+      if (records->records.node == incoming.peer)
+        take_records(std::move(*records));
+      else
+        ++dropped_;
+    } else {
+      ++dropped_;  // what only a coordinator says
     }
   }
 
@@ -169,15 +179,19 @@ class CoordinatorShell {
 
   void publish(const std::string& kind, const std::string& reason) {
     log_info(reason);
-    (void)book_->store().append_event(
-        kind, reason, {{"generation", state_.generation}, {"term", setup_.term}});
+    (void)book_->store().append_event(kind, reason,
+                                      {{"generation", state_.generation}, {"term", setup_.term}});
     status_.say({{"type", "notice"}, {"kind", kind}, {"message", reason}});
     last_reason_ = reason;
     must_save_ = true;
     describe();
   }
 
+  /// Connections without this run's keys, and messages that were none.
+  long long num_refused() const { return server_->num_refused() + dropped_; }
+
   void describe() {
+    told_refused_ = num_refused();
     RunStore& store = book_->store();
     if (state_.generation > 0 && store.attempt() != state_.generation)
       (void)store.set_attempt(static_cast<int>(state_.generation));
@@ -188,7 +202,8 @@ class CoordinatorShell {
                   {"restarts", state_.line.empty() ? 0 : state_.line.size() - 1},
                   {"term", setup_.term},
                   {"phase", to_string(state_.phase)},
-                  {"nodes", nodes}};
+                  {"nodes", nodes},
+                  {"refused_by_coordinator", told_refused_}};
     if (state_.cause.kind != Cause::Kind::None) facts["last_failure"] = state_.cause.text;
     (void)store.describe(facts);
   }
@@ -282,8 +297,8 @@ class CoordinatorShell {
     for (auto& [of, batch] : batches)
       if (!batch.keys.empty()) hand_on(batch);
     if (damaged > 0)
-      publish("warning", std::to_string(damaged) + " damaged lines in " + file.string() +
-                             " were passed over");
+      publish("warning",
+              std::to_string(damaged) + " damaged lines in " + file.string() + " were passed over");
     events_.push_back(SpoolRead{read.node, read.incarnation});
   }
   void act(const RenewLease& renew) {
@@ -339,6 +354,7 @@ class CoordinatorShell {
   std::deque<CoordinatorAction> waiting_;  // decided; done once the state is in the journal
   std::map<std::tuple<std::int64_t, int, std::int64_t>, std::string> bytes_;  // of records
   Instant next_tick_{};
+  long long dropped_ = 0, told_refused_ = 0;
   bool must_save_ = true;
   bool failing_ = false;
   std::string last_reason_;
@@ -351,8 +367,7 @@ Expected<std::string> read_all(int descriptor) {
   for (ssize_t n; (n = ::read(descriptor, buffer, sizeof buffer)) != 0;) {
     if (n < 0 && errno == EINTR) continue;
     if (n < 0 || text.size() > 65536)
-      return fail(Code::InvalidArgument,
-                  "coordinators are started by 'weft run' and 'weft agent'");
+      return fail(Code::InvalidArgument, "coordinators are started by 'weft run' and 'weft agent'");
     text.append(buffer, static_cast<std::size_t>(n));
   }
   ::close(descriptor);

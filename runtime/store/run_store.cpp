@@ -13,6 +13,7 @@
 #include "base/units.h"
 #include "runtime/store/index.h"
 #include "runtime/store/json_lines.h"
+#include "runtime/store/private_directory.h"
 #include "runtime/store/run_lock.h"
 
 namespace weft::runtime {
@@ -148,13 +149,14 @@ Expected<std::unique_ptr<RunStore>> RunStore::join(const fs::path& root, const C
   std::error_code error;
   if (!fs::exists(paths.run(), error))
     return fail(Code::NotFound, root.string() + " is no run directory: it has no run.json");
+  WEFT_TRY(check_private_directory(root));
   WEFT_TRY_ASSIGN(auto impl, Impl::make(paths, std::nullopt, clock));
   return std::unique_ptr<RunStore>(new RunStore(std::move(impl)));
 }
 
 Expected<std::unique_ptr<RunStore>> RunStore::open(const fs::path& root, const Clock& clock) {
   const RunPaths paths{root};
-  WEFT_TRY(make_directory(root));
+  WEFT_TRY(make_private_directory(root));
   WEFT_TRY_ASSIGN(RunLock lock, RunLock::take(paths.lock()));
   WEFT_TRY_ASSIGN(auto impl, Impl::make(paths, std::move(lock), clock));
   json& state = impl->state;

@@ -120,6 +120,9 @@ Expected<std::unique_ptr<json>> wait_for_assignment(ControlClient& control) {
 Expected<RecipeEnd> work(const WorkerArguments& arguments, ControlClient& control) {
   control.send({{"type", "hello"}, {"pid", ::getpid()}, {"version", kControlVersion}});
   WEFT_TRY_ASSIGN(const auto assignment, wait_for_assignment(control));
+  if (!control.is_sealed(assignment->at("job").dump(), assignment->at("seal").get<std::string>()))
+    return fail(Code::InvalidArgument,
+                "refused a job that was not sealed by the agent that started this worker");
   WEFT_TRY_ASSIGN(const Job job, from_json(assignment->at("job")));
   WEFT_TRY(arm_fault(control.rank(), assignment->at("attempt").get<int>()));
   WEFT_TRY(fault_point(FaultAt::Forming));

@@ -77,6 +77,15 @@ std::vector<std::string> weft::fuzz::seed_inputs() {
   }
   on(GenerationClaimed{1, true});
   on(CheckpointsListed{{{40, 1, "step-00000040"}}});
+  // A generation that ended because of a node.
+  Report failed;
+  failed.node = "a";
+  failed.incarnation = 2;
+  failed.number = 1;
+  failed.term = 1;
+  failed.facts = NodeFacts{};
+  failed.facts->slots = 2;
+  on(failed);
   on(BanAsked{"b", "slow", std::chrono::hours(1)});
   on(SaveAsked{50});
   on(StopAsked{});

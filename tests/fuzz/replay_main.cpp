@@ -1,5 +1,6 @@
 // usage: <target>_fuzz [rounds [seed]]      replay seeds and `rounds` mutations (default 20000, 1)
 //        <target>_fuzz FILE...              replay these inputs
+//        <target>_fuzz --seeds DIRECTORY    write the seed inputs there, a corpus to explore from
 #include <cstdio>
 #include <cstdlib>
 
@@ -81,6 +82,17 @@ int replay(int rounds, std::uint64_t seed) {
 }  // namespace weft::fuzz
 
 int main(int argc, char** argv) {
+  if (argc == 3 && std::string_view(argv[1]) == "--seeds") {
+    int number = 0;
+    for (const std::string& input : weft::fuzz::seed_inputs()) {
+      const std::string path = std::string(argv[2]) + "/seed-" + std::to_string(number++);
+      std::FILE* const file = std::fopen(path.c_str(), "wb");
+      if (file == nullptr) return 2;
+      std::fwrite(input.data(), 1, input.size(), file);
+      std::fclose(file);
+    }
+    return 0;
+  }
   char* end = nullptr;
   const long rounds = argc > 1 ? std::strtol(argv[1], &end, 10) : 20000;
   if (argc <= 1 || *end == '\0')

@@ -1,11 +1,16 @@
 # weft_fuzz(<target>_fuzz LINK <library>...): a libFuzzer target, replayed here over a seeded batch as an
-# ordinary test. To explore: clang++ with -fsanitize=fuzzer,address, the target's file without replay_main.cpp.
+# ordinary test. To explore: the preset fuzz (clang), then tests/fuzz/explore.sh.
 function(weft_fuzz name)
   cmake_parse_arguments(ARG "" "" "LINK" ${ARGN})
-  add_executable(fuzz_${name} fuzz/${name}.cpp fuzz/replay_main.cpp)
+  if(WEFT_FUZZ)
+    add_executable(fuzz_${name} fuzz/${name}.cpp)
+    target_link_options(fuzz_${name} PRIVATE -fsanitize=fuzzer)
+  else()
+    add_executable(fuzz_${name} fuzz/${name}.cpp fuzz/replay_main.cpp)
+    add_test(NAME fuzz/${name} COMMAND fuzz_${name})
+    set_tests_properties(fuzz/${name} PROPERTIES LABELS "fuzz" TIMEOUT 120)
+  endif()
   target_link_libraries(fuzz_${name} PRIVATE ${ARG_LINK} weft_base weft_options)
-  add_test(NAME fuzz/${name} COMMAND fuzz_${name})
-  set_tests_properties(fuzz/${name} PROPERTIES LABELS "fuzz" TIMEOUT 120)
 endfunction()
 
 weft_fuzz(safetensors_header_fuzz LINK weft_trainer_checkpoint)
@@ -20,3 +25,6 @@ weft_fuzz(tokenizer_json_fuzz LINK weft_trainer_tokenizer)
 weft_fuzz(config_json_fuzz LINK weft_trainer_hf)
 weft_fuzz(control_messages_fuzz LINK weft_runtime_messages nlohmann_json::nlohmann_json)
 weft_fuzz(journal_state_fuzz LINK weft_runtime_state_json nlohmann_json::nlohmann_json)
+if(WEFT_FUZZ)  # its test is runtime/job_fuzz_test
+  weft_fuzz(job_fuzz LINK weft_runtime_job nlohmann_json::nlohmann_json)
+endif()

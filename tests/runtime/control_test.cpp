@@ -115,5 +115,18 @@ TEST(Control, CredentialsOfAnotherKindAreRefused) {
     EXPECT_FALSE(ControlClient::connect(text)) << text;
 }
 
+TEST(Control, AJobIsTakenOnlyUnderTheSealOfWhoMadeTheCredentials) {
+  auto server = ControlServer::open("127.0.0.1", 0, {0, 1});
+  auto other = ControlServer::open("127.0.0.1", 0, {0, 1});
+  ASSERT_TRUE(server && other);
+  const auto client = ControlClient::connect((*server)->credentials(1));
+  ASSERT_TRUE(client);
+  const std::string job = R"({"name":"a job"})", changed = R"({"name":"a jab"})";
+  EXPECT_TRUE((*client)->is_sealed(job, (*server)->seal(job)));
+  EXPECT_FALSE((*client)->is_sealed(changed, (*server)->seal(job)));
+  EXPECT_FALSE((*client)->is_sealed(job, (*other)->seal(job)));
+  EXPECT_FALSE((*client)->is_sealed(job, ""));
+}
+
 }  // namespace
 }  // namespace weft::runtime

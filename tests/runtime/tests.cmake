@@ -13,6 +13,8 @@ weft_test(runtime/place_ranks_test LINK weft_runtime_coordinator)
 weft_test(runtime/state_json_test LINK weft_runtime_state_json nlohmann_json::nlohmann_json)
 find_package(nlohmann_json REQUIRED)
 weft_test(runtime/control_test LABELS multiprocess LINK weft_runtime_control nlohmann_json::nlohmann_json)
+weft_test(runtime/channel_test LABELS multiprocess LINK weft_runtime_control weft_runtime_messages)
+weft_test(runtime/store_private_directory_test LINK weft_runtime_store)
 # engine: whole worlds as threads
 weft_test(runtime/engine_layout_test LABELS multiprocess LINK weft_runtime_worker)
 weft_test(runtime/engine_gradient_test LABELS multiprocess LINK weft_runtime_worker)
@@ -46,6 +48,8 @@ weft_test(runtime/worker_wire_error_test LINK weft_runtime_control nlohmann_json
 # whole runs: the real binary as a child process
 foreach(unit run_complete run_resume run_failure run_input run_verbs run_trace run_exchange
              run_student run_watch bench_pipeline)
+foreach(unit run_secrets run_complete run_resume run_failure run_input run_verbs run_trace run_exchange
+             run_student bench_pipeline)
   weft_test(runtime/${unit}_test LABELS multiprocess SOURCES runtime/run_harness.cpp
             LINK nlohmann_json::nlohmann_json SQLite::SQLite3)
   target_compile_definitions(runtime_${unit}_test PRIVATE WEFT_BINARY="$<TARGET_FILE:weft>")

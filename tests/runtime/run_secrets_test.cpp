@@ -1,0 +1,116 @@
+// The keys of a run's control plane are where they have to be and nowhere else, and nobody outside
+// this host can reach it.
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <fstream>
+#include <regex>
+#include <set>
+#include <sstream>
+
+#include "tests/runtime/run_harness.h"
+
+namespace weft::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string bytes_of(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+/// The secrets that a process holds: what it inherited is still in its memory, as JSON.
+std::set<std::string> secrets_of(pid_t pid) {
+  std::set<std::string> secrets;
+  const std::regex key("\"(?:secret_key|seal_key)\":\"([^\"]{40})\"");
+  std::size_t budget = 256 << 20;
+  std::ifstream maps("/proc/" + std::to_string(pid) + "/maps");
+  std::ifstream memory("/proc/" + std::to_string(pid) + "/mem", std::ios::binary);
+  for (std::string line; std::getline(maps, line);) {
+    const bool named =
+        line.find('/') != std::string::npos || line.find("rw-p") == std::string::npos;
+    if (named) continue;
+    const std::size_t dash = line.find('-');
+    const auto begin = std::stoull(line.substr(0, dash), nullptr, 16);
+    const auto end = std::stoull(line.substr(dash + 1), nullptr, 16);
+    if (end - begin > (16 << 20) || budget < end - begin) continue;
+    budget -= end - begin;
+    std::string bytes(end - begin, '\0');
+    memory.clear();
+    memory.seekg(static_cast<std::streamoff>(begin));
+    memory.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+    bytes.resize(static_cast<std::size_t>(std::max<std::streamsize>(memory.gcount(), 0)));
+    if (bytes.find("_key\":\"") == std::string::npos) continue;
+    for (std::sregex_iterator at(bytes.begin(), bytes.end(), key), none; at != none; ++at)
+      secrets.insert((*at)[1]);
+  }
+  return secrets;
+}
+
+/// Addresses (hexadecimal, as in /proc/net/tcp) on which the process listens.
+std::vector<std::string> listening(pid_t pid) {
+  std::set<std::string> inodes;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator("/proc/" + std::to_string(pid) + "/fd", error)) {
+    const std::string target = fs::read_symlink(entry.path(), error).string();
+    if (target.starts_with("socket:[")) inodes.insert(target.substr(8, target.size() - 9));
+  }
+  std::vector<std::string> found;
+  for (const char* table : {"/proc/net/tcp", "/proc/net/tcp6"}) {
+    std::ifstream file(table);
+    std::string line;
+    for (std::getline(file, line); std::getline(file, line);) {
+      std::istringstream fields(line);
+      std::string slot, local, remote, state, field, inode;
+      fields >> slot >> local >> remote >> state;
+      for (int i = 0; i < 6 && fields >> inode;) ++i;
+      if (state == "0A" && inodes.contains(inode))
+        found.push_back(local.substr(0, local.find(':')));
+    }
+  }
+  return found;
+}
+
+TEST(RunSecrets, AreOnNoCommandLineInNoEnvironmentAndInNoFileOfTheRun) {
+  const Place place;
+  const fs::path run = place / "run";
+  Weft child(
+      {"run", place.supervised_job(), "--dir", run.string(), "--set", "pretrain.steps=100000"});
+  ASSERT_TRUE(eventually([&] { return steps_of(run) >= 3 || !child.running(); }));
+  std::vector<pid_t> processes = child.workers();
+  processes.push_back(child.pid());
+  std::set<std::string> secrets;
+  int num_listening = 0;
+  for (const pid_t pid : processes) {
+    secrets.merge(secrets_of(pid));
+    for (const std::string& address : listening(pid)) {
+      EXPECT_TRUE(address == "0100007F") << address << " of process " << pid;
+      ++num_listening;
+    }
+  }
+  EXPECT_GT(num_listening, 0);  // this test looks where there is something
+  const auto expect_none_in = [&](const fs::path& where) {
+    const std::string bytes = bytes_of(where);
+    for (const std::string& secret : secrets)
+      EXPECT_EQ(bytes.find(secret), std::string::npos) << where;
+  };
+  for (const fs::path process : fs::directory_iterator("/proc"))
+    if (std::isdigit(static_cast<unsigned char>(process.filename().string()[0]))) {
+      expect_none_in(process / "cmdline");
+      expect_none_in(process / "environ");
+    }
+  for (const auto& entry : fs::recursive_directory_iterator(run))
+    if (entry.is_regular_file() && entry.path().filename() != "run.keys")
+      expect_none_in(entry.path());
+  if (secrets.empty())
+    std::printf(
+        "no secret was found in the memory of the run's processes: only addresses checked\n");
+  child.signal(SIGINT);
+  child.wait();
+}
+
+}  // namespace
+}  // namespace weft::test
