@@ -15,6 +15,7 @@
 #include "runtime/rehearse/control_sim.h"
 #include "runtime/rehearse/curves.h"
 #include "runtime/rehearse/virtual_checkpoints.h"
+#include "runtime/rehearse/virtual_rings.h"
 #include "trainer/hf/inventory.h"
 
 namespace weft::runtime {
@@ -180,6 +181,7 @@ class Rehearsal final : public VirtualWorkers {
   LossSeconds step_lost_{};
   double last_step_seconds_ = 0;
   Instant loading_told_{};
+  std::vector<VirtualStepTimes> traced_;  // the last ones
   Loss down_as_ = Loss::Restart;  // what the time since down_since_ is lost to, while not stepping
   Instant down_since_{};
   int hung_rank_ = -1;
@@ -239,6 +241,10 @@ Expected<RehearsalResult> Rehearsal::run() {
   }
   if (failure_) return tl::unexpected(*failure_);
   lose_until_now();
+  if (job_.trace.steps > 0)
+    WEFT_TRY(write_virtual_rings(store_.paths().traces(), layout(), times_, traced_,
+                                 job_.recipe[stage_], store_.attempt(),
+                                 clock_.wall_now() - clock_.now().time_since_epoch()));
   RehearsalResult result;
   result.reason = control_.end() ? control_.end()->reason : "it did not come to an end";
   const Outcome outcome = control_.end() ? control_.end()->outcome : Outcome::Failed;
@@ -608,6 +614,8 @@ void Rehearsal::end_step(int epoch) {
   ++step_;
   last_step_seconds_ = seconds(events_.now() - step_begin_);
   record_step(step_useful_, step_lost_);
+  traced_.push_back({step_, step_begin_, last_step_seconds_});
+  if (std::ssize(traced_) > job_.trace.steps) traced_.erase(traced_.begin());
   goodput_.step(step_, step_useful_, step_lost_);
   const long long planned = options_.steps > 0 ? options_.steps : steps_of_stage();
   const bool last = step_ >= planned || stop_asked_;

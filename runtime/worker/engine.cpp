@@ -221,6 +221,7 @@ Expected<TrainResult> Engine::finish_step() {
   result.clipped = all[totals + 3] / count;
   result.stop_requested = all[totals + 4] > 0;
   result.balance_loss = all[totals + 5];
+  result.expert_load.assign(all.begin() + loads, all.begin() + totals);
   for (int k = 0; k < step_.depths; ++k) {
     const auto of_depth = all.subspan(depths + k * (step_.num_sequences + 1));
     double sum = 0;

@@ -48,8 +48,9 @@ struct TrainResult {
   double balance_loss = 0;  // aux_loss_alpha included; comes on top of `loss`
   // Of each depth of multi-token prediction: mean over its loss tokens; empty where it did not run.
   std::vector<double> next_token_loss;
-  bool applied = true;          // false: loss or gradient not finite, the update was left out
-  bool stop_requested = false;  // some rank was asked to stop
+  std::vector<double> expert_load;  // [block][expert] tokens of the global batch; dense blocks: 0
+  bool applied = true;              // false: loss or gradient not finite, the update was left out
+  bool stop_requested = false;      // some rank was asked to stop
 };
 
 struct Completion {

@@ -12,6 +12,7 @@
 #include "runtime/job/course.h"
 #include "runtime/log/log.h"
 #include "runtime/worker/evaluate.h"
+#include "runtime/worker/expert_report.h"
 #include "runtime/worker/grpo_step.h"
 #include "runtime/worker/step_ring.h"
 #include "runtime/worker/workload.h"
@@ -43,6 +44,7 @@ class Walker final : public Recipe {
     json record;        // what the metrics say of this step
     long long tokens = 0;
     bool applied = true;
+    std::vector<double> expert_load;
   };
 
   void open_ring();
@@ -281,6 +283,7 @@ Expected<Walker::StepOutcome> Walker::supervised_step(Stage stage) {
   outcome.applied = result.applied;
   if (result.applied) ++state_.adam_step;
   outcome.stop = result.stop_requested;
+  outcome.expert_load = result.expert_load;
   for (const MicroBatch& part : batch) outcome.tokens += part.sequence_begin.back();
   state_.samples += request.sequences;
   outcome.record = {{"loss", result.loss},
@@ -349,6 +352,10 @@ void Walker::report_step(Stage, StepOutcome& outcome, double step_seconds) {
               ": loss or gradient not finite; the update was left out",
           {{"step", state_.step}});
   reporter_.metrics(record);
+  json experts;
+  if (std::string message; reports_experts(state_.step) &&
+                           expert_event(job_, state_.step, outcome.expert_load, message, experts))
+    event("expert_loads", message, experts);
 }
 
 Expected<void> Walker::save(const std::string& why) {
