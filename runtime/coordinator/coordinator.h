@@ -300,6 +300,7 @@ struct CoordinatorState {
   std::string failing;
   std::int64_t lease_beat = 0;
   Instant next_lease{};
+  Instant lease_renewed{};
   Instant last_tick{};
   Instant next_ask{};  // when a claim, list or record of the end is asked for again
 };
@@ -314,6 +315,7 @@ struct CoordinatorOptions {
   Duration closing_bound = std::chrono::seconds(15);
   Duration retry = std::chrono::seconds(1);  // of actions without a result
   Duration lease_renew = std::chrono::seconds(1);
+  Duration lease_lost_bound = std::chrono::seconds(10);  // where others could lead instead
   Duration storage_bound = std::chrono::seconds(60);   // run directory failing, then the run fails
   Duration abdicate_bound = std::chrono::seconds(15);  // Waiting with lost members; doubles
   Duration abdicate_bound_max = std::chrono::minutes(10);

@@ -34,6 +34,7 @@ void Decider::operator()(const TermBegan& began) {
   state.failing_since.reset();
   state.lease_beat = 0;
   state.next_lease = now_;
+  state.lease_renewed = now_;
   state.last_tick = now_;
   state.next_ask = now_;
   // The number that was being claimed may be taken by now, in the name of the former term.
@@ -140,8 +141,7 @@ void Decider::take_workers(Node& node, const Report& report) {
     return;
   }
   // Its workers of this generation are not there: not yet, or no more.
-  const bool told = node.order.term == state.term && report.order >= node.order.number;
-  if (state.phase == RunPhase::Ending && told && node.live_workers == 0)
+  if (state.phase == RunPhase::Ending && took_order(node) && node.live_workers == 0)
     drop_ranks(report.node, node, "");
   else if (state.phase == RunPhase::Running || (state.phase == RunPhase::Forming && report.left))
     drop_ranks(report.node, node, "node " + report.node + " has no workers of the generation");

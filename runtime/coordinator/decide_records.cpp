@@ -9,10 +9,17 @@ void Decider::operator()(const Records& records) {
   if (records.generation > state.generation) return;  // of a term that we do not know
   const std::pair key{records.generation, records.rank};
   std::int64_t& next = state.stored[key];
+  if (records.keys.front().sequence > next) {
+    // A leader that did not know yet that it was deposed took what is missing. It is in that one's
+    // store; what is not is in the spool file.
+    if (!state.spools.contains({records.node, records.incarnation}))
+      want_spool(records.node, records.incarnation);
+    return;
+  }
   StoreRecords store{records.node, records.incarnation, records.generation, records.rank, {}, next};
   for (const RecordKey& record : records.keys) {
     if (record.sequence < store.next) continue;
-    if (record.sequence > store.next) break;  // one is missing: it will be sent again
+    if (record.sequence > store.next) break;  // no sequence: what follows will be sent again
     if (counts(state.line, records.generation, record.step))
       store.sequences.push_back(record.sequence);
     ++store.next;

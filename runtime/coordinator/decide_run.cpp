@@ -12,8 +12,10 @@ void Decider::step_down(bool abdicated, const std::string& reason) {
 }
 
 void Decider::operator()(const LeaseRenewed& renewed) {
-  if (s().deposed || renewed.highest_term <= s().term) return;
-  step_down(false, "term " + std::to_string(renewed.highest_term) + " leads");
+  s().lease_renewed = now_;
+  // Also while an abdication waits for a journal that cannot be written any more.
+  if (renewed.highest_term > s().term)
+    step_down(false, "term " + std::to_string(renewed.highest_term) + " leads");
 }
 
 void Decider::operator()(const StopAsked&) {

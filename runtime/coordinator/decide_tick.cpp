@@ -28,6 +28,10 @@ void Decider::operator()(const Tick&) {
     act(RenewLease{state.term, ++state.lease_beat});
     state.next_lease = now_ + options_.lease_renew;
   }
+  // Nobody looks for another leader while this one answers; so it must not answer without a lease.
+  if (state.nodes.size() > 1 && now_ - state.lease_renewed > options_.lease_lost_bound)
+    return step_down(false, "the lease could not be renewed for " +
+                                in_seconds(options_.lease_lost_bound) + ": another node may lead");
   watch_bans();
   watch_nodes();
   watch_storage();
@@ -49,6 +53,7 @@ void Decider::wake_up() {
     if (node.spool_failing_since) *node.spool_failing_since += gap;
   }
   state.deadline += gap;
+  state.lease_renewed = std::min(state.lease_renewed + gap, now_);
   state.last_progress = std::min(state.last_progress + gap, now_);
   if (state.failing_since) *state.failing_since += gap;
   if (state.explaining) *state.explaining += gap;
@@ -141,6 +146,12 @@ void Decider::name_missing() {
 /// Workers that cannot even be killed: their node is not used for a while, and the run goes on.
 void Decider::name_stuck() {
   CoordinatorState& state = s();
+  // Whoever was not even told is not stuck.
+  for (const auto& [name, node] : state.nodes)
+    if (!node.ranks.empty() && !node.lost && !took_order(node)) {
+      state.deadline = now_ + options_.ending_bound;
+      return;
+    }
   for (auto& [name, node] : state.nodes) {
     const bool stuck =
         std::ranges::any_of(node.ranks, [&](int rank) { return !state.ranks[rank].gone; });

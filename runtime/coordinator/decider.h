@@ -55,6 +55,10 @@ class Decider {
   void drop_ranks(const std::string& name, Node& node, const std::string& why);
   void want_spool(const std::string& node, std::uint64_t incarnation);
   Order desired(const Node& node) const;
+  /// It has taken the newest order that this term gave it.
+  bool took_order(const Node& node) const {
+    return node.order.term == d_.state.term && node.taken >= node.order.number;
+  }
   void refresh(const std::string& name, Node& node);
   void refresh_all();
 

@@ -124,6 +124,14 @@ class JsonFields {
   std::optional<Error>& error_;
 };
 
+/// A pair of whole numbers from 0 up to `high`.
+inline bool is_index_pair(const nlohmann::json& value, std::int64_t high = 1 << 20) {
+  if (!value.is_array() || value.size() != 2) return false;
+  for (const nlohmann::json& part : value)
+    if (!part.is_number_integer() || part < 0 || part > high) return false;
+  return true;
+}
+
 // What both files of JSON need.
 nlohmann::json put_checkpoint(const std::optional<Checkpoint>& checkpoint);
 std::optional<Checkpoint> get_checkpoint(JsonFields& parent, const char* name);

@@ -215,8 +215,7 @@ Expected<Order> order_from_json(const json& object) {
   order.generation = fields.integer("generation");
   order.wanted = fields.one_of<Wanted>("wanted", kWanted, to_string);
   for (const json& where : fields.array("ranks", 1 << 16)) {
-    if (!where.is_array() || where.size() != 2 || !where[0].is_number_unsigned() ||
-        !where[1].is_number_unsigned() || where[0] > 1 << 20 || where[1] > 1 << 20) {
+    if (!is_index_pair(where)) {
       fields.wrong("ranks", "holds something other than pairs of a rank and a slot");
       break;
     }

@@ -88,8 +88,7 @@ void get_placement(JsonFields fields, CoordinatorState& state) {
   if (!pairs.empty() && static_cast<int>(pairs.size()) != state.world)
     return fields.wrong("ranks", "does not have one entry a rank");
   for (const json& pair : pairs) {
-    if (!pair.is_array() || pair.size() != 2 || !pair[0].is_number_unsigned() ||
-        !pair[1].is_number_unsigned() || pair[0] >= names.size() || pair[1] > 1 << 20)
+    if (!is_index_pair(pair) || pair[0] >= names.size())
       return fields.wrong("ranks", "holds something other than pairs of a node and a slot");
     const std::string& node = names[pair[0].get<std::size_t>()];
     state.nodes[node].ranks.push_back(static_cast<int>(state.placement.size()));

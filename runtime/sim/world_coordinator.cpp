@@ -15,11 +15,16 @@ struct Match : Ts... {
 
 constexpr std::chrono::milliseconds kRetry{300};
 
+bool is_deposed(const CoordinatorAction& action) {
+  const auto* down = std::get_if<StepDown>(&action);
+  return down != nullptr && !down->abdicated;
+}
+
 /// What may be done before the state is in the journal: it says and changes nothing new.
 bool waits_for_journal(const CoordinatorAction& action) {
   return !std::holds_alternative<SendBeat>(action) &&
-         !std::holds_alternative<SendAcknowledgement>(action) &&
-         !std::holds_alternative<RenewLease>(action) && !std::holds_alternative<ReadSpool>(action);
+         !std::holds_alternative<RenewLease>(action) &&
+         !std::holds_alternative<ReadSpool>(action) && !is_deposed(action);
 }
 
 }  // namespace
@@ -44,8 +49,9 @@ void World::Impl::begin_term(const std::shared_ptr<CoordinatorProcess>& c) {
       if (journal == nullptr) {
         c->state = start_state(options.world, clock(c->node), options.coordinator);
       } else {
+        const std::string text = to_json(journal->state, journal->at).dump();
         Expected<CoordinatorState> state =
-            state_from_json(to_json(journal->state, journal->at), clock(c->node));
+            state_from_json(nlohmann::json::parse(text, nullptr, false), clock(c->node));
         if (!state)
           return end_coordinator(c, CoordinatorExited::How::Refused, state.error().message);
         c->state = std::move(*state);
@@ -113,7 +119,9 @@ void World::Impl::pump_steps(const std::shared_ptr<CoordinatorProcess>& c) {
         CoordinatorProcess::Step& written = c->steps.front();
         directory.write_journal(c->term, *written.journal, written.at);
         written.journal.reset();
-        to(c, [this, c] {
+        const std::int64_t highest = directory.highest_term();
+        to(c, [this, c, highest] {
+          if (highest > c->term) return tell_coordinator(c, LeaseRenewed{highest});
           c->journaling = false;
           if (std::exchange(c->failing, false)) tell_coordinator(c, ShellRecovered{});
           pump_steps(c);

@@ -105,6 +105,7 @@ void World::Impl::abort_waits(std::int64_t generation, int node, const std::stri
 
 void World::Impl::begin_step(Group& group) {
   group.begun = true;
+  if (group.step >= model.steps()) return all_done(group, false);  // resumed at the end
   const std::int64_t ticket = ++group.ticket;
   after(model.step_time(group.generation, group.step + 1),
         [this, generation = group.generation, ticket] { try_step(generation, ticket); });
