@@ -22,8 +22,8 @@ Expected<Recompute> parse_recompute(std::string_view text);
 struct Work {
   ModelShape model;
   Layout layout;
-  int sequence = 4096;            // tokens
-  int micro_batch_sequences = 1;  // in one micro-batch of one lane
+  int sequence = 4096;               // tokens
+  double micro_batch_sequences = 1;  // in one micro-batch of one lane, on average
   Precision precision = Precision::BF16;
   Precision dispatch = Precision::BF16;  // of rows on their way to the experts
   Recompute recompute = Recompute::None;

@@ -208,6 +208,27 @@ struct ModelShowOptions {
   Format format = Format::Table;
 };
 
+struct PlanVerbOptions {
+  std::string target;   // a job file, a run or a plan
+  std::string cluster;  // a file; "": the plan's own
+  std::vector<std::string> set;
+  bool search = false;
+  std::string what_if;
+  bool calibrate = false;  // target is a run
+  Format format = Format::Table;
+};
+
+struct ClusterShowOptions {
+  std::string file;
+  Format format = Format::Table;
+};
+
+struct ClusterProbeOptions {
+  std::string output;  // "": stdout
+  int workers = 4;
+  double seconds = 0.5;
+};
+
 struct DataShowOptions {
   std::string source;  // a file, a glob or a job
   std::vector<std::string> set;

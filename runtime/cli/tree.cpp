@@ -41,6 +41,7 @@ class Builder {
     add_reading_verbs();
     add_checkpoints(tree_);
     add_generate();
+    add_planning(tree_);
     add_tools(tree_);
     add_rehearse(tree_);
     add_benchmarks(tree_);

@@ -60,6 +60,7 @@ inline const std::vector<std::string> kPipelineKinds = {"gpipe", "1f1b",     "in
 // One function a family of verbs.
 void add_checkpoints(VerbTree& tree);  // ckpt
 void add_tools(VerbTree& tree);        // schedule, trace, balance, model, data
+void add_planning(VerbTree& tree);     // plan, cluster
 void add_benchmarks(VerbTree& tree);   // bench
 void add_rehearse(VerbTree& tree);     // rehearse, drift
 

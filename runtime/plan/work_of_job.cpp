@@ -65,13 +65,7 @@ Expected<Work> work_of(const Job& job) {
   work.layout.expert = p.expert;
   work.layout.micro_batches = p.micro_batches;
   WEFT_TRY_ASSIGN(work.sequence, tokens_of_a_sequence(job));
-  const int parts = p.data * p.micro_batches;
-  if (stage.batch % parts != 0)
-    return fail(Code::InvalidArgument,
-                "the batch of " + std::to_string(stage.batch) + " sequences does not divide over " +
-                    std::to_string(p.data) + " lanes x " + std::to_string(p.micro_batches) +
-                    " micro-batches: plan with a multiple of " + std::to_string(parts));
-  work.micro_batch_sequences = stage.batch / parts;
+  work.micro_batch_sequences = 1.0 * stage.batch / (p.data * p.micro_batches);
   WEFT_TRY_ASSIGN(work.precision, scheduler::parse_precision(job.precision));
   WEFT_TRY_ASSIGN(work.dispatch, scheduler::parse_precision(p.dispatch_payload));
   WEFT_TRY_ASSIGN(work.recompute, scheduler::parse_recompute(p.recompute));

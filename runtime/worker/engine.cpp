@@ -391,4 +391,15 @@ std::size_t Engine::forward_records() {
   return (program ? executor_->records_of(*program) : 0) + kPassDrawAndGather;
 }
 
+Engine::MemoryBytes Engine::memory_bytes() const {
+  MemoryBytes bytes;
+  for (const HeldStage& held : stages_) {
+    trainer::ParameterSet& set = held.model->parameters();
+    bytes.parameters += set.values().size_bytes() + set.gradients().size_bytes();
+    bytes.activations += held.model->activation_bytes().peak;
+  }
+  bytes.optimizer = optimizer_->state_bytes();
+  return bytes;
+}
+
 }  // namespace weft::runtime

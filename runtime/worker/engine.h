@@ -124,6 +124,14 @@ class Engine {
     snapshot_.taken = false;
   }
 
+  /// What this rank holds, in bytes. `activations`: the most that each stage's were.
+  struct MemoryBytes {
+    std::size_t parameters = 0;  // values and gradients
+    std::size_t optimizer = 0;   // moments, and gradients received from other replicas
+    std::size_t activations = 0;
+  };
+  MemoryBytes memory_bytes() const;
+
   /// From now on until save(), the Snapshot action that ends a train() copies this rank's part of
   /// the weights and moments aside, and save() writes the copy: what a step is held up for is the
   /// copy alone.

@@ -254,4 +254,14 @@ void ShardedOptimizer::reset_moments() {
   }
 }
 
+std::size_t ShardedOptimizer::state_bytes() const {
+  std::size_t bytes = 0;
+  for (const Moments& moments : moments_)
+    for (int which = 0; which < 2; ++which) bytes += moments.bytes(which).size();
+  for (const Shard& shard : shards_)
+    for (const std::vector<float>& received : shard.received)
+      bytes += received.size() * sizeof(float);
+  return bytes;
+}
+
 }  // namespace weft::runtime

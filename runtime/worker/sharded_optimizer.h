@@ -83,6 +83,8 @@ class ShardedOptimizer {
   };
   const std::vector<Owned>& owned() const { return owned_; }
   const AdamOptions& options() const { return options_; }
+  /// Moments, and the memory that receives gradients.
+  std::size_t state_bytes() const;
   /// Starts the moments anew: a new stage of the recipe does not inherit the last one's.
   void reset_moments();
 

@@ -1,6 +1,8 @@
 // What each decision of a plan is worth: everything else kept, the best other choice.
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <cstdio>
 
 #include "scheduler/plan/search.h"
 
@@ -36,6 +38,12 @@ bool legal(const Work& work) {
          dualpipe::check_size(l.kind, {l.pipeline, l.micro_batches}).has_value();
 }
 
+std::string number(double value) {
+  std::array<char, 32> text;
+  std::snprintf(text.data(), text.size(), "%.3g", value);
+  return text.data();
+}
+
 class Decisions {
  public:
   Decisions(const Prediction& chosen, const Cluster& cluster, const TimeAssumptions& assumptions)
@@ -48,7 +56,7 @@ class Decisions {
       decide("experts over", std::to_string(w.layout.expert), expert_sizes());
     if (w.layout.pipeline > 1)
       decide("schedule", std::string(dualpipe::to_string(w.layout.kind)), schedules());
-    decide("sequences a micro-batch", std::to_string(w.micro_batch_sequences), micro_batches());
+    decide("sequences a micro-batch", number(w.micro_batch_sequences), micro_batches());
     decide("recompute", std::string(to_string(w.recompute)), recomputes());
     if (w.precision != Precision::F32)
       decide("precision", std::string(to_string(w.precision)), precisions());
@@ -86,13 +94,15 @@ class Decisions {
   }
   std::vector<Choice> micro_batches() const {
     std::vector<Choice> out;
-    const int now = chosen_.work.micro_batch_sequences, count = chosen_.work.layout.micro_batches;
-    for (const int other : {now / 2, now * 2}) {
-      if (other < 1 || now * count % other != 0) continue;
+    const double now = chosen_.work.micro_batch_sequences;
+    const double together = now * chosen_.work.layout.micro_batches;
+    for (const double other : {now / 2, now * 2}) {
+      const double count = together / other;
+      if (other < 1 || other != std::floor(other) || count != std::floor(count)) continue;
       Work work = chosen_.work;
       work.micro_batch_sequences = other;
-      work.layout.micro_batches = now * count / other;
-      out.push_back({std::to_string(other), work});
+      work.layout.micro_batches = static_cast<int>(count);
+      out.push_back({number(other), work});
     }
     return out;
   }

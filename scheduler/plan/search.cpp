@@ -225,7 +225,7 @@ class Search {
   const TimeAssumptions& assumptions_;
   const SearchOptions& options_;
   std::vector<Bounded> candidates_;
-  std::map<std::tuple<int, int, int, int, Recompute, Precision>, double> bounds_;
+  std::map<std::tuple<int, int, int, double, Recompute, Precision>, double> bounds_;
   std::map<Recompute, double> least_peak_;
   std::map<Recompute, int> large_;
   SearchResult result_;

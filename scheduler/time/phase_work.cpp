@@ -129,9 +129,10 @@ std::vector<Phase> stage_phases(const Work& work, const StageBlocks& stage, Pass
     if (work.recompute == Recompute::Full) {
       phases.push_back({PhaseKind::Attention, layer, Part::Again});
       exchange(PhaseKind::Dispatch, layer, Part::Again);
-      phases.push_back({PhaseKind::Experts, layer, Part::Again});
     }
     exchange(PhaseKind::Combine, layer, Part::Input);
+    if (work.recompute == Recompute::Full)
+      phases.push_back({PhaseKind::Experts, layer, Part::Again});
     phases.push_back({PhaseKind::Experts, layer, Part::Input});
     phases.push_back({PhaseKind::Experts, layer, Part::Weights});
     exchange(PhaseKind::Dispatch, layer, Part::Input);

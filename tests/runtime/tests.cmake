@@ -56,3 +56,11 @@ target_compile_definitions(runtime_run_learning_test PRIVATE WEFT_BINARY="$<TARG
 add_dependencies(runtime_run_learning_test weft)
 weft_test(runtime/rehearse_test LINK weft_runtime_rehearse weft_trainer_checkpoint)
 weft_test(runtime/drift_test LINK weft_runtime_drift)
+# planning: shipped clusters and jobs against published systems; bytes against a real engine
+weft_test(runtime/cluster_file_test LINK weft_runtime_cluster)
+weft_test(runtime/plan_test LINK weft_runtime_cluster weft_runtime_plan weft_trainer_exchange)
+weft_test(runtime/memory_model_test LABELS multiprocess LINK weft_runtime_plan weft_runtime_worker)
+weft_test(runtime/cli_plan_test LINK weft_cli weft_runtime_cluster)
+foreach(unit cluster_file plan cli_plan)
+  target_compile_definitions(runtime_${unit}_test PRIVATE WEFT_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+endforeach()

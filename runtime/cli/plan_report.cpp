@@ -1,0 +1,296 @@
+#include "runtime/cli/plan_report.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "base/units.h"
+#include "scheduler/time/exchange.h"
+
+namespace weft::cli {
+
+using nlohmann::json;
+using namespace scheduler;
+
+namespace {
+
+/// Three digits, without an exponent.
+std::string digits(double value) {
+  const double size = std::abs(value);
+  if (size >= 999.5) {
+    const double unit = std::pow(10.0, std::floor(std::log10(size)) - 2);
+    return fmt::format("{:.0f}", std::round(value / unit) * unit);
+  }
+  return fmt::format("{:.{}f}", value,
+                     size < 1e-12    ? 0
+                     : size < 0.9995 ? 3
+                     : size < 9.995  ? 2
+                     : size < 99.95  ? 1
+                                     : 0);
+}
+
+/// One digit more than the time that it surrounds.
+std::string finer_time(double seconds) {
+  return seconds < 2 * 86400 ? short_time(seconds) : fmt::format("{:.2f} d", seconds / 86400);
+}
+std::string percent(double share) { return fmt::format("{:.1f} %", 100 * share); }
+std::string gigabytes(double bytes) {
+  return bytes < 1e8 ? digits(bytes / 1e6) + " MB" : digits(bytes / 1e9) + " GB";
+}
+std::string day(WallTime time) { return format_time(time).substr(0, 10); }
+
+/// "1,234,567" with three digits that count.
+std::string grouped(double value) {
+  std::string text = digits(value);
+  if (text.find('.') != std::string::npos) return text;
+  for (int at = static_cast<int>(text.size()) - 3; at > 0; at -= 3)
+    text.insert(static_cast<std::size_t>(at), ",");
+  return text;
+}
+
+json memory_json(const RankBytes& b) {
+  return {{"weights", b.weights},
+          {"gradients", b.gradients},
+          {"masters", b.masters},
+          {"moments", b.moments},
+          {"received", b.received},
+          {"packed", b.packed},
+          {"activations", b.activations},
+          {"buffers", b.buffers},
+          {"live", b.live},
+          {"total", b.total()}};
+}
+
+json run_json(const RunCost& run) {
+  return {{"steps", run.steps},
+          {"tokens", run.tokens},
+          {"seconds", run.seconds},
+          {"seconds_90", {run.seconds_low, run.seconds_high}},
+          {"productive_seconds", run.productive},
+          {"checkpoint_seconds", run.checkpoints},
+          {"failures", run.failures},
+          {"lost_seconds", run.lost},
+          {"goodput", run.goodput()},
+          {"gpu_hours", run.gpu_hours},
+          {"dollars", run.dollars},
+          {"kilowatt_hours", run.kilowatt_hours}};
+}
+
+void add_run_lines(const Prediction& plan, const Cluster& cluster, WallTime now, Lines& lines) {
+  const RunCost& run = *plan.run;
+  lines.emplace_back(
+      "run", fmt::format("{} steps, {} tokens", grouped(run.steps), short_count(run.tokens)));
+  const auto after = [&](double seconds) {
+    return day(now + std::chrono::duration_cast<WallTime::duration>(
+                         std::chrono::duration<double>(std::min(seconds, 3e9))));
+  };
+  lines.emplace_back("finished", fmt::format("{} after {} ({} to {}, 90 %)", after(run.seconds),
+                                             short_time(run.seconds), finer_time(run.seconds_low),
+                                             finer_time(run.seconds_high)));
+  if (cluster.node_mtbf > 0)
+    lines.emplace_back(
+        "failures",
+        fmt::format("{} expected, one each {}; they lose {}; goodput {}", digits(run.failures),
+                    short_time(cluster.node_mtbf / std::max(1, plan.nodes)), short_time(run.lost),
+                    percent(run.goodput())));
+  std::string cost = fmt::format("{} GPU-hours", grouped(run.gpu_hours));
+  if (cluster.gpu_hour > 0)
+    cost += fmt::format(" x ${} = ${}", digits(cluster.gpu_hour), grouped(run.dollars));
+  if (cluster.gpu.power > 0) cost += fmt::format(", {} MWh", grouped(run.kilowatt_hours / 1000));
+  lines.emplace_back("cost", cost);
+}
+
+std::string placement_text(const Prediction& plan, const Cluster& cluster) {
+  const Layout& l = plan.work.layout;
+  const int nodes = exchange_nodes(plan.work, cluster);
+  std::string text = fmt::format("{} nodes, {} spare", plan.nodes, plan.spare_nodes);
+  if (l.expert > 1)
+    text += nodes == 1 ? fmt::format("; {} expert ranks on one NVLink domain", l.expert)
+                       : fmt::format(
+                             "; {} expert ranks on {} {}{}", l.expert, nodes,
+                             cluster.node.nvlink_nodes > 1 ? "NVLink domains" : "nodes",
+                             nodes <= cluster.leaf_nodes() ? " of one leaf" : " of several leaves");
+  return text;
+}
+
+std::string why_text(const Alternative& a) {
+  if (a.possible)
+    return fmt::format("{}; {} would be {} {}, {}", a.chosen, a.other, percent(std::abs(a.slower)),
+                       a.slower >= 0 ? "slower" : "faster", gigabytes(a.bytes));
+  if (a.bytes <= 0) return fmt::format("{}; {}: {}", a.chosen, a.other, a.why_not);
+  return fmt::format("{}; {} does not fit: {}", a.chosen, a.other, gigabytes(a.bytes));
+}
+
+}  // namespace
+
+std::string short_time(double seconds) {
+  if (seconds < 1e-3) return digits(seconds * 1e6) + " us";
+  if (seconds < 1) return digits(seconds * 1e3) + " ms";
+  if (seconds < 5400) return digits(seconds) + " s";
+  if (seconds < 2 * 86400) return digits(seconds / 3600) + " h";
+  return digits(seconds / 86400) + " d";
+}
+
+std::string short_count(double value) {
+  if (value >= 1e12) return digits(value / 1e12) + " T";
+  if (value >= 1e9) return digits(value / 1e9) + " B";
+  if (value >= 1e6) return digits(value / 1e6) + " M";
+  return grouped(value);
+}
+
+std::string layout_text(const Work& work) {
+  const Layout& l = work.layout;
+  return fmt::format("{} P{} D{} E{}, {} micro-batches of {}, recompute {}, {}",
+                     dualpipe::to_string(l.kind), l.pipeline, l.data, l.expert, l.micro_batches,
+                     work.micro_batch_sequences, to_string(work.recompute),
+                     to_string(work.precision));
+}
+
+std::vector<std::string> assumptions_of(const Inputs& inputs) {
+  const TimeAssumptions& a = inputs.assumptions;
+  std::vector<std::string> out;
+  if (inputs.cluster.gpu.sms > 0) {
+    out.push_back(
+        "calibrated on published kernel times (deepseek-ai/profile-data): bytes of "
+        "row-wise kernels, exchanges 1.53 times as long beside compute, 9 % idle in an "
+        "overlapped pair");
+    out.push_back(
+        "from published kernels: rates and exchange bandwidths of the cluster file "
+        "(weft cluster show)");
+    out.push_back("predicted, no constant solved for: step time and all of its parts, memory, cost");
+  } else {
+    out.push_back("measured by weft cluster probe: rates of the cluster file (weft cluster show)");
+  }
+  if (inputs.work.layout.expert > 1)
+    out.push_back(fmt::format(
+        "assumed: an expert's load varies by {:.0f} % from sequence to "
+        "sequence, so the busiest rank has {:.0f} % more rows",
+        100 * a.load_variation, 100 * (expected_imbalance(inputs.work, a.load_variation) - 1)));
+  if (a.straggler > 1)
+    out.push_back(fmt::format("assumed: the slowest GPU computes {:.1f} % slower than one alone",
+                              100 * (a.straggler - 1)));
+  if (inputs.cluster.node_mtbf > 0)
+    out.push_back(fmt::format("failures: a node each {} ({})", short_time(inputs.cluster.node_mtbf),
+                              inputs.cluster.node_mtbf.source));
+  return out;
+}
+
+json candidate_json(const Candidate& c) {
+  const Layout& l = c.work.layout;
+  json out = {{"schedule", dualpipe::to_string(l.kind)},
+              {"pipeline", l.pipeline},
+              {"data", l.data},
+              {"expert", l.expert},
+              {"micro_batches", l.micro_batches},
+              {"micro_batch_sequences", c.work.micro_batch_sequences},
+              {"recompute", to_string(c.work.recompute)},
+              {"precision", to_string(c.work.precision)},
+              {"step_seconds", c.step_seconds},
+              {"peak_bytes", c.peak_bytes},
+              {"bubble_share", c.bubble_share},
+              {"exposed_share", c.exposed_share},
+              {"tokens_per_second", c.tokens_per_second}};
+  if (c.dominated_by >= 0) out["dominated_by"] = c.dominated_by;
+  return out;
+}
+
+json plan_json(const Prediction& plan, const Inputs& inputs, const std::vector<Alternative>& why) {
+  const StepTime& s = plan.step;
+  json out = {{"fits", plan.fits},
+              {"problems", plan.problems},
+              {"deadlock_free", plan.deadlock_free},
+              {"cluster", inputs.cluster.name},
+              {"gpus", plan.gpus},
+              {"nodes", plan.nodes},
+              {"spare_nodes", plan.spare_nodes},
+              {"layout", layout_text(plan.work)},
+              {"step",
+               {{"total", s.total},
+                {"forward", s.forward},
+                {"backward_input", s.backward_input},
+                {"backward_weight", s.backward_weight},
+                {"pairs", s.pairs},
+                {"bubble", s.bubble},
+                {"optimizer", s.optimizer()},
+                {"exchange", s.exchange},
+                {"exposed_exchange", s.exposed_exchange},
+                {"imbalance", s.imbalance}}},
+              {"tokens_per_step", plan.work.step_tokens()},
+              {"tokens_per_second", plan.tokens_per_second},
+              {"mfu_causal", plan.mfu},
+              {"mfu_non_causal", plan.mfu_full},
+              {"peak_bytes", plan.peak_bytes()},
+              {"fullest_position", plan.fullest},
+              {"checkpoint_stall", plan.checkpoint_stall},
+              {"assumptions", assumptions_of(inputs)}};
+  for (const RankBytes& bytes : plan.memory) out["memory"].push_back(memory_json(bytes));
+  if (plan.run) out["run"] = run_json(*plan.run);
+  for (const Alternative& a : why)
+    out["why"].push_back({{"decision", a.decision},
+                          {"chosen", a.chosen},
+                          {"other", a.other},
+                          {"possible", a.possible},
+                          {"slower", a.slower},
+                          {"bytes", a.bytes},
+                          {"why_not", a.why_not}});
+  return out;
+}
+
+Lines plan_lines(const Prediction& plan, const Inputs& inputs, const std::vector<Alternative>& why,
+                 WallTime now) {
+  const StepTime& s = plan.step;
+  const Cluster& cluster = inputs.cluster;
+  const RankBytes& full = plan.memory[static_cast<std::size_t>(plan.fullest)];
+  Lines lines;
+  lines.emplace_back("verdict", plan.fits ? "fits" : "does not fit");
+  for (const std::string& problem : plan.problems) lines.emplace_back("  change", problem);
+  lines.emplace_back("layout", layout_text(plan.work));
+  lines.emplace_back("placement", placement_text(plan, cluster));
+  lines.emplace_back("schedule", plan.deadlock_free ? "checked, free of deadlock"
+                                                    : "does not pass weft schedule's check");
+  lines.emplace_back(
+      "memory",
+      fmt::format("{} of {} on the fullest rank (position {}): weights {}, gradients {}, "
+                  "optimizer {}, activations {} ({} micro-batches), buffers {}",
+                  gigabytes(full.total()), gigabytes(cluster.gpu.memory), plan.fullest,
+                  gigabytes(full.weights + full.packed), gigabytes(full.gradients + full.received),
+                  gigabytes(full.masters + full.moments), gigabytes(full.activations), full.live,
+                  gigabytes(full.buffers)));
+  lines.emplace_back("step", short_time(s.total));
+  const auto part = [&](const char* name, double seconds) {
+    if (seconds > 0)
+      lines.emplace_back(name,
+                         fmt::format("{} ({})", short_time(seconds), percent(seconds / s.total)));
+  };
+  part("  forward", s.forward);
+  part("  backward, input", s.backward_input);
+  part("  backward, weights", s.backward_weight);
+  part("  overlapped pairs", s.pairs);
+  part("  bubble", s.bubble);
+  part("  optimizer", s.optimizer());
+  part("exposed exchange", s.exposed_exchange);
+  lines.emplace_back("throughput",
+                     fmt::format("{} tokens/s, {} a GPU", short_count(plan.tokens_per_second),
+                                 grouped(plan.tokens_per_second / plan.gpus)));
+  lines.emplace_back(
+      "MFU", fmt::format("{} causal, {} non-causal", percent(plan.mfu), percent(plan.mfu_full)));
+  if (plan.run) add_run_lines(plan, cluster, now, lines);
+  const double every = plan.work.checkpoint_every * s.total;
+  if (every > 0)
+    lines.emplace_back(
+        "checkpoints",
+        fmt::format("each {}, {} held up{}", short_time(every), short_time(plan.checkpoint_stall),
+                    cluster.node_mtbf > 0
+                        ? fmt::format("; least is lost with one each {}",
+                                      short_time(best_checkpoint_interval(
+                                          cluster, plan.checkpoint_stall, plan.nodes)))
+                        : std::string()));
+  for (const Alternative& a : why) lines.emplace_back("why " + a.decision, why_text(a));
+  for (const std::string& text : assumptions_of(inputs)) lines.emplace_back("rests on", text);
+  return lines;
+}
+
+}  // namespace weft::cli

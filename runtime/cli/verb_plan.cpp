@@ -1,0 +1,186 @@
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <ostream>
+
+#include "base/files.h"
+#include "runtime/cli/plan_report.h"
+#include "runtime/cli/render.h"
+#include "runtime/cli/verbs.h"
+#include "runtime/cluster/cluster_file.h"
+#include "runtime/job/load.h"
+#include "runtime/job/serial.h"
+#include "runtime/plan/work_of_job.h"
+#include "runtime/store/run_store.h"
+
+namespace weft::cli {
+namespace {
+
+using nlohmann::json;
+using namespace runtime;
+using namespace scheduler;
+
+constexpr std::size_t kPlanBytesMax = 16 << 20;
+
+struct Read {
+  Job job;
+  Cluster cluster;
+  std::string source;  // what was planned
+};
+
+/// A file that cannot be used has been talked about on err already.
+struct Refused {};
+
+bool is_json(const std::string& path) { return path.ends_with(".json"); }
+bool is_job(const std::string& path) { return path.ends_with(".yaml") || path.ends_with(".yml"); }
+
+Expected<json> read_json(const std::string& path) {
+  WEFT_TRY_ASSIGN(const std::string text, read_file(path, kPlanBytesMax));
+  json parsed = json::parse(text, nullptr, false);
+  if (!parsed.is_object() || !parsed.contains("job") || !parsed.contains("cluster_yaml") ||
+      !parsed["cluster_yaml"].is_string())
+    return fail(Code::Corrupt, path +
+                                   " is no plan: make one with weft plan JOB --cluster FILE "
+                                   "-o json");
+  return parsed;
+}
+
+/// The exit code on the way out of a refusal.
+Expected<Read> from_plan(const std::string& path, int& exit, Io& io) {
+  WEFT_TRY_ASSIGN(const json plan, read_json(path));
+  Read read;
+  auto job = from_json(plan["job"]);
+  if (!job) return fail_in(path, job.error());
+  read.job = *std::move(job);
+  auto cluster = load_cluster_text(plan["cluster_yaml"].get<std::string>(), path);
+  if (!cluster.ok()) {
+    io.err << print(cluster.diagnostics, {.color = io.color_err, .consequence = ""});
+    exit = kBadData;
+    return fail(Code::Corrupt, path + ": its cluster cannot be used");
+  }
+  read.cluster = std::move(cluster.cluster);
+  return read;
+}
+
+Expected<Job> read_job(const PlanVerbOptions& options, int& exit, Io& io) {
+  std::string path = options.target;
+  LoadOptions load{.overrides = {io.environment, options.set}, .check_files = false, .here = false};
+  if (!is_job(path)) {
+    WEFT_TRY_ASSIGN(const auto run, find_run(path));
+    path = RunPaths{run}.resolved().string();
+  }
+  const Loaded loaded = load_job(path, load);
+  io.err << print(loaded.diagnostics,
+                  {.color = io.color_err, .consequence = "nothing was planned"});
+  if (loaded.ok()) return loaded.job;
+  exit = kConfiguration;
+  return fail(Code::InvalidArgument, path + " cannot be planned");
+}
+
+Expected<Read> read_inputs(const PlanVerbOptions& options, int& exit, Io& io) {
+  Read read;
+  if (is_json(options.target)) {
+    WEFT_TRY_ASSIGN(read, from_plan(options.target, exit, io));
+  } else {
+    WEFT_TRY_ASSIGN(read.job, read_job(options, exit, io));
+  }
+  if (!options.cluster.empty()) {
+    const LoadedCluster cluster = load_cluster(options.cluster);
+    io.err << print(cluster.diagnostics,
+                    {.color = io.color_err, .consequence = "nothing was planned"});
+    if (!cluster.ok()) {
+      exit = kConfiguration;
+      return fail(Code::InvalidArgument, options.cluster + " cannot be used");
+    }
+    read.cluster = cluster.cluster;
+  } else if (!is_json(options.target)) {
+    exit = kUsage;
+    return fail(Code::InvalidArgument,
+                "on which cluster? --cluster FILE; deploy/clusters has some, weft cluster probe "
+                "makes one of this machine");
+  }
+  return read;
+}
+
+void print_search(const SearchResult& result, Io& io, Format format) {
+  std::vector<json> rows;
+  for (const Candidate& candidate : result.best) rows.push_back(candidate_json(candidate));
+  for (std::size_t i = 0; i < rows.size(); ++i) rows[i]["rank"] = i + 1;
+  const auto share = [](const char* key) {
+    return [key](const json& row) { return fmt::format("{:.1f}", 100 * row[key].get<double>()); };
+  };
+  print_list(
+      io, format, "plan.search", rows,
+      {{"#", [](const json& r) { return cell(r, "rank"); }, true},
+       {"SCHEDULE", [](const json& r) { return cell(r, "schedule"); }},
+       {"P", [](const json& r) { return cell(r, "pipeline"); }, true},
+       {"D", [](const json& r) { return cell(r, "data"); }, true},
+       {"E", [](const json& r) { return cell(r, "expert"); }, true},
+       {"MB", [](const json& r) { return cell(r, "micro_batches"); }, true},
+       {"SEQ", [](const json& r) { return cell(r, "micro_batch_sequences"); }, true},
+       {"RECOMPUTE", [](const json& r) { return cell(r, "recompute"); }},
+       {"PRECISION", [](const json& r) { return cell(r, "precision"); }},
+       {"STEP", [](const json& r) { return short_time(r["step_seconds"].get<double>()); }, true},
+       {"GB",
+        [](const json& r) { return fmt::format("{:.1f}", r["peak_bytes"].get<double>() / 1e9); },
+        true},
+       {"BUBBLE %", share("bubble_share"), true},
+       {"EXPOSED %", share("exposed_share"), true},
+       {"NOTE",
+        [](const json& r) {
+          return r.contains("dominated_by")
+                     ? fmt::format("#{} is faster and no larger", r["dominated_by"].get<int>() + 1)
+                     : std::string();
+        }}},
+      "rank");
+  io.err << fmt::format("{} layouts considered, {} do not fit\n", result.considered,
+                        result.too_large);
+  for (const std::string& note : result.notes) io.err << "  " << note << "\n";
+}
+
+}  // namespace
+
+int verb_plan(const PlanVerbOptions& options, Io& io) {
+  if (options.calibrate) return verb_drift({options.target, options.cluster, "-"}, io);
+  int exit = 0;
+  const auto read = read_inputs(options, exit, io);
+  if (!read) {
+    const int code = report(read.error(), io);
+    return exit != 0 ? exit : code;
+  }
+  Inputs inputs;
+  inputs.cluster = read->cluster;
+  auto work = work_of(read->job);
+  if (!work) return report(work.error(), io);
+  inputs.work = *std::move(work);
+  if (!options.what_if.empty()) {
+    const auto follows = apply_what_if(options.what_if, inputs);
+    if (!follows) return report(follows.error(), io);
+    for (const std::string& text : *follows) io.err << "what if: " << text << "\n";
+  }
+  if (options.search) {
+    const auto result = search(inputs.work, inputs.cluster, inputs.assumptions);
+    if (!result) return report(result.error(), io);
+    print_search(*result, io, options.format);
+    return kOk;
+  }
+  auto plan = predict(inputs.work, inputs.cluster, inputs.assumptions);
+  if (plan && inputs.checkpoint_seconds > 0) {
+    inputs.work.checkpoint_every = std::max(1.0, inputs.checkpoint_seconds / plan->step.total);
+    plan = predict(inputs.work, inputs.cluster, inputs.assumptions);
+  }
+  if (!plan) return report(plan.error(), io);
+  const auto why = alternatives(*plan, inputs.cluster, inputs.assumptions);
+  json object = plan_json(*plan, inputs, why);
+  object["name"] = read->job.name;
+  object["job"] = to_json(read->job);
+  object["cluster_yaml"] = cluster_yaml(read->cluster);
+  if (!options.what_if.empty()) object["what_if"] = options.what_if;
+  Lines lines = plan_lines(*plan, inputs, why, io.clock.wall_now());
+  lines.insert(lines.begin(), {"plan", read->job.name + " on " + inputs.cluster.name});
+  print_object(io, options.format, "plan", object, "name", lines);
+  return plan->fits && plan->deadlock_free ? kOk : kNotSo;
+}
+
+}  // namespace weft::cli

@@ -1,0 +1,121 @@
+// weft plan and weft cluster, in the process of the test.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "runtime/cli/app.h"
+#include "runtime/cluster/cluster_file.h"
+
+namespace weft::cli {
+namespace {
+
+using nlohmann::json;
+namespace fs = std::filesystem;
+
+struct Result {
+  int code;
+  std::string out, err;
+};
+
+Result run(const std::vector<std::string>& args) {
+  std::istringstream in;
+  std::ostringstream out, err;
+  const SystemClock clock;
+  Io io{.in = in, .out = out, .err = err, .clock = clock, .environment = {}};
+  const int code = run_cli(args, io);
+  return {code, out.str(), err.str()};
+}
+
+const std::string kV3 = WEFT_SOURCE_DIR "/deploy/jobs/v3-pretrain.yaml";
+const std::string kModel = "model.config=" WEFT_SOURCE_DIR "/deploy/models/deepseek-v3.config.json";
+const std::string kH800 = WEFT_SOURCE_DIR "/deploy/clusters/h800-2048.yaml";
+
+std::vector<std::string> plan(std::vector<std::string> more) {
+  std::vector<std::string> args = {"plan", kV3, "--cluster", kH800, "--set", kModel};
+  args.insert(args.end(), more.begin(), more.end());
+  return args;
+}
+
+TEST(CliPlan, SaysWhetherItFitsWhatItTakesAndWhatThatRestsOn) {
+  const Result result = run(plan({}));
+  EXPECT_EQ(result.code, kOk) << result.err;
+  for (const char* word :
+       {"v3-pretrain on h800-2048", "verdict", "fits", "free of deadlock", "fullest rank", "bubble",
+        "tokens/s", "causal", "GPU-hours", "MWh", "90 %", "why schedule", "dualpipe;",
+        "calibrated on published kernel times", "predicted, no constant solved for", "assumed:"})
+    EXPECT_NE(result.out.find(word), std::string::npos) << word << "\n" << result.out;
+}
+
+TEST(CliPlan, APlanIsAFileThatCanBePlannedAgain) {
+  const Result result = run(plan({"-o", "json"}));
+  ASSERT_EQ(result.code, kOk) << result.err;
+  const json first = json::parse(result.out);
+  EXPECT_EQ(first["schema"], "weft.plan/v1");
+  const fs::path file =
+      fs::temp_directory_path() / ("plan-" + std::to_string(::getpid()) + ".json");
+  std::ofstream(file) << result.out;
+  const json again = json::parse(run({"plan", file.string(), "-o", "json"}).out);
+  EXPECT_EQ(again["step"], first["step"]);
+  const Result other =
+      run({"plan", file.string(), "--what-if", "nodes=-2,expert=32,checkpoint=5m", "-o", "json"});
+  EXPECT_NE(other.err.find("data: 128 -> 96"), std::string::npos) << other.err;
+  const json changed = json::parse(other.out);
+  EXPECT_GT(changed["step"]["total"], first["step"]["total"]);
+  EXPECT_EQ(changed["what_if"], "nodes=-2,expert=32,checkpoint=5m");
+  fs::remove(file);
+}
+
+TEST(CliPlan, WhatDoesNotFitIsNotSoWithTheChangeThatHelps) {
+  const Result result = run(plan({"--what-if", "gpu.memory=60GB"}));
+  EXPECT_EQ(result.code, kNotSo);
+  EXPECT_NE(result.out.find("does not fit"), std::string::npos) << result.out;
+  EXPECT_NE(result.out.find("a H800 has 60.0 GB"), std::string::npos) << result.out;
+}
+
+TEST(CliPlan, BadInputNamesTheFileTheFigureAndTheWayOut) {
+  EXPECT_EQ(run({"plan", kV3, "--set", kModel}).code, kUsage);
+  EXPECT_NE(run({"plan", kV3, "--set", kModel}).err.find("--cluster FILE"), std::string::npos);
+  const Result missing = run({"plan", kV3, "--cluster", "nowhere.yaml", "--set", kModel});
+  EXPECT_EQ(missing.code, kConfiguration);
+  EXPECT_NE(missing.err.find("nowhere.yaml"), std::string::npos);
+  const Result wrong = run(plan({"--what-if", "node=3"}));
+  EXPECT_EQ(wrong.code, kConfiguration);
+  EXPECT_NE(wrong.err.find("did you mean 'nodes'?"), std::string::npos) << wrong.err;
+  const Result job =
+      run({"plan", kV3, "--cluster", kH800, "--set", kModel, "--set", "parallel.pipeline=15"});
+  EXPECT_EQ(job.code, kConfiguration);
+  EXPECT_NE(job.err.find("nothing was planned"), std::string::npos) << job.err;
+  EXPECT_EQ(run({"plan", WEFT_SOURCE_DIR "/deploy/models/deepseek-v3.config.json"}).code, kBadData);
+}
+
+TEST(CliPlan, AJobForAClusterIsNotStartedOnOneHost) {
+  const Result result = run({"check", kV3, "--set", kModel});
+  EXPECT_EQ(result.code, kConfiguration);
+  EXPECT_NE(result.err.find("2048 worker processes on one host"), std::string::npos) << result.err;
+}
+
+TEST(CliCluster, ShowsEveryFigureWithItsSource) {
+  const Result result = run({"cluster", "show", kH800});
+  EXPECT_EQ(result.code, kOk) << result.err;
+  EXPECT_NE(result.out.find("256 nodes x 8 H800 = 2048 GPUs"), std::string::npos) << result.out;
+  EXPECT_NE(result.out.find("DeepSeek-V3 technical report"), std::string::npos);
+  const json figures = json::parse(run({"cluster", "show", kH800, "-o", "json"}).out);
+  EXPECT_GT(figures["items"].size(), 30u);
+}
+
+TEST(CliCluster, ProbeMakesADescriptionThatCanBePlannedOn) {
+  const Result result = run({"cluster", "probe", "--seconds", "0.01", "--workers", "2"});
+  ASSERT_EQ(result.code, kOk) << result.err;
+  EXPECT_NE(result.err.find("no CUDA"), std::string::npos);
+  const runtime::LoadedCluster cluster = runtime::load_cluster_text(result.out, "probed");
+  ASSERT_TRUE(cluster.ok()) << print(cluster.diagnostics);
+  EXPECT_EQ(cluster.cluster.num_gpus(), 2);
+  EXPECT_GT(cluster.cluster.gpu.fp32, 0);
+}
+
+}  // namespace
+}  // namespace weft::cli

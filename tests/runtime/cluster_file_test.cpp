@@ -1,0 +1,118 @@
+#include "runtime/cluster/cluster_file.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "scheduler/cluster/fields.h"
+
+namespace weft::runtime {
+namespace {
+
+const std::filesystem::path kClusters = WEFT_SOURCE_DIR "/deploy/clusters";
+constexpr const char* kSmall =
+    "name: small\n"
+    "gpu:\n"
+    "  name: G\n"
+    "  fp32: [10 TFLOP/s, sheet]\n"
+    "  bf16: [100 TFLOP/s, sheet]\n"
+    "  memory: [80 GB, sheet]\n"
+    "  memory_bandwidth: [2 TB/s, sheet]\n"
+    "node:\n"
+    "  gpus: [8, sheet]\n"
+    "  nvlink_bandwidth: [100 GB/s, sheet]\n"
+    "  nic_bandwidth: [400 Gb/s, sheet]\n"
+    "network:\n"
+    "  nodes: [4, chosen]\n";
+
+std::string with(const std::string& from, const std::string& to) {
+  std::string text = kSmall;
+  text.replace(text.find(from), from.size(), to);
+  return text;
+}
+
+std::string printed(const std::string& text) {
+  return print(load_cluster_text(text, "c.yaml").diagnostics, {.consequence = ""});
+}
+
+TEST(ClusterFile, EveryShippedClusterLoadsAndSaysWhereItsFiguresComeFrom) {
+  int files = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(kClusters)) {
+    const LoadedCluster loaded = load_cluster(entry.path());
+    EXPECT_EQ(print(loaded.diagnostics), "") << entry.path();
+    EXPECT_EQ(loaded.cluster.name + ".yaml", entry.path().filename().string());
+    ++files;
+  }
+  EXPECT_GE(files, 7);
+}
+
+TEST(ClusterFile, WhatIsWrittenReadsBackTheSame) {
+  for (const char* name : {"h800-2048", "gb200-nvl72", "cpu-host"}) {
+    const LoadedCluster loaded = load_cluster(kClusters / (std::string(name) + ".yaml"));
+    const LoadedCluster again = load_cluster_text(cluster_yaml(loaded.cluster), "again");
+    ASSERT_TRUE(again.ok()) << print(again.diagnostics);
+    EXPECT_EQ(cluster_yaml(again.cluster), cluster_yaml(loaded.cluster));
+    EXPECT_EQ(again.cluster.num_gpus(), loaded.cluster.num_gpus());
+    EXPECT_DOUBLE_EQ(again.cluster.gpu.bf16, loaded.cluster.gpu.bf16);
+  }
+}
+
+TEST(ClusterFile, UnitsBecomeSiNumbers) {
+  const LoadedCluster loaded = load_cluster_text(kSmall, "c.yaml");
+  ASSERT_TRUE(loaded.ok()) << print(loaded.diagnostics);
+  EXPECT_DOUBLE_EQ(loaded.cluster.gpu.bf16, 100e12);
+  EXPECT_DOUBLE_EQ(loaded.cluster.node.nic_bandwidth, 50e9);
+  EXPECT_DOUBLE_EQ(loaded.cluster.gpu.memory, 80e9);
+  EXPECT_EQ(loaded.cluster.num_gpus(), 32);
+  EXPECT_EQ(loaded.cluster.num_leaves(), 1);
+  EXPECT_EQ(loaded.cluster.gpu.bf16.source, "sheet");
+}
+
+TEST(ClusterFile, EverythingThatIsWrongIsSaidAtOnceAtItsPlace) {
+  std::string text = with("80 GB", "80");
+  text.replace(text.find("2 TB/s"), 6, "-2 TB/s");
+  text.replace(text.find("  gpus: [8, sheet]"), 18, "  gpu: [8, sheet]");
+  text.replace(text.find("[4, chosen]"), 11, "[4.5, chosen]");
+  const std::string shown = printed(text);
+  EXPECT_NE(shown.find("c.yaml:6:12: error: gpu.memory: '80' has no unit"), std::string::npos)
+      << shown;
+  EXPECT_NE(shown.find("such as 50 GB"), std::string::npos) << shown;
+  EXPECT_NE(shown.find("gpu.memory_bandwidth is -2 TB/s"), std::string::npos) << shown;
+  EXPECT_NE(shown.find("unknown figure 'gpu' in 'node'"), std::string::npos) << shown;
+  EXPECT_NE(shown.find("did you mean 'gpus'?"), std::string::npos) << shown;
+  EXPECT_NE(shown.find("node.gpus is missing"), std::string::npos) << shown;
+  EXPECT_NE(shown.find("it must be a whole number, such as 4"), std::string::npos) << shown;
+}
+
+TEST(ClusterFile, AFigureWithoutItsSourceIsRefused) {
+  EXPECT_NE(printed(with("[8, sheet]", "8")).find("'node.gpus' has no source"), std::string::npos);
+  EXPECT_NE(printed(with("[8, sheet]", "[8, \"\"]")).find("has no source"), std::string::npos);
+}
+
+TEST(ClusterFile, RatesOfZeroAndImpossibleTopologiesAreRefusedWithTheSmallestChange) {
+  EXPECT_NE(printed(with("100 TFLOP/s", "0 TFLOP/s")).find("it must be more than 0"),
+            std::string::npos);
+  const std::string text =
+      std::string(kSmall) + "  nodes_per_leaf: [9, chosen]\n  oversubscription: [0.5, chosen]\n";
+  const std::string shown = printed(text);
+  EXPECT_NE(shown.find("but there are only 4 nodes"), std::string::npos) << shown;
+  EXPECT_NE(shown.find("at most 4"), std::string::npos) << shown;
+  EXPECT_NE(shown.find("1 (none) or more"), std::string::npos) << shown;
+  EXPECT_NE(printed(with("  nic_bandwidth: [400 Gb/s, sheet]\n", "")).find("network.nodes: 1"),
+            std::string::npos);
+}
+
+TEST(ClusterFile, NoBytesMakeItFall) {
+  const std::string text = kSmall;
+  for (std::size_t n = 0; n < text.size(); n += 3) {
+    (void)load_cluster_text(text.substr(0, n), "cut");
+    std::string bent = text;
+    bent[n] = static_cast<char>("[]:{}\"\n\xff-"[n % 9]);
+    (void)load_cluster_text(bent, "bent");
+  }
+}
+
+}  // namespace
+}  // namespace weft::runtime
