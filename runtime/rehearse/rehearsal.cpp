@@ -110,7 +110,7 @@ class Rehearsal final : public VirtualWorkers {
   Instant at(double seconds) const { return Instant(from_seconds(seconds)); }
   double now() const { return seconds(events_.now().time_since_epoch()); }
 
-  void open_stage();
+  void open_stages();
   void plan_faults();
   void happen(const Fault& fault);
   void flap(const Fault& fault);
@@ -135,7 +135,13 @@ class Rehearsal final : public VirtualWorkers {
   std::string place_of(int rank) const;
   double slow_seconds();
   double extra_of_experts() const;
-  long long steps_of_stage() const;
+  /// Where a step (from 1) lies in the recipe.
+  struct Place {
+    std::size_t stage = 0;
+    long long step = 0;  // of the stage, from 1
+  };
+  Place place_of_step(std::int64_t step) const;
+  long long planned_steps() const;
 
   const Job& job_;
   const RehearsalOptions& options_;
@@ -166,10 +172,10 @@ class Rehearsal final : public VirtualWorkers {
   long long lost_steps_ = 0;
 
   // The recipe
-  std::size_t stage_ = 0;
-  std::optional<Course> course_;
-  std::int64_t step_ = 0;                  // last completed
-  std::map<std::int64_t, double> tokens_;  // after these steps; where a resume may lead
+  std::vector<long long> stage_steps_;
+  std::vector<std::optional<Course>> courses_;  // of the stages; grpo has none
+  std::int64_t step_ = 0;                       // last completed
+  std::map<std::int64_t, double> tokens_;       // after these steps; where a resume may lead
   double tokens_now_ = 0;
 
   // The present step
@@ -222,7 +228,7 @@ Expected<RehearsalResult> Rehearsal::run() {
         fmt::format("[synthetic] rehearsal with {} virtual ranks on {} nodes ({} of them spare); "
                     "no model is trained; step times: {}",
                     layout().world(), grid_.nodes, options_.spares, times_.costs().basis));
-  open_stage();
+  open_stages();
   plan_faults();
   events_.at(at(options_.horizon), [this] {
     control_.set_calm(false);
@@ -243,7 +249,8 @@ Expected<RehearsalResult> Rehearsal::run() {
   lose_until_now();
   if (job_.trace.steps > 0)
     WEFT_TRY(write_virtual_rings(store_.paths().traces(), layout(), times_, traced_,
-                                 job_.recipe[stage_], store_.attempt(),
+                                 job_.recipe[place_of_step(std::max<std::int64_t>(1, step_)).stage],
+                                 store_.attempt(),
                                  clock_.wall_now() - clock_.now().time_since_epoch()));
   RehearsalResult result;
   result.reason = control_.end() ? control_.end()->reason : "it did not come to an end";
@@ -261,21 +268,32 @@ Expected<RehearsalResult> Rehearsal::run() {
   return result;
 }
 
-long long Rehearsal::steps_of_stage() const {
-  const std::string& name = job_.recipe[stage_];
-  const long long steps = name == "pretrain"     ? job_.pretrain.steps
-                          : name == "cold_start" ? job_.cold_start.steps
-                                                 : job_.grpo.steps;
-  return steps;
+void Rehearsal::open_stages() {
+  for (const std::string& name : job_.recipe) {
+    courses_.emplace_back();
+    if (name == "grpo") {
+      stage_steps_.push_back(job_.grpo.steps);
+      continue;
+    }
+    const SupervisedJob& stage =
+        name == "pretrain" ? job_.pretrain : static_cast<const SupervisedJob&>(job_.cold_start);
+    stage_steps_.push_back(stage.steps);
+    if (auto course = course_of(stage, sequence_tokens(job_))) courses_.back() = std::move(*course);
+  }
 }
 
-void Rehearsal::open_stage() {
-  course_.reset();
-  const std::string& name = job_.recipe[stage_];
-  if (name == "grpo") return;
-  const SupervisedJob& stage =
-      name == "pretrain" ? job_.pretrain : static_cast<const SupervisedJob&>(job_.cold_start);
-  if (auto course = course_of(stage, sequence_tokens(job_))) course_ = std::move(*course);
+Rehearsal::Place Rehearsal::place_of_step(std::int64_t step) const {
+  std::size_t stage = 0;
+  long long before = 0;
+  while (stage + 1 < stage_steps_.size() && step > before + stage_steps_[stage])
+    before += stage_steps_[stage++];
+  return {stage, step - before};
+}
+
+long long Rehearsal::planned_steps() const {
+  long long all = 0;
+  for (const long long steps : stage_steps_) all += steps;
+  return options_.steps > 0 ? std::min(options_.steps, all) : all;
 }
 
 // --- Faults --------------------------------------------------------------------------------------
@@ -592,8 +610,10 @@ double Rehearsal::slow_seconds() {
 void Rehearsal::begin_step() {
   Rng rng(options_.seed, "step time", static_cast<std::uint64_t>(step_ + 1));
   const double jitter = 1 + kJitter * std::abs(rng.normal());
+  const Place place = place_of_step(step_ + 1);
+  const std::optional<Course>& course = courses_[place.stage];
   const double share =
-      course_ ? 1.0 * course_->plan.batch(step_) / course_->plan.batch(kFullBatch) : 1;
+      course ? 1.0 * course->plan.batch(place.step - 1) / course->plan.batch(kFullBatch) : 1;
   const double scale = jitter * share;
   const double ideal = times_.seconds() * scale, slow = slow_seconds() * scale;
   step_useful_ = ideal;
@@ -617,22 +637,23 @@ void Rehearsal::end_step(int epoch) {
   traced_.push_back({step_, step_begin_, last_step_seconds_});
   if (std::ssize(traced_) > job_.trace.steps) traced_.erase(traced_.begin());
   goodput_.step(step_, step_useful_, step_lost_);
-  const long long planned = options_.steps > 0 ? options_.steps : steps_of_stage();
-  const bool last = step_ >= planned || stop_asked_;
+  const bool last = step_ >= planned_steps() || stop_asked_;
   const bool wanted = save_ && step_ >= save_->at_step;
   if (last || wanted || step_ % job_.checkpoint.every_steps == 0) return take_checkpoint(last);
   begin_step();
 }
 
 void Rehearsal::record_step(double, const LossSeconds& lost) {
-  const std::string& stage = job_.recipe[stage_];
+  const Place place = place_of_step(step_);
+  const std::string& stage = job_.recipe[place.stage];
+  const std::optional<Course>& course = courses_[place.stage];
   const double before = tokens_now_;
   double tokens = 0;
-  json record = {{"step", step_}, {"stage", stage}, {"stage_step", step_}, {"applied", true}};
-  if (course_) {
+  json record = {{"step", step_}, {"stage", stage}, {"stage_step", place.step}, {"applied", true}};
+  if (course) {
     const int length = std::max(1, sequence_tokens(job_));
-    tokens = 1.0 * course_->plan.batch(step_ - 1) * length;
-    record["lr"] = course_->learning_rate(step_ - 1);
+    tokens = 1.0 * course->plan.batch(place.step - 1) * length;
+    record["lr"] = course->learning_rate(place.step - 1);
   } else {
     tokens = 1.0 * job_.grpo.prompts_per_step * job_.grpo.num_generations *
              job_.grpo.max_completion_length / 2;
@@ -640,7 +661,7 @@ void Rehearsal::record_step(double, const LossSeconds& lost) {
   }
   tokens_now_ += tokens;
   tokens_[step_] = tokens_now_;
-  record.update(curves_.record(stage, step_, step_, before));
+  record.update(curves_.record(stage, step_, place.step, before));
   record["tokens"] = tokens_now_;
   record["step_seconds"] = last_step_seconds_;
   record["tokens_per_second"] = tokens / last_step_seconds_;
@@ -649,8 +670,8 @@ void Rehearsal::record_step(double, const LossSeconds& lost) {
   for (int i = 0; i < kNumLosses; ++i)
     if (lost[i] > 0) record["lost/" + std::string(to_string(static_cast<Loss>(i)))] = lost[i];
   make_record({{"type", "metrics"}, {"record", record}}, step_);
-  if (stage == "grpo" && (step_ == 1 || step_ % 10 == 0))
-    note_failure(store_.write_samples(step_, curves_.samples(step_, step_)));
+  if (stage == "grpo" && (place.step == 1 || place.step % 10 == 0))
+    note_failure(store_.write_samples(step_, curves_.samples(step_, place.step)));
 }
 
 void Rehearsal::take_checkpoint(bool last) {
