@@ -171,6 +171,7 @@ struct ScheduleOptions {
 
 struct BalanceVerbOptions {
   std::string input;  // {"weight": [[load of each expert] per layer]}
+  std::string run;    // or a run that reported them
   int replicas = 0, groups = 1, nodes = 1, gpus = 1;
   std::string policy = "best";
   std::string current;  // an earlier answer (its phy2log), or ""
@@ -255,6 +256,7 @@ struct PlanVerbOptions {
   std::vector<std::string> set;
   bool search = false;
   std::string what_if;
+  bool calibrate = false;  // target is a run
   Format format = Format::Table;
 };
 

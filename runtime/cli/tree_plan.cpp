@@ -18,6 +18,8 @@ void add_planning(VerbTree& tree) {
   plan->add_option("--what-if", o->what_if,
                    "Change inputs: nodes=-2,expert=32,checkpoint=5m,gpu.memory=96GB")
       ->type_name("LIST");
+  plan->add_flag("--calibrate", o->calibrate,
+                 "JOB is a run: print --cluster's description with rates as its trace has them");
   add_set(plan, o->set);
   add_format(plan, o->format);
 

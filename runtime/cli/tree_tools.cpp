@@ -69,9 +69,12 @@ void add_balance(VerbTree& tree) {
   auto [sub, o] = tree.verb<BalanceVerbOptions>(
       tree.root(), "balance", "Place experts and their replicas on GPUs by measured load",
       "weft balance --input load.json --replicas 288 --groups 8 --nodes 4 --gpus 32", verb_balance);
-  sub->add_option("--input", o->input, "JSON: {\"weight\": [[load of each expert] per layer]}")
-      ->type_name("FILE")
-      ->required();
+  auto* input =
+      sub->add_option("--input", o->input, "JSON: {\"weight\": [[load of each expert] per layer]}")
+          ->type_name("FILE");
+  sub->add_option("--run", o->run, "The loads that this run reported last, instead of --input")
+      ->type_name("RUN")
+      ->excludes(input);
   const auto count = [sub = sub](const char* name, int& value, const char* help) {
     return sub->add_option(name, value, help)->type_name("N")->check(at_least(1));
   };

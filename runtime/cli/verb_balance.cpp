@@ -7,6 +7,7 @@
 #include "base/files.h"
 #include "runtime/cli/render.h"
 #include "runtime/cli/verbs.h"
+#include "runtime/store/run_store.h"
 #include "scheduler/balance/balance.h"
 
 namespace weft::cli {
@@ -57,6 +58,18 @@ Expected<std::vector<std::vector<T>>> rows(const json& object, const std::string
   return out;
 }
 
+/// What the run's newest event of that kind holds.
+Expected<json> loads_of_run(const std::string& run) {
+  WEFT_TRY_ASSIGN(const auto root, find_run(run));
+  const runtime::RunPaths paths{root};
+  WEFT_TRY_ASSIGN(const auto events, runtime::read_json_lines(paths.events()));
+  for (auto event = events.rbegin(); event != events.rend(); ++event)
+    if (event->value("kind", json()) == "expert_loads") return *event;
+  return fail(Code::NotFound, root.string() +
+                                  " has reported no expert loads: a supervised stage with experts "
+                                  "over several ranks does so every 100 steps");
+}
+
 struct Balanced {
   ExpertGrid grid;
   std::vector<std::vector<double>> load;
@@ -65,8 +78,11 @@ struct Balanced {
 
 Expected<Balanced> compute(const BalanceVerbOptions& options) {
   Balanced result;
-  WEFT_TRY_ASSIGN(const json input, read_json(options.input));
-  WEFT_TRY_ASSIGN(result.load, rows<double>(input, options.input, "weight"));
+  if (options.input.empty() && options.run.empty())
+    return fail(Code::InvalidArgument, "which loads? give --input FILE or --run RUN");
+  WEFT_TRY_ASSIGN(const json input,
+                  options.run.empty() ? read_json(options.input) : loads_of_run(options.run));
+  WEFT_TRY_ASSIGN(result.load, rows<double>(input, options.input + options.run, "weight"));
   result.grid = {static_cast<int>(result.load[0].size()), options.replicas, options.groups,
                  options.nodes, options.gpus};
   WEFT_TRY(check_grid(result.grid));

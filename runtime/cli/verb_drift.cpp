@@ -62,8 +62,9 @@ int verb_drift(const DriftOptions& options, Io& io) {
   const auto steps = dualpipe::measured_steps(files.recordings);
   const auto drift = compare(steps, *work, cluster.cluster);
   if (!drift) return report(drift.error(), io);
+  const bool to_stdout = options.write == "-";
   if (options.format == Format::Table)
-    io.out << describe(*drift);
+    (to_stdout ? io.err : io.out) << describe(*drift);
   else
     print_object(io, options.format, "drift", as_json(*drift), "step", {});
   if (options.write.empty()) return kOk;
@@ -72,6 +73,10 @@ int verb_drift(const DriftOptions& options, Io& io) {
   const std::string comment = "# " + cluster.cluster.name +
                               ", calibrated by the recorded steps of " + root->filename().string() +
                               "\n";
+  if (to_stdout) {
+    io.out << cluster_yaml(*corrected, comment);
+    return kOk;
+  }
   if (const auto written = write_file_atomically(options.write, cluster_yaml(*corrected, comment));
       !written)
     return report(written.error(), io);

@@ -142,6 +142,7 @@ void print_search(const SearchResult& result, Io& io, Format format) {
 }  // namespace
 
 int verb_plan(const PlanVerbOptions& options, Io& io) {
+  if (options.calibrate) return verb_drift({options.target, options.cluster, "-"}, io);
   int exit = 0;
   const auto read = read_inputs(options, exit, io);
   if (!read) {

@@ -71,6 +71,15 @@ int prepare(const RehearseOptions& options, Io& io, Prepared& out) {
   return kOk;
 }
 
+long long steps_of_recipe(const Job& job) {
+  long long steps = 0;
+  for (const std::string& stage : job.recipe)
+    steps += stage == "pretrain"     ? job.pretrain.steps
+             : stage == "cold_start" ? job.cold_start.steps
+                                     : job.grpo.steps;
+  return steps;
+}
+
 Expected<void> begin(RunStore& store, const Prepared& what, long long planned) {
   const Job& job = what.loaded.job;
   const RehearsalAssumptions assumed = assumptions_for(job, what.cluster);
@@ -139,7 +148,7 @@ int verb_rehearse(const RehearseOptions& options, Io& io) {
   {
     auto store = RunStore::open(directory, clock);
     if (!store) return report(store.error(), io);
-    const long long planned = options.steps > 0 ? options.steps : job.pretrain.steps;
+    const long long planned = options.steps > 0 ? options.steps : steps_of_recipe(job);
     if (const auto begun = begin(**store, what, planned); !begun) return report(begun.error(), io);
     Progress progress(io, options.quiet);
     RehearsalObserver observer;

@@ -32,6 +32,8 @@ class StepModel {
   double seconds(std::span<const double> factors);
   /// Without any slow position.
   double seconds() const { return ideal_; }
+  /// What the timeline is stretched by to be as long as the ideal step without its end.
+  double scale() const { return scale_; }
   const StepCosts& costs() const { return costs_; }
   const dualpipe::Schedule& schedule() const { return schedule_; }
   /// Of the ideal step, in seconds.

@@ -246,6 +246,7 @@ Expected<TrainResult> Engine::sum_step() {
   result.stop_requested = all[totals + 4] > 0;
   result.balance_loss = all[totals + 5];
   snapshot_.wanted = all[totals + 6] > 0;
+  result.expert_load.assign(all.begin() + loads, all.begin() + totals);
   for (int k = 0; k < step_.depths; ++k) {
     const auto of_depth = all.subspan(depths + k * (step_.num_sequences + 1));
     double sum = 0;

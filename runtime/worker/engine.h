@@ -66,6 +66,7 @@ struct TrainResult {
   double balance_loss = 0;  // aux_loss_alpha included; comes on top of `loss`
   // Of each depth of multi-token prediction: mean over its loss tokens; empty where it did not run.
   std::vector<double> next_token_loss;
+  std::vector<double> expert_load;  // [block][expert] tokens of the global batch; dense blocks: 0
   bool applied = true;  // false: loss or gradient not finite or above the limits; no update
   int tries = 1;        // more than one: such a step was done again from the same inputs
   /// The tries did not give the same bits: some rank computed wrong without noticing.

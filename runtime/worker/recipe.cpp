@@ -16,6 +16,7 @@
 #include "runtime/watch/stragglers.h"
 #include "runtime/worker/checkpoint_pace.h"
 #include "runtime/worker/evaluate.h"
+#include "runtime/worker/expert_report.h"
 #include "runtime/worker/fault.h"
 #include "runtime/worker/grpo_step.h"
 #include "runtime/worker/step_ring.h"
@@ -48,6 +49,7 @@ class Walker final : public Recipe {
     json record;        // what the metrics say of this step
     long long tokens = 0;
     bool applied = true;
+    std::vector<double> expert_load;
     bool finite = true;
     int tries = 1;
     std::optional<TrainResult::Corruption> corruption;
@@ -353,6 +355,7 @@ Expected<Walker::StepOutcome> Walker::supervised_step(Stage stage) {
   outcome.corruption = result.corruption;
   if (result.applied) ++state_.adam_step;
   outcome.stop = result.stop_requested;
+  outcome.expert_load = result.expert_load;
   for (const MicroBatch& part : batch) outcome.tokens += part.sequence_begin.back();
   state_.samples += request.sequences;
   outcome.record = {{"loss", result.loss},
@@ -432,6 +435,10 @@ void Walker::report_step(Stage, StepOutcome& outcome, double step_seconds) {
           {{"step", state_.step}, {"tries", outcome.tries}});
   }
   reporter_.metrics(record);
+  json experts;
+  if (std::string message; reports_experts(state_.step) &&
+                           expert_event(job_, state_.step, outcome.expert_load, message, experts))
+    event("expert_loads", message, experts);
 }
 
 constexpr std::size_t kRecent = 16, kRecentMin = 8;  // updates that a median is made from

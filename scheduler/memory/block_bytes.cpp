@@ -68,14 +68,14 @@ StorageRules storage_rules(bool gpu) {
   return gpu ? StorageRules{2, false, false, true} : StorageRules{};
 }
 
-BlockBytes block_bytes(const Work& work, Block block, const StorageRules& rules) {
+BlockBytes block_bytes(const Work& work, Block block, const StorageRules& rules, double imbalance) {
   const ModelShape& m = work.model;
   const Parts p = parts_of(work, block, rules);
   const bool moe = exchanges(work, block);
   const bool up = work.recompute == Recompute::MlaUp, full = work.recompute == Recompute::Full;
   const double act = work.precision == Precision::F32 ? 4 : 2;
-  const double T = work.micro_batch_tokens(), rows = moe ? T * m.top_k : 0;
-  const double received = moe ? received_rows(work) * rules.residual * m.hidden : 0;
+  const double T = work.micro_batch_tokens(), rows = moe ? T * m.top_k * imbalance : 0;
+  const double received = moe ? imbalance * received_rows(work) * rules.residual * m.hidden : 0;
   const double charged = rules.keeps_received_rows ? received : 0;
 
   const double attention =

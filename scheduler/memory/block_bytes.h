@@ -30,8 +30,9 @@ struct BlockBytes {
   Change attention_input, attention_weights;
   double kept = 0;  // from forward to backward
 };
-/// `first`: the stage's first block, whose input is counted with it.
-BlockBytes block_bytes(const Work& work, Block block, const StorageRules& rules);
+/// `imbalance`: rows of the busiest rank over the mean.
+BlockBytes block_bytes(const Work& work, Block block, const StorageRules& rules,
+                       double imbalance = 1);
 /// Of the head, per head: after its forward, and the gradient that it makes.
 Change head_bytes(const Work& work, const StorageRules& rules);
 

@@ -17,10 +17,11 @@ namespace {
 /// Follows one stage's live bytes through its part of a program.
 class StageLedger {
  public:
-  StageLedger(const Work& work, const StageBlocks& stage, const StorageRules& rules)
+  StageLedger(const Work& work, const StageBlocks& stage, const StorageRules& rules,
+              double imbalance)
       : full_(work.recompute == Recompute::Full) {
     for (int layer = 0; layer < stage.layers(); ++layer)
-      blocks_.push_back(block_bytes(work, block_at(stage, layer), rules));
+      blocks_.push_back(block_bytes(work, block_at(stage, layer), rules, imbalance));
     edge_ = work.micro_batch_tokens() * rules.residual * work.model.hidden;
     if (stage.last) {
       head_ = head_bytes(work, rules);
@@ -84,11 +85,13 @@ class StageLedger {
 /// The most that is live at once. A GPU has one pool; on a CPU each stage keeps what its largest
 /// moment needed.
 double activations(const std::vector<Action>& program, const Work& work,
-                   const std::vector<StageBlocks>& stages, const StorageRules& rules, bool pool) {
+                   const std::vector<StageBlocks>& stages, const StorageRules& rules, bool pool,
+                   double imbalance) {
   std::map<int, StageLedger> ledgers;
   double most = 0;
   const auto of = [&](int stage) -> StageLedger& {
-    return ledgers.try_emplace(stage, work, stages[static_cast<std::size_t>(stage)], rules)
+    return ledgers
+        .try_emplace(stage, work, stages[static_cast<std::size_t>(stage)], rules, imbalance)
         .first->second;
   };
   for (const Action& action : program) {
@@ -150,7 +153,8 @@ void add_parameters(const Work& work, const StageBlocks& stage, bool gpu, RankBy
 
 }  // namespace
 
-Expected<std::vector<RankBytes>> rank_bytes(const Work& work, const Cluster& cluster) {
+Expected<std::vector<RankBytes>> rank_bytes(const Work& work, const Cluster& cluster,
+                                            double load_variation) {
   WEFT_TRY_ASSIGN(const Placement placement,
                   place(work.layout, work.model.layers, work.model.next_token));
   WEFT_TRY_ASSIGN(
@@ -158,6 +162,7 @@ Expected<std::vector<RankBytes>> rank_bytes(const Work& work, const Cluster& clu
       dualpipe::generate(work.layout.kind, {work.layout.pipeline, work.layout.micro_batches}));
   const bool gpu = cluster.gpu.sms > 0;
   const StorageRules rules = storage_rules(gpu);
+  const double imbalance = expected_imbalance(work, load_variation);
   const auto stages = stage_blocks(work.model, placement);
   const std::vector<int> live = dualpipe::peak_activations(schedule);
   std::vector<RankBytes> out;
@@ -166,13 +171,13 @@ Expected<std::vector<RankBytes>> rank_bytes(const Work& work, const Cluster& clu
     const auto p = static_cast<std::size_t>(position);
     for (const int s : dualpipe::stages_of(work.layout.kind, work.layout.pipeline, position))
       add_parameters(work, stages[static_cast<std::size_t>(s)], gpu, bytes);
-    bytes.activations = activations(schedule.programs[p], work, stages, rules, gpu);
+    bytes.activations = activations(schedule.programs[p], work, stages, rules, gpu, imbalance);
     bytes.live = live[p];
     if (!gpu) continue;
     const double message = work.micro_batch_tokens() * rules.residual * work.model.hidden;
     bytes.buffers = 4 * message;  // in and out, both directions
     for (const Direction direction : {Direction::Dispatch, Direction::Combine})
-      bytes.buffers += 2 * exchange_cost(work, cluster, direction, 1).bytes;
+      bytes.buffers += 2 * exchange_cost(work, cluster, direction, imbalance).bytes;
   }
   return out;
 }

@@ -22,8 +22,10 @@ struct RankBytes {
   }
 };
 
-/// Per pipeline position. Errors: InvalidArgument as place and generate.
-Expected<std::vector<RankBytes>> rank_bytes(const Work& work, const Cluster& cluster);
+/// Per pipeline position, of its busiest rank: `load_variation` as in TimeAssumptions.
+/// Errors: InvalidArgument as place and generate.
+Expected<std::vector<RankBytes>> rank_bytes(const Work& work, const Cluster& cluster,
+                                            double load_variation = 0.7);
 
 /// KV cache of `sequences` sequences of `tokens` on a stage with so many layers, FP32 or BF16.
 double cache_bytes(const Work& work, int layers, double sequences, double tokens);

@@ -92,7 +92,7 @@ ExchangeCost exchange_cost(const Work& work, const Cluster& cluster, Direction d
 double expected_imbalance(const Work& work, double variation) {
   const ModelShape& m = work.model;
   const int ranks = work.layout.expert;
-  if (m.experts == 0 || ranks <= 1 || variation <= 0) return 1;
+  if (m.experts == 0 || ranks <= 1) return 1;
   const double experts = std::max(1.0, 1.0 * m.experts / ranks);
   const double sequences = 1.0 * ranks * work.micro_batch_sequences;
   const double rows = work.micro_batch_tokens() * m.top_k;

@@ -23,7 +23,8 @@ ExchangeCost exchange_cost(const Work& work, const Cluster& cluster, Direction d
                            double imbalance);
 
 /// Rows of the busiest rank of an expert group over the mean, in one micro-batch: expected maximum
-/// over its E ranks when an expert's share varies by `variation` from sequence to sequence.
+/// over its E ranks when an expert's share varies by `variation` from sequence to sequence, and
+/// rows are drawn one by one (which is all that is left with 0).
 double expected_imbalance(const Work& work, double variation);
 
 }  // namespace weft::scheduler

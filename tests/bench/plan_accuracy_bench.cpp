@@ -1,8 +1,8 @@
 // Predicted beside published, with errors: DeepSeek-V3's step by its parts, and other systems with
 // the same constants.
-#include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <ctime>
 
 #include "published_systems.h"
 #include "scheduler/plan/search.h"
@@ -43,10 +43,10 @@ int main() {
       "What the two assumptions are worth: the step is %.2f s with routing perfectly "
       "balanced, %.2f s without a slowest GPU, %.2f s without both\n",
       without(0, a.straggler), without(a.load_variation, 1), without(0, 1));
-  const auto begin = std::chrono::steady_clock::now();
+  const std::clock_t begin = std::clock();
   const auto result = scheduler::search(work, cluster);
-  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
-  std::printf("Search over %d layouts of 2,048 GPUs: %.2f s on one core (most: 2 s)\n",
-              result ? result->considered : 0, seconds.count());
+  const double seconds = static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
+  std::printf("Search over %d layouts of 2,048 GPUs: %.2f s of processor time (most: 2 s)\n",
+              result ? result->considered : 0, seconds);
   return 0;
 }

@@ -78,7 +78,7 @@ void expect_same_bytes(const Case& c) {
   work.micro_batch_sequences = kSequences;
   work.recompute = static_cast<scheduler::Recompute>(c.recompute);
   work.precision = static_cast<scheduler::Precision>(c.precision);
-  const auto predicted = scheduler::rank_bytes(work, {});
+  const auto predicted = scheduler::rank_bytes(work, {}, 0);
   ASSERT_TRUE(predicted) << predicted.error().message;
   double parameters = 0, optimizer = 0, activations = 0;
   for (const scheduler::RankBytes& b : *predicted) {

@@ -198,16 +198,19 @@ TEST(Rehearsal, ARecipeThatEndsFinishesWithItsLastStepSaved) {
 TEST(Rehearsal, RewardsAndCompletionsOfAReinforcementStageAreMarkedToo) {
   const ScratchDirectory scratch;
   Job job = small_job();
-  job.recipe = {"grpo"};
-  RehearsalOptions options = with({}, 86400);
-  options.steps = 20;
-  rehearsed(scratch.path() / "run", options, job);
+  job.recipe = {"pretrain", "grpo"};
+  job.pretrain.steps = 5;
+  job.grpo.steps = 20;
+  const RehearsalResult result = rehearsed(scratch.path() / "run", with({}, 86400), job);
+  EXPECT_EQ(result.state, RunState::Finished);
   const RunPaths paths{scratch.path() / "run"};
   const std::vector<json> metrics = lines(paths.metrics());
-  ASSERT_EQ(metrics.size(), 20u);
-  EXPECT_GT(metrics.back()["reward"].get<double>(), metrics.front()["reward"].get<double>());
+  ASSERT_EQ(metrics.size(), 25u);
+  EXPECT_EQ(metrics[4]["stage"], "pretrain");
+  EXPECT_EQ(metrics[5]["stage_step"], 1);
+  EXPECT_GT(metrics.back()["reward"].get<double>(), metrics[5]["reward"].get<double>());
   ASSERT_FALSE(sample_steps(paths).empty());
-  for (const json& sample : lines(paths.samples() / "20.jsonl")) {
+  for (const json& sample : lines(paths.samples() / "25.jsonl")) {
     EXPECT_EQ(sample["synthetic"], true);
     EXPECT_THAT(sample["completion"].get<std::string>(), HasSubstr("synthetic"));
   }

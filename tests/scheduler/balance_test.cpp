@@ -11,6 +11,7 @@
 
 #include "base/rng.h"
 #include "scheduler/balance/assignment.h"
+#include "scheduler/balance/gain.h"
 
 namespace weft::scheduler {
 namespace {
@@ -242,6 +243,19 @@ TEST(Balance, LoadsThatAreNoLoadsAreRefused) {
   EXPECT_THAT(balance_layer(std::vector<double>{1, NAN}, grid).error().message,
               HasSubstr("expert 1"));
   EXPECT_THAT(balance_layer(std::vector<double>{1}, grid).error().message, HasSubstr("1 loads"));
+}
+
+TEST(Balance, TheGainOfReplicasIsThatOfTheBusiestGpu) {
+  std::vector<double> even(16, 1.0), hot(16, 1.0);
+  hot[3] = 9;
+  const std::vector<std::vector<double>> loads = {even, hot};
+  const auto gain = balance_gain(loads, 1, 1, 4);
+  ASSERT_TRUE(gain) << gain.error().message;
+  EXPECT_DOUBLE_EQ(gain->before, (1 + 12 / 6.0) / 2);
+  EXPECT_EQ(gain->worst_layer, 1);
+  EXPECT_LT(gain->after, 1.1);
+  EXPECT_NEAR(gain->saved(), 1 - gain->after / gain->before, 1e-12);
+  EXPECT_FALSE(balance_gain(loads, 1, 1, 5)) << "16 experts do not divide over 5 GPUs";
 }
 
 TEST(Assignment, IsTheCheapestOfAll) {
