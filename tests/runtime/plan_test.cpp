@@ -1,6 +1,8 @@
 // Held to what others have measured, with the shipped cluster files and jobs.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "published_systems.h"
 #include "scheduler/plan/search.h"
 #include "trainer/hf/inventory.h"
@@ -23,8 +25,9 @@ TEST(PublishedSystems, DeepSeekV3StepAndItsPartsComeOutAsMeasured) {
 
 TEST(PublishedSystems, OthersComeOutWithTheSameConstants) {
   for (const Published& p : other_systems())
-    if (p.tolerance > 0)
+    if (p.tolerance > 0) {
       EXPECT_NEAR(p.predicted, p.published, p.tolerance * p.published) << p.system;
+    }
 }
 
 TEST(PublishedSystems, TheirFiguresFollowFromTheShapeAsTheModelsOwnCount) {
