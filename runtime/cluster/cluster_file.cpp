@@ -1,6 +1,7 @@
 #include "runtime/cluster/cluster_file.h"
 
 #include <algorithm>
+#include <cctype>
 #include <charconv>
 #include <map>
 #include <set>
@@ -35,6 +36,18 @@ std::vector<std::string> group_names() {
         std::ranges::find(names, group) == names.end())
       names.push_back(group);
   return names;
+}
+
+/// As a whole path: gpu.memory is not mentioned by gpu.memory_bandwidth.
+bool mentions(std::string_view text, std::string_view path) {
+  for (std::size_t at = text.find(path); at != std::string_view::npos;
+       at = text.find(path, at + 1)) {
+    const std::size_t end = at + path.size();
+    if (end == text.size() || (std::isalnum(static_cast<unsigned char>(text[end])) == 0 &&
+                               text[end] != '_' && text[end] != '.'))
+      return true;
+  }
+  return false;
 }
 
 class Reader {
@@ -188,9 +201,8 @@ class Reader {
   void add_problems() {
     for (const scheduler::ClusterProblem& problem : scheduler::problems(result_.cluster)) {
       if (failed_.contains(problem.path)) continue;
-      const auto mentions_failed = std::ranges::any_of(failed_, [&](const std::string& path) {
-        return problem.message.find(path) != std::string::npos;
-      });
+      const auto mentions_failed = std::ranges::any_of(
+          failed_, [&](const std::string& path) { return mentions(problem.message, path); });
       if (mentions_failed) continue;
       const auto exact = places_.find(problem.path);
       const auto group = places_.find(split_path(problem.path).first);

@@ -53,7 +53,7 @@ Expected<void> ping_pong(comm::Communicator& group, std::size_t bytes, int repea
   std::vector<std::byte> buffer(bytes);
   const int peer = 1 - group.rank();
   each = 1e300;
-  for (int round = 0; round < 10; ++round) {
+  for (int round = 0; round < 5; ++round) {
     WEFT_TRY(comm::barrier(group));
     const auto begin = Steady::now();
     for (int i = 0; i < repeats; ++i) {
@@ -76,8 +76,8 @@ Expected<LinkRates> link_rates() {
     const std::vector<comm::GroupSpec> specs = {{"probe", {0, 1}}};
     WEFT_TRY_ASSIGN(const auto groups, transport->make_groups(specs));
     double small = 0, large = 0;
-    WEFT_TRY(ping_pong(*groups[0], 64, 200, small));
-    WEFT_TRY(ping_pong(*groups[0], kLarge, 20, large));
+    WEFT_TRY(ping_pong(*groups[0], 64, 100, small));
+    WEFT_TRY(ping_pong(*groups[0], kLarge, 10, large));
     if (rank == 0) rates = {small, static_cast<double>(kLarge) / std::max(large - small, 1e-9)};
     return {};
   };

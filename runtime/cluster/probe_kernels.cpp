@@ -178,21 +178,21 @@ class Pass {
 
 /// Minimises the relative errors over unknowns that cannot be negative, one at a time in turn.
 Row solve(const std::vector<Sample>& samples) {
+  std::array<Row, kUnknowns> products{};  // of the columns, each row divided by its time
+  Row sums{};
+  for (const Sample& s : samples)
+    for (std::size_t k = 0; k < kUnknowns; ++k) {
+      const double column = s.work[k] / s.seconds;
+      sums[k] += column;
+      for (std::size_t j = 0; j < kUnknowns; ++j) products[k][j] += column * s.work[j] / s.seconds;
+    }
   Row x{};
   for (int sweep = 0; sweep < 20'000; ++sweep)
-    for (int k = 0; k < kUnknowns; ++k) {
-      double above = 0, below = 0;
-      for (const Sample& s : samples) {
-        double rest = 1;
-        for (int j = 0; j < kUnknowns; ++j)
-          if (j != k)
-            rest -=
-                s.work[static_cast<std::size_t>(j)] / s.seconds * x[static_cast<std::size_t>(j)];
-        const double a = s.work[static_cast<std::size_t>(k)] / s.seconds;
-        above += a * rest;
-        below += a * a;
-      }
-      if (below > 0) x[static_cast<std::size_t>(k)] = std::max(0.0, above / below);
+    for (std::size_t k = 0; k < kUnknowns; ++k) {
+      double rest = sums[k];
+      for (std::size_t j = 0; j < kUnknowns; ++j)
+        if (j != k) rest -= products[k][j] * x[j];
+      if (products[k][k] > 0) x[k] = std::max(0.0, rest / products[k][k]);
     }
   return x;
 }

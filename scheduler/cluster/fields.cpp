@@ -60,6 +60,13 @@ std::string known_units(Unit unit) {
   return text;
 }
 
+/// "50 GB/s": in the unit that people use most.
+std::string example_of(Unit unit) {
+  if (unit == Unit::Share) return "0.5";
+  const std::string_view first = scales(unit).front().unit;
+  return first.empty() ? "50" : "50 " + std::string(first);
+}
+
 constexpr double kCountMax = 1e6;
 
 const std::vector<ClusterField>& table() {
@@ -150,7 +157,7 @@ void check_range(const ClusterField& field, const Cluster& cluster,
       out.push_back(
           {path, path + " is missing",
            "give it with its source: " + std::string(field.path.substr(field.path.find('.') + 1)) +
-               ": [" + figure_text(field.unit, 1) + ", where it comes from]"});
+               ": [" + example_of(field.unit) + ", where it comes from]"});
     return;
   }
   const bool low = field.zero ? figure.value < 0 : figure.value <= 0;
@@ -181,7 +188,7 @@ Expected<double> parse_figure(Unit unit, std::string_view text) {
   if (unit == Unit::Money && text.starts_with("$")) text.remove_prefix(1);
   double number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  const std::string example = figure_text(unit, unit == Unit::Share ? 0.5 : 50);
+  const std::string example = example_of(unit);
   if (error != std::errc() || !std::isfinite(number))
     return fail(Code::InvalidArgument,
                 "'" + shown + "' is not a number with a unit\nsuch as " + example);

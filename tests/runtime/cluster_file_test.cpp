@@ -78,7 +78,7 @@ TEST(ClusterFile, EverythingThatIsWrongIsSaidAtOnceAtItsPlace) {
   const std::string shown = printed(text);
   EXPECT_NE(shown.find("c.yaml:6:12: error: gpu.memory: '80' has no unit"), std::string::npos)
       << shown;
-  EXPECT_NE(shown.find("such as 50 GB"), std::string::npos) << shown;
+  EXPECT_NE(shown.find("such as 50 GB;"), std::string::npos) << shown;
   EXPECT_NE(shown.find("gpu.memory_bandwidth is -2 TB/s"), std::string::npos) << shown;
   EXPECT_NE(shown.find("unknown figure 'gpu' in 'node'"), std::string::npos) << shown;
   EXPECT_NE(shown.find("did you mean 'gpus'?"), std::string::npos) << shown;

@@ -70,5 +70,15 @@ TEST(Placement, WhatDoesNotFitIsRefusedByName) {
             std::string::npos);
 }
 
+TEST(Placement, WithANextTokenModuleBothEndsTakeFewerLayers) {
+  // DeepSeek-V3: 61 layers and one module on 16 stages.
+  const auto placement = place({dualpipe::Kind::DualPipe, 16, 1, 1, 32}, 61, 1);
+  ASSERT_TRUE(placement) << placement.error().message;
+  EXPECT_EQ(placement->stages.front().count, 3);
+  EXPECT_EQ(placement->stages.back().count, 2);
+  for (std::size_t s = 1; s + 1 < placement->stages.size(); ++s)
+    EXPECT_EQ(placement->stages[s].count, 4) << s;
+}
+
 }  // namespace
 }  // namespace weft::scheduler

@@ -216,9 +216,12 @@ TEST(Plan, SearchKeepsTheBatchAndTheGpusAndFindsTheJobsOwnLayoutOrABetter) {
     EXPECT_EQ(c.work.layout.world(), work.layout.world());
     EXPECT_DOUBLE_EQ(c.work.step_sequences(), work.step_sequences());
     EXPECT_LE(c.peak_bytes, cluster.gpu.memory);
-    if (i > 0) EXPECT_GE(c.step_seconds, result->best[i - 1].step_seconds);
-    if (c.dominated_by >= 0)
+    if (i > 0) {
+      EXPECT_GE(c.step_seconds, result->best[i - 1].step_seconds);
+    }
+    if (c.dominated_by >= 0) {
       EXPECT_LE(result->best[static_cast<std::size_t>(c.dominated_by)].peak_bytes, c.peak_bytes);
+    }
   }
 }
 
