@@ -16,9 +16,10 @@ class RunCkpt : public testing::Test {
     static Place made_in;
     static const fs::path made = [] {
       const fs::path path = made_in / "run";
-      const Ended ended = weft({"run", made_in.supervised_job(), "--dir", path.string(), "--set",
-                                "pretrain.steps=6", "--set", "checkpoint.every_steps=2", "--set",
-                                "checkpoint.keep=10"});
+      const Ended ended =
+          weft({"run", made_in.supervised_job(), "--dir", path.string(), "--set",
+                "pretrain.steps=6", "--set", "parallel.data=1", "--set", "parallel.expert=1",
+                "--set", "checkpoint.every_steps=2", "--set", "checkpoint.keep=10"});
       EXPECT_EQ(ended.code, 0) << ended.err;
       return path;
     }();
