@@ -51,13 +51,13 @@ void CheckpointPace::began(long long step, double stall_seconds) {
 std::optional<std::string> CheckpointPace::stepped(double step_seconds) {
   ++options_.steps;
   double& mean = measured_.step_seconds;
-  mean = mean == 0 ? step_seconds : mean + (step_seconds - mean) / 16;
+  mean += (step_seconds - mean) / static_cast<double>(std::min(++timed_, 16LL));
   if (!options_.automatic || !has_stall_ || measured_.write_seconds == 0) return std::nullopt;
   const double trained = static_cast<double>(options_.steps) * mean;
   measured_.failure_seconds =
       (options_.failure_seconds + trained) / (1 + static_cast<double>(options_.failures));
   every_ = best_checkpoint_interval(measured_);
-  if (std::abs(every_ - told_) * 10 <= told_) return std::nullopt;
+  if (3 * std::abs(every_ - told_) <= told_) return std::nullopt;
   told_ = every_;
   return fmt::format(
       "a checkpoint every {} steps from here on: a step takes {}, a checkpoint holds it up for {} "

@@ -43,13 +43,14 @@ class CheckpointPace {
 
   void began(long long step, double stall_seconds);
   void wrote(double write_seconds) { measured_.write_seconds = write_seconds; }
-  /// A step took so long. Returns what to tell people when the interval has changed by a tenth.
+  /// A step took so long. Returns what to tell people when the interval has changed by a third.
   std::optional<std::string> stepped(double step_seconds);
 
  private:
   Options options_;
   long long every_ = 0;
   long long told_ = 0;   // the interval that people know of
+  long long timed_ = 0;  // steps
   long long saved_ = 0;  // step
   PaceInputs measured_;
   bool has_stall_ = false;

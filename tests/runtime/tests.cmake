@@ -50,6 +50,7 @@ foreach(unit run_complete run_resume run_failure run_input run_verbs run_trace r
              run_student run_watch bench_pipeline)
 foreach(unit run_secrets run_complete run_resume run_failure run_input run_verbs run_trace run_exchange
              run_student bench_pipeline)
+             run_student run_ckpt bench_pipeline)
   weft_test(runtime/${unit}_test LABELS multiprocess SOURCES runtime/run_harness.cpp
             LINK nlohmann_json::nlohmann_json SQLite::SQLite3)
   target_compile_definitions(runtime_${unit}_test PRIVATE WEFT_BINARY="$<TARGET_FILE:weft>")

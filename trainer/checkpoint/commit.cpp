@@ -1,7 +1,6 @@
 #include "trainer/checkpoint/commit.h"
 
 #include <algorithm>
-#include <map>
 #include <set>
 #include <tuple>
 
@@ -10,9 +9,9 @@
 namespace weft::trainer::checkpoint {
 namespace {
 
-using TensorKey = std::pair<std::string, std::string>;  // item, name
-
-std::string describe(const TensorKey& key) { return key.first + " tensor '" + key.second + "'"; }
+std::string describe(const std::string& item, const std::string& name) {
+  return item + " tensor '" + name + "'";
+}
 
 Expected<void> check_ranks(std::span<const ShardReport> reports) {
   if (reports.empty()) return fail(Code::InvalidArgument, "no shard report");
@@ -34,48 +33,60 @@ Expected<void> check_ranks(std::span<const ShardReport> reports) {
 
 /// One entry a tensor, its pieces from all ranks. Ranks must agree on shape and dtype.
 Expected<std::vector<TensorEntry>> merge_tensors(std::span<const ShardReport> reports) {
-  std::map<TensorKey, TensorEntry> merged;
-  for (const ShardReport& report : reports) {
-    for (const TensorEntry& t : report.tensors) {
-      const auto [it, fresh] = merged.emplace(TensorKey{t.item, t.name}, t);
-      if (fresh) continue;
-      TensorEntry& whole = it->second;
-      if (whole.shape != t.shape || whole.dtype != t.dtype)
-        return fail(Code::InvalidArgument, describe(it->first) + ": rank " +
-                                               std::to_string(report.rank) + " says its shape is " +
-                                               to_string(t.shape) + ", others " +
-                                               to_string(whole.shape));
-      whole.pieces.insert(whole.pieces.end(), t.pieces.begin(), t.pieces.end());
-    }
-  }
+  struct Part {
+    const TensorEntry* entry;
+    int rank;
+  };
+  std::vector<Part> parts;
+  for (const ShardReport& report : reports)
+    for (const TensorEntry& t : report.tensors) parts.push_back({&t, report.rank});
+  std::ranges::stable_sort(parts, [](const Part& a, const Part& b) {
+    return std::tie(a.entry->item, a.entry->name) < std::tie(b.entry->item, b.entry->name);
+  });
   std::vector<TensorEntry> tensors;
-  for (auto& [key, tensor] : merged) {
-    std::sort(tensor.pieces.begin(), tensor.pieces.end(), [](const Piece& a, const Piece& b) {
+  for (const auto& [entry, rank] : parts) {
+    if (tensors.empty() || tensors.back().item != entry->item ||
+        tensors.back().name != entry->name) {
+      tensors.push_back(*entry);
+      continue;
+    }
+    TensorEntry& whole = tensors.back();
+    if (whole.shape != entry->shape || whole.dtype != entry->dtype)
+      return fail(Code::InvalidArgument, describe(whole.item, whole.name) + ": rank " +
+                                             std::to_string(rank) + " says its shape is " +
+                                             to_string(entry->shape) + ", others " +
+                                             to_string(whole.shape));
+    whole.pieces.insert(whole.pieces.end(), entry->pieces.begin(), entry->pieces.end());
+  }
+  for (TensorEntry& tensor : tensors)
+    std::ranges::sort(tensor.pieces, [](const Piece& a, const Piece& b) {
       return std::tie(a.box.offset, a.file) < std::tie(b.box.offset, b.file);
     });
-    tensors.push_back(std::move(tensor));
-  }
   return tensors;
 }
 
+/// Both lists in the same order, one entry a tensor.
 Expected<void> check_expected(const std::vector<TensorEntry>& tensors,
                               const std::vector<ExpectedTensor>& expected) {
-  std::map<TensorKey, const ExpectedTensor*> missing;
-  for (const ExpectedTensor& e : expected) missing[{e.item, e.name}] = &e;
+  std::vector<const ExpectedTensor*> wanted;
+  for (const ExpectedTensor& e : expected) wanted.push_back(&e);
+  const auto key = [](const auto& t) { return std::tie(t.item, t.name); };
+  std::ranges::sort(wanted, [&](const auto* a, const auto* b) { return key(*a) < key(*b); });
+  auto next = wanted.begin();
   for (const TensorEntry& t : tensors) {
-    const auto it = missing.find({t.item, t.name});
-    if (it == missing.end())
-      return fail(Code::InvalidArgument, describe({t.item, t.name}) +
-                                             ": written, but not expected (or expected once only)");
-    if (it->second->shape != t.shape)
-      return fail(Code::InvalidArgument, describe(it->first) + ": its shape is " +
+    if (next != wanted.end() && key(**next) < key(t)) break;  // that one is missing
+    if (next == wanted.end() || key(t) < key(**next))
+      return fail(Code::InvalidArgument,
+                  describe(t.item, t.name) + ": written, but not expected (or expected once only)");
+    if ((*next)->shape != t.shape)
+      return fail(Code::InvalidArgument, describe(t.item, t.name) + ": its shape is " +
                                              to_string(t.shape) + ", expected " +
-                                             to_string(it->second->shape));
-    missing.erase(it);
+                                             to_string((*next)->shape));
+    ++next;
   }
-  if (!missing.empty())
+  if (next != wanted.end())
     return fail(Code::InvalidArgument,
-                describe(missing.begin()->first) + ": no rank has written it");
+                describe((*next)->item, (*next)->name) + ": no rank has written it");
   return {};
 }
 

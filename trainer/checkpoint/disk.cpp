@@ -53,6 +53,11 @@ class RealFile final : public File {
     return {};
   }
 
+  void write_back(std::uint64_t offset, std::uint64_t bytes) override {
+    (void)::sync_file_range(fd_, static_cast<off_t>(offset), static_cast<off_t>(bytes),
+                            SYNC_FILE_RANGE_WRITE);
+  }
+
   Expected<void> sync() override {
     if (::fdatasync(fd_) != 0) return io_error("sync", path_, errno);
     return {};

@@ -25,6 +25,8 @@ class File {
   virtual Expected<void> read_at(std::uint64_t offset, std::span<std::byte> out) = 0;
   /// Writes all of `bytes`. Errors: Io.
   virtual Expected<void> write_at(std::uint64_t offset, std::span<const std::byte> bytes) = 0;
+  /// Bytes that were written may go to the disk now, so that sync() has less to wait for. A hint.
+  virtual void write_back(std::uint64_t offset, std::uint64_t bytes) { (void)offset, (void)bytes; }
   /// fdatasync. Errors: Io.
   virtual Expected<void> sync() = 0;
 };

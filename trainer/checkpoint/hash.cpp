@@ -2,9 +2,11 @@
 
 #define XXH_STATIC_LINKING_ONLY  // the state by value, so that it needs no C allocation of its own
 #include <xxhash.h>
+#if defined(__x86_64__)
+#include <xxh_x86dispatch.h>  // the same hash with the widest registers that the processor has
+#endif
 
 #include <array>
-#include <cstdio>
 
 namespace weft::trainer::checkpoint {
 namespace {
@@ -35,11 +37,10 @@ Hash128 hash_of(std::span<const std::byte> bytes) {
 Hash128 hash_of(std::string_view text) { return from(XXH3_128bits(text.data(), text.size())); }
 
 std::string to_hex(const Hash128& hash) {
-  std::array<char, 33> out;
-  std::snprintf(out.data(), out.size(), "%016llx%016llx",
-                static_cast<unsigned long long>(hash.high),
-                static_cast<unsigned long long>(hash.low));
-  return out.data();
+  std::string out(32, '0');
+  for (std::size_t i = 0; i < 32; ++i)
+    out[i] = "0123456789abcdef"[(i < 16 ? hash.high : hash.low) >> (60 - 4 * (i % 16)) & 15];
+  return out;
 }
 
 Expected<Hash128> parse_hash(std::string_view text) {

@@ -36,12 +36,13 @@ Expected<void> check_own_hash(std::string_view text) {
 }
 
 /// One entry a line, so that a manifest reads well and two of them compare well.
-Expected<void> append_list(std::string& text, const char* key, const ordered_json& list) {
+template <class Entry>
+Expected<void> append_list(std::string& text, const char* key, const std::vector<Entry>& list) {
   text += std::string(",\n \"") + key + "\": [";
   const char* separator = "\n  ";
-  for (const ordered_json& entry : list) {
-    WEFT_TRY_ASSIGN(const std::string line, dump_json(entry, -1));
-    text += separator + line;
+  for (const Entry& entry : list) {
+    text += separator;
+    WEFT_TRY(append_json(text, entry));
     separator = ",\n  ";
   }
   text += "\n ]";
@@ -154,20 +155,20 @@ Expected<std::string> to_json(const Manifest& manifest) {
                          {"schedule", manifest.layout.schedule}}}};
   WEFT_TRY_ASSIGN(std::string text, dump_json(root, 1));
   text.resize(text.size() - 2);  // "\n}"
-  WEFT_TRY(append_list(text, "files", files_to_json(manifest.files)));
-  WEFT_TRY(append_list(text, "tensors", tensors_to_json(manifest.tensors)));
+  WEFT_TRY(append_list(text, "files", manifest.files));
+  WEFT_TRY(append_list(text, "tensors", manifest.tensors));
   const Hash128 hash = hash_of(text);
   return text + std::string(kTailBegin) + to_hex(hash) + std::string(kTailEnd);
 }
 
 Expected<Manifest> from_json(std::string_view text) {
   WEFT_TRY(check_own_hash(text));
-  WEFT_TRY_ASSIGN(const json root, parse_json(text));
+  Manifest manifest;
+  WEFT_TRY_ASSIGN(const json root, parse_entries(text, manifest.tensors, manifest.files));
   WEFT_TRY_ASSIGN(const std::string schema, get_string(root, "schema"));
   if (schema != kManifestSchema)
     return fail(Code::Corrupt, "the schema is '" + schema + "', this version reads " +
                                    std::string(kManifestSchema));
-  Manifest manifest;
   WEFT_TRY_ASSIGN(manifest.run, get_string(root, "run"));
   WEFT_TRY_ASSIGN(manifest.attempt, get_unsigned(root, "attempt"));
   WEFT_TRY_ASSIGN(manifest.step, get_unsigned(root, "step"));
@@ -178,10 +179,6 @@ Expected<Manifest> from_json(std::string_view text) {
   WEFT_TRY_ASSIGN(manifest.parent, get_string(root, "parent"));
   WEFT_TRY_ASSIGN(const json* const layout, get_object(root, "layout"));
   WEFT_TRY_ASSIGN(manifest.layout, layout_from_json(*layout));
-  WEFT_TRY_ASSIGN(const json* const files, get_array(root, "files"));
-  WEFT_TRY_ASSIGN(manifest.files, files_from_json(*files));
-  WEFT_TRY_ASSIGN(const json* const tensors, get_array(root, "tensors"));
-  WEFT_TRY_ASSIGN(manifest.tensors, tensors_from_json(*tensors));
   WEFT_TRY(validate(manifest));
   return manifest;
 }

@@ -46,6 +46,32 @@ Expected<TensorEntry> tensor_from_json(const json& entry) {
   return tensor;
 }
 
+Expected<FileEntry> file_from_json(const json& entry) {
+  FileEntry file;
+  WEFT_TRY_ASSIGN(file.path, get_string(entry, "path"));
+  if (!is_plain_path(file.path))
+    return fail(Code::Corrupt, "file '" + file.path + "': not a plain path inside a checkpoint");
+  const auto rest = [&]() -> Expected<void> {
+    WEFT_TRY_ASSIGN(file.bytes, get_unsigned(entry, "bytes"));
+    if (file.bytes > std::uint64_t{1} << 62)
+      return fail(Code::Corrupt, "its size is not believable");
+    WEFT_TRY_ASSIGN(file.hash, get_hash(entry));
+    return {};
+  };
+  if (auto good = rest(); !good) return fail_in("file '" + file.path + "'", good.error());
+  return file;
+}
+
+void append_shape(std::string& out, const Shape& shape) {
+  char separator = '[';
+  for (const std::int64_t size : shape) {
+    out += separator;
+    out += std::to_string(size);
+    separator = ',';
+  }
+  out += shape.empty() ? "[]" : "]";
+}
+
 }  // namespace
 
 Expected<void> check_tensor(const TensorEntry& tensor) {
@@ -73,59 +99,55 @@ Expected<void> check_tensor(const TensorEntry& tensor) {
   return {};
 }
 
-ordered_json tensors_to_json(const std::vector<TensorEntry>& tensors) {
-  ordered_json list = ordered_json::array();
-  for (const TensorEntry& t : tensors) {
-    ordered_json pieces = ordered_json::array();
-    for (const Piece& p : t.pieces)
-      pieces.push_back({{"file", p.file},
-                        {"offset", p.box.offset},
-                        {"shape", p.box.shape},
-                        {"bytes", p.bytes},
-                        {"xxh128", to_hex(p.hash)}});
-    list.push_back({{"item", t.item},
-                    {"name", t.name},
-                    {"shape", t.shape},
-                    {"dtype", to_string(t.dtype)},
-                    {"pieces", std::move(pieces)}});
+Expected<void> append_json(std::string& out, const TensorEntry& tensor) {
+  out += "{\"item\":";
+  WEFT_TRY(append_json_string(out, tensor.item));
+  out += ",\"name\":";
+  WEFT_TRY(append_json_string(out, tensor.name));
+  out += ",\"shape\":";
+  append_shape(out, tensor.shape);
+  out.append(",\"dtype\":\"").append(to_string(tensor.dtype)).append("\",\"pieces\":[");
+  const char* separator = "";
+  for (const Piece& piece : tensor.pieces) {
+    out.append(separator).append("{\"file\":");
+    WEFT_TRY(append_json_string(out, piece.file));
+    out += ",\"offset\":";
+    append_shape(out, piece.box.offset);
+    out += ",\"shape\":";
+    append_shape(out, piece.box.shape);
+    out.append(",\"bytes\":").append(std::to_string(piece.bytes));
+    out.append(",\"xxh128\":\"").append(to_hex(piece.hash)).append("\"}");
+    separator = ",";
   }
-  return list;
+  out += "]}";
+  return {};
 }
 
-ordered_json files_to_json(const std::vector<FileEntry>& files) {
-  ordered_json list = ordered_json::array();
-  for (const FileEntry& f : files)
-    list.push_back({{"path", f.path}, {"bytes", f.bytes}, {"xxh128", to_hex(f.hash)}});
-  return list;
+Expected<void> append_json(std::string& out, const FileEntry& file) {
+  out += "{\"path\":";
+  WEFT_TRY(append_json_string(out, file.path));
+  out.append(",\"bytes\":").append(std::to_string(file.bytes));
+  out.append(",\"xxh128\":\"").append(to_hex(file.hash)).append("\"}");
+  return {};
 }
 
-Expected<std::vector<TensorEntry>> tensors_from_json(const json& list) {
-  std::vector<TensorEntry> tensors;
-  for (const json& entry : list) {
-    WEFT_TRY_ASSIGN(TensorEntry tensor, tensor_from_json(entry));
-    tensors.push_back(std::move(tensor));
-  }
-  return tensors;
-}
-
-Expected<std::vector<FileEntry>> files_from_json(const json& list) {
-  std::vector<FileEntry> files;
-  for (const json& entry : list) {
-    FileEntry file;
-    WEFT_TRY_ASSIGN(file.path, get_string(entry, "path"));
-    if (!is_plain_path(file.path))
-      return fail(Code::Corrupt, "file '" + file.path + "': not a plain path inside a checkpoint");
-    auto bytes = get_unsigned(entry, "bytes");
-    if (!bytes) return fail_in("file '" + file.path + "'", bytes.error());
-    if (*bytes > std::uint64_t{1} << 62)
-      return fail(Code::Corrupt, "file '" + file.path + "': its size is not believable");
-    file.bytes = *bytes;
-    auto hash = get_hash(entry);
-    if (!hash) return fail_in("file '" + file.path + "'", hash.error());
-    file.hash = *hash;
-    files.push_back(std::move(file));
-  }
-  return files;
+Expected<json> parse_entries(std::string_view text, std::vector<TensorEntry>& tensors,
+                             std::vector<FileEntry>& files) {
+  WEFT_TRY_ASSIGN(json root,
+                  parse_json_lists(text, [&](const std::string& list, const json& element) {
+                    return [&]() -> Expected<void> {
+                      if (list == "tensors") {
+                        WEFT_TRY_ASSIGN(TensorEntry tensor, tensor_from_json(element));
+                        tensors.push_back(std::move(tensor));
+                      } else if (list == "files") {
+                        WEFT_TRY_ASSIGN(FileEntry file, file_from_json(element));
+                        files.push_back(std::move(file));
+                      }
+                      return {};
+                    }();
+                  }));
+  for (const char* const list : {"files", "tensors"}) WEFT_TRY(get_array(root, list));
+  return root;
 }
 
 Expected<std::string> dump_json(const ordered_json& value, int indent) {

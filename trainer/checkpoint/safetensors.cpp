@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <cstdlib>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -16,37 +15,36 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "tensors are written as they lie");
 
-/// Collects bytes and writes them in large pieces at multiples of 4 KiB, hashing each byte once.
-/// The format allows no gap between tensors, so small ones must share a write.
-class StagedWriter {
+/// Writes a file from front to back in large pieces and hashes each byte once for the file and once
+/// for its tensor, while it is in the cache. The format allows no gap between tensors, so small
+/// ones share a write; large ones are written from where they lie.
+class SequentialWriter {
  public:
   /// `total`: what will be written in all; small files get a small buffer.
-  StagedWriter(File& file, std::uint64_t total)
-      : file_(file),
-        capacity_(std::min<std::uint64_t>(kStageBytes, (total / kAlignment + 1) * kAlignment)),
-        buffer_(static_cast<std::byte*>(std::aligned_alloc(kAlignment, capacity_))) {
-    WEFT_CHECK(buffer_ != nullptr, "out of memory for a staging buffer");
-  }
-  ~StagedWriter() { std::free(buffer_); }
-  StagedWriter(const StagedWriter&) = delete;
-  StagedWriter& operator=(const StagedWriter&) = delete;
+  SequentialWriter(File& file, std::uint64_t total)
+      : file_(file), buffer_(std::min<std::uint64_t>(kStageBytes, total)) {}
 
-  Expected<void> add(std::span<const std::byte> bytes) {
-    while (!bytes.empty()) {
-      const std::size_t n = std::min(bytes.size(), capacity_ - used_);
-      std::memcpy(buffer_ + used_, bytes.data(), n);
-      used_ += n;
-      bytes = bytes.subspan(n);
-      if (used_ == capacity_) WEFT_TRY(flush());
+  Expected<Hash128> add(std::span<const std::byte> bytes) {
+    Hasher own;
+    for (std::size_t at = 0; at < bytes.size(); at += kCacheBytes) {
+      const auto part = bytes.subspan(at, std::min(kCacheBytes, bytes.size() - at));
+      own.add(part);
+      hasher_.add(part);
+      if (bytes.size() >= kDirectBytes) continue;
+      if (used_ + part.size() > buffer_.size()) WEFT_TRY(flush());
+      std::memcpy(buffer_.data() + used_, part.data(), part.size());
+      used_ += part.size();
     }
-    return {};
+    if (bytes.size() >= kDirectBytes) {
+      WEFT_TRY(flush());
+      for (std::size_t at = 0; at < bytes.size(); at += kStageBytes)
+        WEFT_TRY(write(bytes.subspan(at, std::min(kStageBytes, bytes.size() - at))));
+    }
+    return own.digest();
   }
 
   Expected<void> flush() {
-    const std::span<const std::byte> staged(buffer_, used_);
-    hasher_.add(staged);
-    WEFT_TRY(file_.write_at(written_, staged));
-    written_ += used_;
+    WEFT_TRY(write(std::span(buffer_).first(used_)));
     used_ = 0;
     return {};
   }
@@ -55,13 +53,24 @@ class StagedWriter {
   Hash128 hash() const { return hasher_.digest(); }
 
  private:
-  static constexpr std::size_t kAlignment = 4096;
+  Expected<void> write(std::span<const std::byte> bytes) {
+    if (bytes.empty()) return {};
+    WEFT_TRY(file_.write_at(written_, bytes));
+    written_ += bytes.size();
+    if (written_ - sent_ >= kStageBytes) {
+      file_.write_back(sent_, written_ - sent_);
+      sent_ = written_;
+    }
+    return {};
+  }
+
   static constexpr std::size_t kStageBytes = std::size_t{8} << 20;
+  static constexpr std::size_t kDirectBytes = std::size_t{1} << 20;
+  static constexpr std::size_t kCacheBytes = std::size_t{128} << 10;
   File& file_;
-  std::size_t capacity_;
-  std::byte* buffer_;
+  std::vector<std::byte> buffer_;
   std::size_t used_ = 0;
-  std::uint64_t written_ = 0;
+  std::uint64_t written_ = 0, sent_ = 0;  // sent: on its way to the disk
   Hasher hasher_;
 };
 
@@ -115,14 +124,16 @@ Expected<WrittenFile> write_safetensors(Disk& disk, const fs::path& path,
   std::uint64_t at = 0;
   for (const TensorData& t : tensors) {
     infos.push_back({t.name, t.dtype, t.shape, at, at + t.bytes.size()});
-    written.tensors.push_back({t.name, t.bytes.size(), hash_of(t.bytes)});
     at += t.bytes.size();
   }
   WEFT_TRY_ASSIGN(const auto file, disk.create(path));
   const std::string header = format_header(infos, dcp_metadata(tensors));
-  StagedWriter out(*file, header.size() + at);
+  SequentialWriter out(*file, header.size() + at);
   WEFT_TRY(out.add(std::as_bytes(std::span(header))));
-  for (const TensorData& t : tensors) WEFT_TRY(out.add(t.bytes));
+  for (const TensorData& t : tensors) {
+    WEFT_TRY_ASSIGN(const Hash128 hash, out.add(t.bytes));
+    written.tensors.push_back({t.name, t.bytes.size(), hash});
+  }
   WEFT_TRY(out.flush());
   WEFT_TRY(file->sync());
   written.bytes = out.written();

@@ -92,7 +92,7 @@ struct WrittenFile {
   std::vector<WrittenTensor> tensors;  // in file order
 };
 
-/// Writes a new file with large aligned writes, hashing on the way, and syncs it.
+/// Writes a new file with large writes, hashing on the way, and syncs it.
 /// Errors: InvalidArgument for a name that is empty, reserved, twice there or not UTF-8, or for
 /// bytes that do not fit the shape; Io.
 Expected<WrittenFile> write_safetensors(Disk& disk, const fs::path& path,

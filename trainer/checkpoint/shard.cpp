@@ -85,32 +85,36 @@ Expected<ShardReport> write_shard(const fs::path& partial_dir, int rank, int wor
 }
 
 std::string ShardReport::to_json() const {
-  const nlohmann::ordered_json root = {{"schema", kReportSchema},
-                                       {"rank", rank},
-                                       {"world", world},
-                                       {"files", files_to_json(files)},
-                                       {"tensors", tensors_to_json(tensors)}};
-  const auto text = dump_json(root, -1);
-  WEFT_CHECK(text.has_value(), "write_shard lets only UTF-8 names pass");
-  return *text;
+  std::string text = std::string("{\"schema\":\"") + kReportSchema +
+                     "\",\"rank\":" + std::to_string(rank) + ",\"world\":" + std::to_string(world);
+  const auto add_list = [&](const char* key, const auto& list) {
+    text.append(",\"").append(key).append("\":[");
+    const char* separator = "";
+    for (const auto& entry : list) {
+      text += separator;
+      const auto added = append_json(text, entry);
+      WEFT_CHECK(added.has_value(), "write_shard lets only UTF-8 names pass");
+      separator = ",";
+    }
+    text += ']';
+  };
+  add_list("files", files);
+  add_list("tensors", tensors);
+  return text + '}';
 }
 
 Expected<ShardReport> ShardReport::from_json(std::string_view text) {
   const auto parse = [&]() -> Expected<ShardReport> {
-    WEFT_TRY_ASSIGN(const nlohmann::json root, parse_json(text));
+    ShardReport report;
+    WEFT_TRY_ASSIGN(const nlohmann::json root, parse_entries(text, report.tensors, report.files));
     WEFT_TRY_ASSIGN(const std::string schema, get_string(root, "schema"));
     if (schema != kReportSchema) return fail(Code::Corrupt, "unknown schema '" + schema + "'");
     WEFT_TRY_ASSIGN(const std::uint64_t rank, get_unsigned(root, "rank"));
     WEFT_TRY_ASSIGN(const std::uint64_t world, get_unsigned(root, "world"));
     if (world > kWorldMax || rank >= world)
       return fail(Code::Corrupt, "rank " + std::to_string(rank) + " of " + std::to_string(world));
-    ShardReport report;
     report.rank = static_cast<int>(rank);
     report.world = static_cast<int>(world);
-    WEFT_TRY_ASSIGN(const auto files, get_array(root, "files"));
-    WEFT_TRY_ASSIGN(report.files, files_from_json(*files));
-    WEFT_TRY_ASSIGN(const auto tensors, get_array(root, "tensors"));
-    WEFT_TRY_ASSIGN(report.tensors, tensors_from_json(*tensors));
     return report;
   };
   auto report = parse();

@@ -1,5 +1,6 @@
 #include "trainer/checkpoint/strict_json.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 namespace weft::trainer::checkpoint {
@@ -10,9 +11,9 @@ using nlohmann::json;
 /// Builds the value while the parser reads; every method returns false to stop it there.
 class Builder {
  public:
-  explicit Builder(JsonLimits limits) : limits_(limits) {}
+  Builder(JsonLimits limits, const TakeElement* take) : limits_(limits), take_(take) {}
   json root;
-  std::string error;
+  Error error{Code::Corrupt, ""};
 
   bool null() { return put(nullptr); }
   bool boolean(bool value) { return put(value); }
@@ -39,7 +40,7 @@ class Builder {
 
  private:
   bool stop(std::string why) {
-    error = std::move(why);
+    error.message = std::move(why);
     return false;
   }
 
@@ -54,8 +55,15 @@ class Builder {
   }
 
   bool close() {
+    const json* const closed = stack_.back();
     stack_.pop_back();
-    return true;
+    return closed != &element_ || hand_over();
+  }
+
+  bool hand_over() {
+    const Expected<void> taken = (*take_)(list_, element_);
+    if (!taken) error = taken.error();
+    return taken.has_value();
   }
 
   json* place(json value) {
@@ -64,7 +72,15 @@ class Builder {
       return &root;
     }
     json& parent = *stack_.back();
-    if (parent.is_object()) return &(parent[key_] = std::move(value));
+    if (parent.is_object()) {
+      if (stack_.size() == 1) list_ = key_;
+      return &(parent[key_] = std::move(value));
+    }
+    if (take_ && stack_.size() == 2) {  // an element of one of the root's lists
+      element_ = std::move(value);
+      if (element_.is_structured() || hand_over()) return &element_;
+      return nullptr;
+    }
     if (parent.size() >= limits_.array) {
       stop("an array has more than " + std::to_string(limits_.array) + " elements");
       return nullptr;
@@ -74,6 +90,9 @@ class Builder {
   }
 
   JsonLimits limits_;
+  const TakeElement* take_;   // null: lists stay in the value
+  std::string list_;          // the root's member that is being read
+  json element_;              // of that list
   std::vector<json*> stack_;  // parents of the value being read; stable: only the last one grows
   std::string key_;
 };
@@ -90,14 +109,34 @@ const json* member(const json& object, const char* key) {
 
 }  // namespace
 
-Expected<json> parse_json(std::string_view text, JsonLimits limits) {
+namespace {
+
+Expected<json> parse(std::string_view text, JsonLimits limits, const TakeElement* take) {
   // The library takes a NUL for the end of its input, and would not see what stands behind it.
   if (const auto at = text.find('\0'); at != text.npos)
     return fail(Code::Corrupt, "not valid JSON at byte " + std::to_string(at) + ": a NUL");
-  Builder builder(limits);
-  if (!json::sax_parse(text.begin(), text.end(), &builder))
-    return fail(Code::Corrupt, builder.error);
+  Builder builder(limits, take);
+  if (!json::sax_parse(text.data(), text.data() + text.size(), &builder))
+    return tl::unexpected(std::move(builder.error));
   return std::move(builder.root);
+}
+
+}  // namespace
+
+Expected<json> parse_json(std::string_view text, JsonLimits limits) {
+  return parse(text, limits, nullptr);
+}
+
+Expected<json> parse_json_lists(std::string_view text, const TakeElement& take, JsonLimits limits) {
+  return parse(text, limits, &take);
+}
+
+Expected<void> append_json_string(std::string& out, std::string_view text) {
+  const bool plain = std::ranges::all_of(
+      text, [](char c) { return c >= ' ' && c < 0x7f && c != '"' && c != '\\'; });
+  if (!plain) WEFT_TRY(check_utf8(text, "text that JSON cannot hold: it"));
+  out += plain ? '"' + std::string(text) + '"' : json(text).dump();
+  return {};
 }
 
 Expected<std::string> get_string(const json& object, const char* key) {

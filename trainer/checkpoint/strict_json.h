@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
@@ -21,6 +22,17 @@ struct JsonLimits {
 
 /// Errors: Corrupt, with the position or the key.
 Expected<nlohmann::json> parse_json(std::string_view text, JsonLimits limits = {});
+
+/// Takes an element of a list that is a member of the root; `list` is that member's key.
+using TakeElement =
+    std::function<Expected<void>(const std::string& list, const nlohmann::json& element)>;
+/// The same for long lists: elements of the root's lists are handed over one by one as they are
+/// read, and the lists are empty in the result. Errors: those of `take` too.
+Expected<nlohmann::json> parse_json_lists(std::string_view text, const TakeElement& take,
+                                          JsonLimits limits = {});
+
+/// `text` as JSON, quotes included. Errors: InvalidArgument when it is not valid UTF-8.
+Expected<void> append_json_string(std::string& out, std::string_view text);
 
 /// The member `key` of an object with the wanted type. Errors: Corrupt, naming the key.
 Expected<std::string> get_string(const nlohmann::json& object, const char* key);
