@@ -38,8 +38,8 @@ inline float vector_exp(float x) {
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
   p = p * (r * r) + r + 1.0f;
-  const std::int32_t bits = std::bit_cast<std::int32_t>(shifted) << 23;
-  return p * std::bit_cast<float>(bits + (127 << 23));
+  const std::uint32_t bits = std::bit_cast<std::uint32_t>(shifted) << 23;  // wraps for NaN
+  return p * std::bit_cast<float>(bits + (127u << 23));
 }
 inline double vector_exp(double x) { return std::exp(x); }
 
