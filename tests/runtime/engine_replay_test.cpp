@@ -119,11 +119,32 @@ TEST(EngineReplay, ASpikeIsLeftOutAndChangesNothing) {
     // The same batch twice: the first is refused as a spike, so the second is the first again.
     WEFT_TRY_ASSIGN(const TrainResult spike, train(engine, 0, {.loss = 1e-3, .grad_norm = 1e9}));
     EXPECT_FALSE(spike.applied);
-    EXPECT_EQ(spike.tries, 2);
+    EXPECT_EQ(spike.tries, 3) << "the third on the ranks of the other direction";
+    EXPECT_FALSE(spike.corruption) << spike.corruption->text;
     WEFT_TRY_ASSIGN(const TrainResult result, train(engine, 0));
     EXPECT_TRUE(result.applied);
     EXPECT_EQ(result.loss, spike.loss);
     EXPECT_EQ(result.grad_norm, spike.grad_norm);
+    return {};
+  });
+}
+
+TEST(EngineReplay, WhatARankComputesWrongEachTimeIsFoundByTheOtherDirectionsRanks) {
+  const EngineOptions options = options_of({Kind::DualPipe, 4, 1, 1, 8});
+  on_every_rank(options, [](Engine& engine) -> Expected<void> {
+    if (engine.rank() == 1)
+      engine.watch_outputs([](int, Pass pass, const Chunk&, std::span<trainer::Real> output) {
+        if (pass == Pass::Forward) output[3] *= 1e30f;
+      });
+    const auto batch = random_batch(11, 0, 16, engine.num_micro_batches(), 64);
+    WEFT_TRY_ASSIGN(const TrainResult result,
+                    engine.train(batch, 3e-3, 1, false, {.loss = 0, .grad_norm = 1e9}));
+    EXPECT_FALSE(result.applied);
+    EXPECT_TRUE(result.corruption);
+    if (result.corruption) {
+      // Ranks 1 and 2 hold the same stages: one of them.
+      EXPECT_EQ(result.corruption->ranks, (std::vector{1, 2})) << result.corruption->text;
+    }
     return {};
   });
 }
