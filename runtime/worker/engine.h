@@ -30,6 +30,8 @@ class Snapshot;
 
 namespace weft::runtime {
 
+struct OutputPair;  // runtime/watch/outputs.h
+
 struct EngineOptions {
   scheduler::Layout layout;
   trainer::ModelConfig model;
@@ -116,8 +118,9 @@ class Engine {
   /// computes its own). `adam_step` counts from 1 since the moments were last reset. `stop`: this
   /// rank was asked to stop; the result tells every rank.
   /// A step that is not finite or above `limits` is done again (options.replay). The same bits: it
-  /// is left out. Others: the result says who computed otherwise, and what two of three tries agree
-  /// on counts. Errors then: Corrupt when no two do.
+  /// is left out (with DualPipe after a third try on the ranks of the other direction). Others: the
+  /// result says who computed otherwise, and what two of three tries agree on counts. Errors then:
+  /// Corrupt when no two do.
   Expected<TrainResult> train(std::span<const trainer::MicroBatch> batch, double lr,
                               long long adam_step, bool stop, const StepLimits& limits = {});
   /// By rank: how long each was busy in the last step's passes, without any wait; 0 where nothing
@@ -265,8 +268,11 @@ class Engine {
   Expected<void> apply_step();
   Expected<TrainResult> replay(std::span<const trainer::MicroBatch> batch);
   std::uint64_t hash_numbers() const;
-  std::vector<std::uint64_t> output_hashes() const;
-  Expected<TrainResult::Corruption> compare_tries(std::span<const std::uint64_t> hashes,
+  Expected<TrainResult> replay_elsewhere(std::span<const trainer::MicroBatch> batch);
+  std::vector<OutputPair> outputs_of_try(bool changed) const;
+  void add_gradients(std::vector<OutputPair>& outputs, std::span<const double> numbers) const;
+  Expected<TrainResult::Corruption> compare_tries(std::vector<OutputPair> before,
+                                                  std::vector<OutputPair> after,
                                                   std::span<const double> numbers);
   void add_next_token_losses(HeldStage& held, std::span<double> sums);
   void swap_reference();

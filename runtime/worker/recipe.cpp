@@ -427,12 +427,13 @@ void Walker::report_step(Stage, StepOutcome& outcome, double step_seconds) {
   if (outcome.tries > 1) record["tries"] = outcome.tries;
   if (!outcome.applied) {
     const bool spike = outcome.finite;
-    event(spike ? "spike" : "nonfinite",
-          "step " + std::to_string(state_.step) + ": loss or gradient " +
-              (spike ? "above watch.spike_factor times its median" : "not finite") +
-              "; the update was left out" +
-              (outcome.tries == 2 ? " (a second try gave the same bits)" : ""),
-          {{"step", state_.step}, {"tries", outcome.tries}});
+    event(
+        spike ? "spike" : "nonfinite",
+        "step " + std::to_string(state_.step) + ": loss or gradient " +
+            (spike ? "above watch.spike_factor times its median" : "not finite") +
+            "; the update was left out" +
+            (outcome.tries > 1 && !outcome.corruption ? " (a second try gave the same bits)" : ""),
+        {{"step", state_.step}, {"tries", outcome.tries}});
   }
   reporter_.metrics(record);
   json experts;

@@ -10,6 +10,9 @@ namespace weft::trainer::kernels {
 namespace {
 
 constexpr Real kTaken = -std::numeric_limits<Real>::infinity();
+// In place of NaN, which is never the largest: a token chooses distinct experts all the same, its
+// weights are NaN, and the step is left out.
+constexpr Real kUnordered = Real(-1e30);
 constexpr Real kTiny =
     Real(1e-20);  // a sum of scores is never zero in practice; as in the original
 
@@ -54,7 +57,8 @@ void close_groups(const RouterShape& shape, bool has_bias, Real* biased, Real* g
 #pragma omp simd
   for (int e = 0; e < shape.experts; ++e) {
     scores[e] = sigmoid(logits[e]);
-    biased[e] = scores[e] + (bias != nullptr ? bias[e] : Real(0));
+    const Real value = scores[e] + (bias != nullptr ? bias[e] : Real(0));
+    biased[e] = value == value ? value : kUnordered;
   }
 }
 

@@ -38,8 +38,8 @@ inline float vector_exp(float x) {
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
   p = p * (r * r) + r + 1.0f;
-  const std::int32_t bits = std::bit_cast<std::int32_t>(shifted) << 23;
-  return p * std::bit_cast<float>(bits + (127 << 23));
+  const std::uint32_t bits = std::bit_cast<std::uint32_t>(shifted) << 23;  // wraps for NaN
+  return p * std::bit_cast<float>(bits + (127u << 23));
 }
 inline double vector_exp(double x) { return std::exp(x); }
 
@@ -63,7 +63,7 @@ inline Vector vector_exp(Vector x) {
   for (int i = 0; i < kLanes; ++i) x[i] = std::exp(x[i]);
   return x;
 #else
-  typedef std::int32_t Bits __attribute__((vector_size(64)));
+  typedef std::uint32_t Bits __attribute__((vector_size(64)));  // wraps around for NaN
   const Vector lowest = Vector{} - 87.0f, highest = Vector{} + 88.0f;
   x = x < lowest ? lowest : x;
   x = x > highest ? highest : x;
@@ -78,7 +78,7 @@ inline Vector vector_exp(Vector x) {
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
   p = p * (r * r) + r + 1.0f;
-  const Bits bits = (reinterpret_cast<Bits>(shifted) << 23) + (127 << 23);
+  const Bits bits = (reinterpret_cast<Bits>(shifted) << 23) + (127u << 23);
   return p * reinterpret_cast<Vector>(bits);
 #endif
 }
