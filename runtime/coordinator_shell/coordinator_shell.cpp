@@ -13,10 +13,10 @@
 #include "runtime/control/wire_error.h"
 #include "runtime/coordinator/state_json.h"
 #include "runtime/coordinator_shell/begin_run.h"
-#include "runtime/coordinator_shell/explain.h"
 #include "runtime/coordinator_shell/record_book.h"
 #include "runtime/job/load.h"
 #include "runtime/log/log.h"
+#include "runtime/watch/diagnose.h"
 
 namespace weft::runtime {
 
@@ -173,6 +173,8 @@ class CoordinatorShell {
     }
     if (!decision.reason.empty()) {
       const bool failure = state_.cause.kind > Cause::Kind::Planned && !(state_.cause == before);
+      // While everybody still stands where it stood: no order to end has been sent.
+      if (failure && diagnosed_ != state_.generation) (void)tell_who_waited();
       publish(failure ? "worker_failed" : "coordinator", decision.reason);
     }
   }
@@ -185,6 +187,18 @@ class CoordinatorShell {
     last_reason_ = reason;
     must_save_ = true;
     describe();
+  }
+
+  /// From the ranks' rings; asks nobody, takes milliseconds.
+  Expected<RunDiagnosis> tell_who_waited() {
+    diagnosed_ = state_.generation;
+    auto found = diagnose_run(paths_.traces(), clock_);
+    if (!found || found->text.empty()) return found;
+    json details = to_json(*found);
+    details["generation"] = state_.generation;
+    (void)book_->store().append_event("diagnosis", found->text, details);
+    status_.say({{"type", "notice"}, {"kind", "diagnosis"}, {"message", found->text}});
+    return found;
   }
 
   /// Connections without this run's keys, and messages that were none.
@@ -311,8 +325,9 @@ class CoordinatorShell {
     events_.push_back(LeaseRenewed{*highest});
   }
   void act(const ExplainWaits& explain) {
-    const WaitsExplanation found = explain_waits(paths_);
-    events_.push_back(WaitsExplained{explain.generation, found.culprit, found.text});
+    const auto found = tell_who_waited();
+    events_.push_back(WaitsExplained{explain.generation, found ? found->culprit() : -1,
+                                     found ? found->text : found.error().message});
   }
   void act(const RecordEnd& end) {
     describe();
@@ -355,6 +370,7 @@ class CoordinatorShell {
   std::map<std::tuple<std::int64_t, int, std::int64_t>, std::string> bytes_;  // of records
   Instant next_tick_{};
   long long dropped_ = 0, told_refused_ = 0;
+  std::int64_t diagnosed_ = 0;  // the generation of which it was told who waited
   bool must_save_ = true;
   bool failing_ = false;
   std::string last_reason_;
