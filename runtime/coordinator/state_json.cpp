@@ -67,7 +67,8 @@ Node get_node(JsonFields fields, Instant now) {
   node.left = fields.boolean("left");
   node.generation = fields.integer("generation");
   for (const json& then : fields.array("blamed", 1 << 16)) {
-    if (then.is_number_integer())
+    constexpr std::int64_t kFar = std::int64_t{1} << 62;
+    if (then.is_number_integer() && then > -kFar && then < kFar)
       node.blamed.push_back(now + Duration(then.get<std::int64_t>()));
     else
       fields.wrong("blamed", "holds something other than times");
