@@ -22,7 +22,7 @@ constexpr std::array<const char*, 6> kPlaces = {"forming",    "compute", "exchan
                                                 "checkpoint", "rollout", "shutdown"};
 constexpr std::array<const char*, 7> kKinds = {"kill", "stop",   "throw", "exit",
                                                "fail", "memory", "slow"};
-constexpr std::chrono::milliseconds kSlow{50};
+constexpr std::chrono::milliseconds kSlow{5};
 
 Fault armed;
 long long step_now = 0;
