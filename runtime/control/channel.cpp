@@ -85,8 +85,9 @@ Expected<RunKeys> parse_run_keys(std::string_view text) {
     good = is_key(*key);
   }
   if (!good)
-    return fail(Code::InvalidArgument, "these are not the control-plane keys of a run of this "
-                                       "version of weft");
+    return fail(Code::InvalidArgument,
+                "these are not the control-plane keys of a run of this "
+                "version of weft");
   return keys;
 }
 
@@ -178,8 +179,8 @@ void ChannelServer::Impl::answer_handshake() {
                                              known ? "agent" : "",
                                              ""};
   for (std::size_t i = 0; i < answer.size(); ++i)
-    authenticator.send(zmq::buffer(answer[i]), i + 1 < answer.size() ? zmq::send_flags::sndmore
-                                                                     : zmq::send_flags::none);
+    authenticator.send(zmq::buffer(answer[i]),
+                       i + 1 < answer.size() ? zmq::send_flags::sndmore : zmq::send_flags::none);
 }
 
 void ChannelServer::Impl::receive_all(std::vector<ChannelMessage>& messages) {

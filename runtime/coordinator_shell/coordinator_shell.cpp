@@ -169,8 +169,8 @@ class CoordinatorShell {
 
   void publish(const std::string& kind, const std::string& reason) {
     log_info(reason);
-    (void)book_->store().append_event(
-        kind, reason, {{"generation", state_.generation}, {"term", setup_.term}});
+    (void)book_->store().append_event(kind, reason,
+                                      {{"generation", state_.generation}, {"term", setup_.term}});
     status_.say({{"type", "notice"}, {"kind", kind}, {"message", reason}});
     last_reason_ = reason;
     must_save_ = true;
@@ -282,8 +282,8 @@ class CoordinatorShell {
     for (auto& [of, batch] : batches)
       if (!batch.keys.empty()) hand_on(batch);
     if (damaged > 0)
-      publish("warning", std::to_string(damaged) + " damaged lines in " + file.string() +
-                             " were passed over");
+      publish("warning",
+              std::to_string(damaged) + " damaged lines in " + file.string() + " were passed over");
     events_.push_back(SpoolRead{read.node, read.incarnation});
   }
   void act(const RenewLease& renew) {
@@ -351,8 +351,7 @@ Expected<std::string> read_all(int descriptor) {
   for (ssize_t n; (n = ::read(descriptor, buffer, sizeof buffer)) != 0;) {
     if (n < 0 && errno == EINTR) continue;
     if (n < 0 || text.size() > 65536)
-      return fail(Code::InvalidArgument,
-                  "coordinators are started by 'weft run' and 'weft agent'");
+      return fail(Code::InvalidArgument, "coordinators are started by 'weft run' and 'weft agent'");
     text.append(buffer, static_cast<std::size_t>(n));
   }
   ::close(descriptor);

@@ -90,8 +90,7 @@ Expected<void> arm_fault(int rank, int generation) {
   const char* text = std::getenv("WEFT_FAULT");
   if (text == nullptr || *text == '\0') return {};
   WEFT_TRY_ASSIGN(armed, parse_fault(text));
-  fault_armed =
-      armed.rank == rank && (armed.generation == 0 || armed.generation == generation);
+  fault_armed = armed.rank == rank && (armed.generation == 0 || armed.generation == generation);
   return {};
 }
 
