@@ -25,7 +25,7 @@ constexpr std::chrono::milliseconds kTick{100};
 constexpr Duration kStoppedBound = std::chrono::seconds(3);  // then a stopped worker is a dead one
 constexpr Duration kCoordinatorSilent = std::chrono::seconds(8);  // then our own is ended
 constexpr int kSilentLooks = 8;
-constexpr Duration kLastWords = std::chrono::seconds(10);    // for the coordinator's own end
+constexpr Duration kLastWords = std::chrono::seconds(10);  // for the coordinator's own end
 
 class AgentShell {
  public:
@@ -177,12 +177,12 @@ class AgentShell {
     });
     for (const int rank : stopped)
       if (++looks_stopped_[rank] == 4)
-        tell(WorkerFailed{workers_->generation(), rank,
-                          Error{Code::DeadlineExceeded,
-                                "it was stopped by a signal and did not go on for " +
-                                    std::to_string(static_cast<int>(seconds(kStoppedBound))) +
-                                    " s"},
-                          -1, ""});
+        tell(
+            WorkerFailed{workers_->generation(), rank,
+                         Error{Code::DeadlineExceeded,
+                               "it was stopped by a signal and did not go on for " +
+                                   std::to_string(static_cast<int>(seconds(kStoppedBound))) + " s"},
+                         -1, ""});
   }
 
   /// A coordinator of ours that exists and does not answer is ended; another takes over from its
@@ -228,8 +228,8 @@ class AgentShell {
     looks_stopped_.clear();
     workers_.reset();
     world_error_.clear();
-    WorkerSetOptions options{make.generation, job_.parallel.pipeline * job_.parallel.data, {},
-                             setup_.paths};
+    WorkerSetOptions options{
+        make.generation, job_.parallel.pipeline * job_.parallel.data, {}, setup_.paths};
     for (const RankSlot& slot : make.ranks) options.ranks.push_back(slot.rank);
     auto made = WorkerSet::make(job_, std::move(options));
     if (made)

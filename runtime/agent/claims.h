@@ -1,6 +1,6 @@
 // What a run's shared directory says about who leads: terms/<n>/claim.json, generations/<n> and
-// terms/<n>/end.json. Whoever creates one of them first owns it, whichever host it is on; nothing here
-// compares clocks. What it means is election.h's business.
+// terms/<n>/end.json. Whoever creates one of them first owns it, whichever host it is on; nothing
+// here compares clocks. What it means is election.h's business.
 #pragma once
 
 #include <filesystem>

@@ -22,14 +22,10 @@ constexpr std::size_t kMaxLine = 1 << 20;
 }  // namespace
 
 std::string to_text(const CoordinatorSetup& setup) {
-  return json{{"run", setup.run.string()},
-              {"term", setup.term},
-              {"node", setup.node},
-              {"incarnation", setup.incarnation},
-              {"host", setup.host},
-              {"port", setup.port},
-              {"begins", setup.begins},
-              {"keys", to_text(setup.keys)}}
+  return json{{"run", setup.run.string()}, {"term", setup.term},
+              {"node", setup.node},        {"incarnation", setup.incarnation},
+              {"host", setup.host},        {"port", setup.port},
+              {"begins", setup.begins},    {"keys", to_text(setup.keys)}}
       .dump();
 }
 
@@ -59,14 +55,10 @@ Expected<std::unique_ptr<CoordinatorChild>> CoordinatorChild::start(
   Expected<pid_t> pid = told ? Expected<pid_t>(-1) : tl::unexpected(told.error());
   if (told) {
     SpawnOptions options;
-    options.arguments = {"/proc/self/exe",
-                         "coordinator",
-                         "--setup",
-                         std::to_string(kSetupDescriptor),
-                         "--status",
-                         std::to_string(kStatusDescriptor),
-                         "--parent",
-                         std::to_string(::getpid())};
+    options.arguments = {"/proc/self/exe", "coordinator",
+                         "--setup",        std::to_string(kSetupDescriptor),
+                         "--status",       std::to_string(kStatusDescriptor),
+                         "--parent",       std::to_string(::getpid())};
     options.environment = {{"OMP_NUM_THREADS", "1"}};
     options.log = log;
     options.inherit = {{*told, kSetupDescriptor}, {pipe[1], kStatusDescriptor}};
@@ -110,7 +102,8 @@ std::optional<CoordinatorExited> CoordinatorChild::ended() {
   pid_ = -1;
   using How = CoordinatorExited::How;
   if (WIFSIGNALED(status))
-    return CoordinatorExited{term_, How::Crashed, Outcome::Undecided, "signal " + std::to_string(WTERMSIG(status))};
+    return CoordinatorExited{term_, How::Crashed, Outcome::Undecided,
+                             "signal " + std::to_string(WTERMSIG(status))};
   const int code = WEXITSTATUS(status);
   const How how = code == kCoordinatorEnded         ? How::Ended
                   : code == kCoordinatorSteppedDown ? How::SteppedDown

@@ -24,9 +24,7 @@ namespace fs = std::filesystem;
 constexpr std::size_t kPiece = std::size_t{1} << 18;
 constexpr int kSocketSeconds = 5;
 
-std::string text_of_bytes(double bytes) {
-  return format_bytes(static_cast<std::uint64_t>(bytes));
-}
+std::string text_of_bytes(double bytes) { return format_bytes(static_cast<std::uint64_t>(bytes)); }
 
 NodeCheck check_disk(const NodeCheckOptions& options) {
   NodeCheck check{"disk", false, 0, {}};
@@ -38,8 +36,9 @@ NodeCheck check_disk(const NodeCheckOptions& options) {
   check.value = static_cast<double>(status.f_bavail) * static_cast<double>(status.f_frsize);
   check.good = check.value >= options.min_disk_bytes;
   check.text = text_of_bytes(check.value) + " free in " + options.run.string() +
-               (check.good ? "" : "; at least " + text_of_bytes(options.min_disk_bytes) +
-                                      " are needed: make room there");
+               (check.good ? ""
+                           : "; at least " + text_of_bytes(options.min_disk_bytes) +
+                                 " are needed: make room there");
   return check;
 }
 
@@ -52,10 +51,10 @@ NodeCheck check_write(const NodeCheckOptions& options) {
   const auto back = written ? read_file(path, content.size()) : Expected<std::string>();
   check.good = written && back && *back == content;
   check.value = check.good ? static_cast<double>(content.size()) : 0;
-  check.text = check.good   ? "a file was written and read back"
-               : !written   ? written.error().message
-               : !back      ? back.error().message
-                            : path.string() + " came back with other bytes: replace the disk";
+  check.text = check.good ? "a file was written and read back"
+               : !written ? written.error().message
+               : !back    ? back.error().message
+                          : path.string() + " came back with other bytes: replace the disk";
   std::error_code ignored;
   fs::remove(path, ignored);
   return check;
@@ -74,8 +73,9 @@ NodeCheck check_memory(const NodeCheckOptions& options) {
   }
   check.good = check.value >= options.min_memory_bytes;
   check.text = text_of_bytes(check.value) + " available" +
-               (check.good ? "" : "; at least " + text_of_bytes(options.min_memory_bytes) +
-                                      " are needed: end what else runs here");
+               (check.good ? ""
+                           : "; at least " + text_of_bytes(options.min_memory_bytes) +
+                                 " are needed: end what else runs here");
   return check;
 }
 
@@ -165,8 +165,8 @@ NodeCheck check_loopback(const NodeCheckOptions& options, const Clock& clock) {
 }  // namespace
 
 std::vector<NodeCheck> check_node(const NodeCheckOptions& options, const Clock& clock) {
-  std::vector<NodeCheck> checks = {check_disk(options), check_write(options),
-                                   check_memory(options), check_loopback(options, clock)};
+  std::vector<NodeCheck> checks = {check_disk(options), check_write(options), check_memory(options),
+                                   check_loopback(options, clock)};
 #ifdef WEFT_CUDA
   std::error_code error;
   const bool present = fs::exists("/dev/nvidia0", error);

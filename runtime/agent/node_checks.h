@@ -19,10 +19,10 @@ struct NodeCheck {
 };
 
 struct NodeCheckOptions {
-  std::filesystem::path run;                      // where it must be able to write
-  double min_disk_bytes = 64.0 * (1 << 20);       // free there
-  double min_memory_bytes = 64.0 * (1 << 20);     // available
-  double min_loopback_bytes_per_second = 50e6;    // of one TCP connection to itself
+  std::filesystem::path run;                           // where it must be able to write
+  double min_disk_bytes = 64.0 * (1 << 20);            // free there
+  double min_memory_bytes = 64.0 * (1 << 20);          // available
+  double min_loopback_bytes_per_second = 50e6;         // of one TCP connection to itself
   std::size_t loopback_bytes = std::size_t{16} << 20;  // sent for it
 };
 

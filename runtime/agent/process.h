@@ -15,7 +15,7 @@ namespace weft::runtime {
 struct SpawnOptions {
   std::vector<std::string> arguments;                            // the program first
   std::vector<std::pair<std::string, std::string>> environment;  // added to this process's own
-  std::filesystem::path log;               // standard output and error, appended
+  std::filesystem::path log;                 // standard output and error, appended
   std::vector<std::pair<int, int>> inherit;  // descriptors handed down: from here, as there
 };
 

@@ -46,8 +46,7 @@ Expected<SpoolRecord> parse_record(std::string_view line) {
 
 }  // namespace
 
-fs::path spool_file(const fs::path& directory, const std::string& node,
-                    std::uint64_t incarnation) {
+fs::path spool_file(const fs::path& directory, const std::string& node, std::uint64_t incarnation) {
   return directory / (node + "." + std::to_string(incarnation) + ".jsonl");
 }
 
@@ -63,8 +62,7 @@ Expected<std::unique_ptr<SpoolWriter>> SpoolWriter::open(const fs::path& directo
   if (error) return io_error("list", directory, error.value());
   for (std::uint64_t mine = highest + 1;; ++mine) {
     const fs::path path = spool_file(directory, node, mine);
-    const int file =
-        ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0644);
+    const int file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0644);
     if (file >= 0) return std::unique_ptr<SpoolWriter>(new SpoolWriter(file, mine, path));
     if (errno != EEXIST) return io_error("create", path, errno);
   }

@@ -12,10 +12,10 @@
 
 #include "base/files.h"
 #include "comm/local/local_transport.h"
+#include "runtime/agent/process.h"
 #include "runtime/control/control.h"
 #include "runtime/control/wire_error.h"
 #include "runtime/job/serial.h"
-#include "runtime/agent/process.h"
 
 namespace weft::runtime {
 
@@ -128,7 +128,8 @@ void WorkerSet::reap(WorkerNews& news) {
     worker.pid = -1;
     // What it still said before it went comes first: it may name the cause.
     (void)listen(std::chrono::milliseconds(20), {}, news);
-    news.events.emplace_back(WorkerExited{options_.generation, rank,
+    news.events.emplace_back(WorkerExited{options_.generation,
+                                          rank,
                                           WIFEXITED(status) ? WEXITSTATUS(status) : 0,
                                           WIFSIGNALED(status) ? WTERMSIG(status) : 0,
                                           {}});
@@ -161,11 +162,10 @@ void WorkerSet::take(int rank, const json& message, WorkerNews& news) {
                                             message.value("damaged_checkpoint", "")});
     }
   } catch (const json::exception& error) {
-    news.events.emplace_back(
-        WorkerFailed{generation, rank,
-                     Error{Code::Corrupt, "it sent a malformed '" + type +
-                                              "' message: " + error.what()},
-                     -1, ""});
+    news.events.emplace_back(WorkerFailed{
+        generation, rank,
+        Error{Code::Corrupt, "it sent a malformed '" + type + "' message: " + error.what()}, -1,
+        ""});
   }
 }
 
@@ -177,7 +177,8 @@ void WorkerSet::take_record(int rank, const std::string& type, const json& messa
   if (type == "event" && message.at("kind") == "checkpoint") {
     const json& details = message.at("details");
     news.events.emplace_back(
-        WorkerSaved{options_.generation, rank,
+        WorkerSaved{options_.generation,
+                    rank,
                     {details.at("step").get<std::int64_t>(), options_.generation,
                      details.at("name").get<std::string>()},
                     details.value("request", std::int64_t{0})});
@@ -185,9 +186,8 @@ void WorkerSet::take_record(int rank, const std::string& type, const json& messa
   const RecordKey key{worker->records, step_of(type, message)};
   ++worker->records;
   news.events.emplace_back(RecordMade{options_.generation, rank, key});
-  news.records.push_back(
-      {options_.generation, rank, key,
-       message.dump(-1, ' ', false, json::error_handler_t::replace)});
+  news.records.push_back({options_.generation, rank, key,
+                          message.dump(-1, ' ', false, json::error_handler_t::replace)});
 }
 
 void WorkerSet::assign(int rank, const std::optional<Checkpoint>& resume) {

@@ -21,8 +21,8 @@ namespace {
 Expected<RunKeys> keys_for_agents(const RunPaths& paths) {
   std::error_code error;
   if (!std::filesystem::exists(paths.keys() / "run.keys", error)) {
-    const std::string how = "; prepare it first: weft run JOB --prepare --dir " +
-                            paths.root.string();
+    const std::string how =
+        "; prepare it first: weft run JOB --prepare --dir " + paths.root.string();
     if (is_locked(paths))
       return fail(Code::Busy, paths.root.string() + " is being run by 'weft run', alone" + how);
     return fail(Code::NotFound, paths.root.string() + " was not prepared for agents" + how);
@@ -32,7 +32,8 @@ Expected<RunKeys> keys_for_agents(const RunPaths& paths) {
 
 bool good_name(const std::string& name) {
   return !name.empty() && name.size() <= 64 &&
-         name.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") ==
+         name.find_first_not_of(
+             "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") ==
              std::string::npos;
 }
 

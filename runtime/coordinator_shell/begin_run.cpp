@@ -18,9 +18,8 @@ namespace {
 /// The line of a run that was made before there were journals: each attempt went on from the
 /// newest checkpoint of those before it.
 std::vector<LineEntry> line_of(std::vector<Checkpoint> checkpoints) {
-  std::ranges::sort(checkpoints, {}, [](const Checkpoint& c) {
-    return std::pair(c.generation, c.step);
-  });
+  std::ranges::sort(checkpoints, {},
+                    [](const Checkpoint& c) { return std::pair(c.generation, c.step); });
   std::vector<LineEntry> line;
   std::int64_t newest = 0;
   for (const Checkpoint& checkpoint : checkpoints) {
@@ -51,8 +50,8 @@ Expected<std::int64_t> attempt_of(const RunPaths& paths) {
   const auto text = read_file(paths.run(), std::size_t{1} << 24);
   if (!text) return 0;
   const json state = json::parse(*text, nullptr, false);
-  const bool known = state.is_object() && state.contains("attempt") &&
-                     state["attempt"].is_number_integer();
+  const bool known =
+      state.is_object() && state.contains("attempt") && state["attempt"].is_number_integer();
   return known ? state["attempt"].get<std::int64_t>() : 0;
 }
 

@@ -29,18 +29,16 @@ struct Statement {
   }
   std::string text(int column) const {
     const auto* found = reinterpret_cast<const char*>(sqlite3_column_text(handle, column));
-    return found == nullptr ? ""
-                            : std::string(found, static_cast<std::size_t>(
-                                                     sqlite3_column_bytes(handle, column)));
+    return found == nullptr
+               ? ""
+               : std::string(found, static_cast<std::size_t>(sqlite3_column_bytes(handle, column)));
   }
 };
 
 std::string positions_text(const JournalEntry& entry) {
   json stored = json::array();
   for (const auto& [of, next] : entry.stored) stored.push_back({of.first, of.second, next});
-  return json{{"stored", stored},
-              {"metrics", entry.files.metrics},
-              {"events", entry.files.events}}
+  return json{{"stored", stored}, {"metrics", entry.files.metrics}, {"events", entry.files.events}}
       .dump();
 }
 
@@ -70,8 +68,8 @@ struct Journal::Impl {
   }
   Expected<void> put(const char* sql, const std::string& one, const std::string& two) {
     Statement statement;
-    bool good = sqlite3_prepare_v2(database.handle, sql, -1, &statement.handle, nullptr) ==
-                SQLITE_OK;
+    bool good =
+        sqlite3_prepare_v2(database.handle, sql, -1, &statement.handle, nullptr) == SQLITE_OK;
     if (good) {
       statement.bind(1, one);
       statement.bind(2, two);
@@ -99,9 +97,10 @@ Expected<std::unique_ptr<Journal>> Journal::create(const fs::path& path,
   // What a killed process handed to the kernel is safe; only a power cut could take it back.
   WEFT_TRY(impl->run("PRAGMA journal_mode = PERSIST; PRAGMA synchronous = OFF;"));
   WEFT_TRY(impl->run(("PRAGMA user_version = " + std::to_string(kJournalFileVersion)).c_str()));
-  WEFT_TRY(impl->run("CREATE TABLE entry (id INTEGER PRIMARY KEY CHECK (id = 1), state TEXT, "
-                     "positions TEXT); CREATE TABLE history (id INTEGER PRIMARY KEY, "
-                     "time TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')), what TEXT)"));
+  WEFT_TRY(
+      impl->run("CREATE TABLE entry (id INTEGER PRIMARY KEY CHECK (id = 1), state TEXT, "
+                "positions TEXT); CREATE TABLE history (id INTEGER PRIMARY KEY, "
+                "time TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')), what TEXT)"));
   std::unique_ptr<Journal> journal(new Journal(std::move(impl)));
   WEFT_TRY(journal->save(first, "this coordinator leads"));
   return journal;

@@ -30,10 +30,10 @@ Expected<void> RecordBook::store_record(std::int64_t generation, int rank, std::
   try {
     WEFT_TRY(write(generation, record));
   } catch (const json::exception& error) {
-    (void)store_->append_event("warning",
-                               "worker " + std::to_string(rank) +
-                                   " sent a record that cannot be read: " + error.what(),
-                               json::object());
+    (void)store_->append_event(
+        "warning",
+        "worker " + std::to_string(rank) + " sent a record that cannot be read: " + error.what(),
+        json::object());
   }
   next = sequence + 1;
   return {};

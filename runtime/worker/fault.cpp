@@ -22,7 +22,7 @@ constexpr std::array<const char*, 6> kPlaces = {"forming",    "compute", "exchan
                                                 "checkpoint", "rollout", "shutdown"};
 constexpr std::array<const char*, 7> kKinds = {"kill", "stop",   "throw", "exit",
                                                "fail", "memory", "slow"};
-constexpr std::chrono::milliseconds kSlow{50};
+constexpr std::chrono::milliseconds kSlow{5};
 
 Fault armed;
 long long step_now = 0;
@@ -90,8 +90,7 @@ Expected<void> arm_fault(int rank, int generation) {
   const char* text = std::getenv("WEFT_FAULT");
   if (text == nullptr || *text == '\0') return {};
   WEFT_TRY_ASSIGN(armed, parse_fault(text));
-  fault_armed =
-      armed.rank == rank && (armed.generation == 0 || armed.generation == generation);
+  fault_armed = armed.rank == rank && (armed.generation == 0 || armed.generation == generation);
   return {};
 }
 

@@ -92,12 +92,13 @@ const std::vector<FaultRow>& fault_rows() {
     for (const char* phase :
          {"forming", "compute", "exchange", "checkpoint", "rollout", "shutdown"})
       for (const char* fault : {"kill", "stop", "throw", "exit", "memory", "slow"})
-        all.push_back({fault, phase,
-                       phase == std::string("exchange") && fault == std::string("kill")});
+        all.push_back(
+            {fault, phase, phase == std::string("exchange") && fault == std::string("kill")});
     for (const char* fault : {"coordinator kill", "coordinator stop"})
       for (const char* phase : {"forming", "compute", "checkpoint"})
-        all.push_back({fault, phase,
-                       phase == std::string("compute") && fault == std::string("coordinator kill")});
+        all.push_back(
+            {fault, phase,
+             phase == std::string("compute") && fault == std::string("coordinator kill")});
     return all;
   }();
   return rows;
@@ -114,27 +115,28 @@ FaultOutcome try_fault(const FaultRow& row) {
   const int rank = rolls_out(row) ? 1 : 2;
   std::vector<std::string> environment = {"TZ=UTC"};
   if (of_worker)
-    environment.push_back(fmt::format("WEFT_FAULT=do={} at={} rank={} step={}", fault, row.phase,
-                                      rank, step));
+    environment.push_back(
+        fmt::format("WEFT_FAULT=do={} at={} rank={} step={}", fault, row.phase, rank, step));
   FaultOutcome outcome;
   Weft child({"run", job_of(place, row), "--dir", run.string()}, {}, environment);
   double when = of_worker ? 0 : hurt(child, fault, run, step);
   const Ended ended = child.wait(120s);
   if (!ended.in_time || ended.code != 0) {
-    outcome.problem = fmt::format("it ended with {} after {:.0f} s: {}", ended.code, ended.seconds,
-                                  ended.err.substr(ended.err.size() - std::min<std::size_t>(
-                                                                          ended.err.size(), 600)));
+    outcome.problem = fmt::format(
+        "it ended with {} after {:.0f} s: {}", ended.code, ended.seconds,
+        ended.err.substr(ended.err.size() - std::min<std::size_t>(ended.err.size(), 600)));
     return outcome;
   }
   if (!eventually([&] { return child.everybody().empty(); }, 30s))
     outcome.problem = "somebody was left behind";
-  if (metrics_of(run) != wanted) outcome.problem = "other numbers than those of the undisturbed run";
+  if (metrics_of(run) != wanted)
+    outcome.problem = "other numbers than those of the undisturbed run";
   if (of_worker) when = time_of_fault(run);
   if (when < 0 || fault == "slow") return outcome;
   const double noticed = time_of(run, of_worker ? "ends: " : "takes over", when);
-  const double again =
-      of_worker ? std::max(time_of(run, "resumed from", when), time_of(run, "no checkpoint yet", when))
-                : noticed;
+  const double again = of_worker ? std::max(time_of(run, "resumed from", when),
+                                            time_of(run, "no checkpoint yet", when))
+                                 : noticed;
   if (noticed > 0) outcome.detected = noticed - when;
   if (again > 0) outcome.recovered = again - when;
   return outcome;
@@ -144,7 +146,8 @@ std::string print_table(const std::vector<std::pair<FaultRow, FaultOutcome>>& ta
   const auto time = [](double seconds) {
     return seconds < 0 ? std::string("-") : fmt::format("{:.1f} s", seconds);
   };
-  std::string text = "| fault | phase | detected | working again | result |\n|---|---|---|---|---|\n";
+  std::string text =
+      "| fault | phase | detected | working again | result |\n|---|---|---|---|---|\n";
   for (const auto& [row, outcome] : table)
     text += fmt::format("| {} | {} | {} | {} | {} |\n", row.fault, row.phase,
                         time(outcome.detected), time(outcome.recovered),

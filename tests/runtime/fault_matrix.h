@@ -8,8 +8,8 @@
 namespace weft::test {
 
 struct FaultRow {
-  const char* fault;  // of the worker: WEFT_FAULT's words; of others: "coordinator kill", ...
-  const char* phase;  // forming compute exchange checkpoint rollout shutdown
+  const char* fault;   // of the worker: WEFT_FAULT's words; of others: "coordinator kill", ...
+  const char* phase;   // forming compute exchange checkpoint rollout shutdown
   bool quick = false;  // of the ordinary tests' subset
 };
 

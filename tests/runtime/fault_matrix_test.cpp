@@ -1,11 +1,11 @@
 // Every row of the fault matrix, printed as the README's table.
+#include "tests/runtime/fault_matrix.h"
+
 #include <gtest/gtest.h>
 
 #include <cstdlib>
 #include <iostream>
 #include <string_view>
-
-#include "tests/runtime/fault_matrix.h"
 
 namespace weft::test {
 namespace {
