@@ -97,7 +97,7 @@ TEST(RunSecrets, AreOnNoCommandLineInNoEnvironmentAndInNoFileOfTheRun) {
     for (const std::string& secret : secrets)
       EXPECT_EQ(bytes.find(secret), std::string::npos) << where;
   };
-  for (const fs::path process : fs::directory_iterator("/proc"))
+  for (const fs::path& process : fs::directory_iterator("/proc"))
     if (std::isdigit(static_cast<unsigned char>(process.filename().string()[0]))) {
       expect_none_in(process / "cmdline");
       expect_none_in(process / "environ");
