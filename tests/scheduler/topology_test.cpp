@@ -72,14 +72,12 @@ struct Small {
 };
 
 std::vector<Small> small_cases() {
-  std::vector<Small> cases = {{{Kind::DualPipe, 2, 2, 2, 4}, grid(2, 1, 2)},
-                              {{Kind::DualPipe, 2, 2, 1, 4}, grid(2, 1, 3)},
-                              {{Kind::OneFOneB, 3, 2, 2, 3}, grid(2, 2, 2)},
-                              {{Kind::OneFOneB, 2, 3, 3, 2}, grid(3, 1, 2)},
-                              {{Kind::OneFOneB, 6, 1, 1, 6}, grid(2, 2, 2)},
-                              {{Kind::DualPipe, 2, 3, 1, 4}, grid(2, 2, 2)},
-                              {{Kind::OneFOneB, 1, 6, 2, 1}, grid(1, 3, 2)},
-                              {{Kind::DualPipeV, 3, 2, 2, 6}, grid(3, 1, 2)}};
+  // Up to six ranks on as many seats; one below has seats to spare. More take too long to try all.
+  std::vector<Small> cases = {
+      {{Kind::DualPipe, 2, 2, 2, 4}, grid(2, 1, 2)}, {{Kind::DualPipe, 2, 2, 1, 4}, grid(2, 1, 3)},
+      {{Kind::OneFOneB, 2, 3, 3, 2}, grid(3, 1, 2)}, {{Kind::OneFOneB, 6, 1, 1, 6}, grid(3, 1, 2)},
+      {{Kind::DualPipe, 2, 3, 1, 4}, grid(2, 1, 3)}, {{Kind::OneFOneB, 1, 6, 2, 1}, grid(1, 3, 2)},
+      {{Kind::DualPipeV, 3, 2, 2, 6}, grid(3, 1, 2)}};
   Small odd{{Kind::OneFOneB, 3, 2, 2, 3}, grid(2, 2, 2)};
   odd.topology.hosts[1].devices = 1;
   odd.topology.hosts[2].devices = 3;
@@ -89,8 +87,7 @@ std::vector<Small> small_cases() {
 
 TEST(Topology, SmallWorldsAreAssignedAsWellAsAnExhaustiveSearchDoes) {
   for (const Small& c : small_cases())
-    for (const TrafficBytes& bytes :
-         {TrafficBytes{}, TrafficBytes{1, 5, 20}}) {
+    for (const TrafficBytes& bytes : {TrafficBytes{}, TrafficBytes{1, 5, 20}}) {
       const Placement placement = placed(c.layout);
       const auto found = assign(placement, c.topology, bytes);
       ASSERT_TRUE(found) << found.error().message;
