@@ -16,5 +16,7 @@ deploy/build.sh tsan tsan_tests
 TSAN_OPTIONS="ignore_noninstrumented_modules=1 ${TSAN_OPTIONS:-}" ctest --preset tsan -L tsan -j 2
 
 echo "weft: whole worlds and whole runs, optimised" >&2
-deploy/build.sh release weft release_tests
+deploy/build.sh release weft release_tests weft-sim
+# Simulated clusters: the same seeds every time, and one that no commit before this ran.
+build/release/tests/weft-sim --seeds 400 --from 1001 --commit "$(git rev-parse HEAD 2>/dev/null || date +%s)"
 ctest --preset release -L 'multiprocess|slow' -j 2

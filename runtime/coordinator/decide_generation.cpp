@@ -62,6 +62,11 @@ std::vector<NodeRoom> Decider::rooms(const std::string& without) const {
 void Decider::try_form() {
   CoordinatorState& state = s();
   if (state.phase != RunPhase::Waiting) return;
+  // Nodes join one after the other, and each asks: no lists before there may be enough.
+  long long slots = 0;
+  for (const auto& [name, node] : state.nodes)
+    if (node.heard && !node.lost && !node.left) slots += node.facts.slots;
+  if (slots < state.world) return;
   auto placed = place_ranks(rooms(""), state.placement, state.world);
   if (!placed) return;
   state.placement = std::move(*placed);

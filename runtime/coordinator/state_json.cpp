@@ -67,10 +67,9 @@ Node get_node(JsonFields fields, Instant now) {
   node.left = fields.boolean("left");
   node.generation = fields.integer("generation");
   for (const json& then : fields.array("blamed", 1 << 16)) {
-    // Beyond 300 years the sum with `now` would not be a time.
-    const std::int64_t ago = then.is_number_integer() ? then.get<std::int64_t>() : INT64_MAX;
-    if (ago > -(std::int64_t{1} << 62) && ago < std::int64_t{1} << 62)
-      node.blamed.push_back(now + Duration(ago));
+    constexpr std::int64_t kFar = std::int64_t{1} << 62;
+    if (then.is_number_integer() && then > -kFar && then < kFar)
+      node.blamed.push_back(now + Duration(then.get<std::int64_t>()));
     else
       fields.wrong("blamed", "holds something other than times");
   }

@@ -7,6 +7,7 @@ void World::Impl::start_agent_process(int node) {
   NodeBox& box = nodes[node];
   if (!box.on || box.agent || box.left) return;
   auto agent = std::make_shared<AgentProcess>();
+  processes.push_back(agent);
   agent->incarnation = box.next_incarnation++;
   NodeFacts facts;
   facts.slots = options.slots;

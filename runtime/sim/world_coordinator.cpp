@@ -30,6 +30,7 @@ bool waits_for_journal(const CoordinatorAction& action) {
 
 void World::Impl::start_coordinator(int node, std::int64_t term) {
   auto c = std::make_shared<CoordinatorProcess>();
+  processes.push_back(c);
   c->term = term;
   c->node = node;
   if (nodes[node].coordinator) nodes[node].coordinator->alive = false;

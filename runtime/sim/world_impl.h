@@ -87,6 +87,11 @@ struct Group {
 
 struct World::Impl {
   Impl(const WorldOptions& options, const WorkerModel& model, Observer observer);
+  ~Impl() {
+    // What waits for a stopped process holds on to it.
+    for (const std::weak_ptr<Process>& process : processes)
+      if (const auto left = process.lock()) left->inbox.clear();
+  }
 
   // --- world.cpp: time, chance, network
   using Action = std::function<void()>;
@@ -176,6 +181,7 @@ struct World::Impl {
   Directory directory;
   int directory_failing = 0;
   bool good_network = false;  // since it was healed: nothing is lost, doubled or slow
+  std::vector<std::weak_ptr<Process>> processes;  // ever started
   std::vector<NodeBox> nodes;
   std::map<std::int64_t, Group> groups;
   Duration now{};

@@ -25,6 +25,7 @@ void World::Impl::tell_about(const Rank& rank, const AgentEvent& event) {
 void World::Impl::spawn(int node, const std::shared_ptr<AgentProcess>& agent,
                         const SpawnWorker& one) {
   auto rank = std::make_shared<Rank>();
+  processes.push_back(rank);
   rank->rank = one.where.rank;
   rank->node = node;
   rank->incarnation = agent->incarnation;

@@ -91,7 +91,8 @@ TEST(StateJson, SpoiledInAnyPlaceIsAnErrorAndNeverACrash) {
   for (auto& element : written)
     if (&element != &written["version"]) spoil(written, element, refused);
   EXPECT_GT(refused, 500);
-  for (const auto& [name, value] : json(written).items()) {
+  const json whole = written;
+  for (const auto& [name, value] : whole.items()) {
     json missing = written;
     missing.erase(name);
     EXPECT_FALSE(state_from_json(missing, Instant{1h})) << name;
