@@ -52,8 +52,6 @@ void AgentDecider::send_records() {
   AgentState& state = s();
   if (!state.election.leader || state.introduced != state.election.term) return;
   for (auto& [key, spool] : state.spools) {
-    if (spool.sent < spool.written && spool.sent == spool.acknowledged)
-      state.next_records = now_ + options_.resend;
     while (spool.sent < spool.written) {
       Records records{state.node, state.incarnation, key.first, key.second, {}};
       const std::int64_t last =
@@ -61,6 +59,7 @@ void AgentDecider::send_records() {
       for (; spool.sent < last; ++spool.sent)
         records.keys.push_back(spool.waiting[spool.sent - spool.acknowledged]);
       act(SendRecords{std::move(records)});
+      state.next_records = now_ + options_.resend;
     }
   }
 }
@@ -77,7 +76,6 @@ void AgentDecider::operator()(const Acknowledgement& acknowledgement) {
   if (found == state.spools.end()) return;
   AgentState::Spool& spool = found->second;
   const std::int64_t next = std::min(acknowledgement.next, spool.made);
-  if (next > spool.acknowledged) s().next_records = now_ + options_.resend;
   for (; spool.acknowledged < next; ++spool.acknowledged) spool.waiting.pop_front();
   spool.sent = std::max(spool.sent, spool.acknowledged);
   spool.written = std::max(spool.written, spool.acknowledged);

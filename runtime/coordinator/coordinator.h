@@ -208,7 +208,6 @@ struct Node {
   std::int64_t unacknowledged = 0;
   std::optional<Instant> spool_failing_since;
   Order order;                  // what it was last told
-  Instant ordered{};            // when
   std::int64_t taken = 0;       // newest order of this term that it took
   std::vector<int> ranks;       // of the current generation
   std::vector<Instant> blamed;  // when a generation ended because of it, ascending

@@ -121,10 +121,7 @@ void Decider::operator()(const Report& report) {
   if (first && state.phase == RunPhase::Waiting) try_form();
   if (node->order.term != state.term) {
     refresh(report.node, *node);
-  } else if (report.order < node->order.number &&
-             now_ - node->ordered >= 2 * options_.heartbeat) {
-    // Not sooner: an order with the addresses of all ranks is long, and may be on its way yet.
-    node->ordered = now_;
+  } else if (report.order < node->order.number) {
     act(SendOrder{report.node, node->order});
   } else {
     act(SendBeat{report.node, {state.term, node->order.number}});
@@ -215,7 +212,6 @@ void Decider::refresh(const std::string& name, Node& node) {
   if (same_but_number(order, node.order)) return;
   order.number = (node.order.term == order.term ? node.order.number : 0) + 1;
   node.order = order;
-  node.ordered = now_;
   act(SendOrder{name, std::move(order)});
 }
 
