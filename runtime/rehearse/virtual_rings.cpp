@@ -83,7 +83,7 @@ std::vector<std::byte> ring_of(int position, const scheduler::Layout& layout,
     recorder.end_step();
     times.emplace_back(begin, begin + static_cast<std::int64_t>(step.seconds * 1e9));
   }
-  recorder.stand({});
+  recorder.stand({}, 0);
   std::vector<std::byte> ring(dualpipe::ring_bytes(size));
   std::memcpy(ring.data(), memory.data(), ring.size());
   for (std::size_t s = 0; s < times.size(); ++s) {
