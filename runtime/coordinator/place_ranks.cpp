@@ -11,8 +11,10 @@ namespace {
 class Room {
  public:
   explicit Room(const std::vector<NodeRoom>& nodes) : order_(nodes) {
-    for (const NodeRoom& node : nodes)
-      for (int slot = 0; slot < node.slots; ++slot) free_[node.node].insert(slot);
+    for (const NodeRoom& node : nodes) {
+      std::set<int>& slots = free_[node.node];  // there also when it has none
+      for (int slot = 0; slot < node.slots; ++slot) slots.insert(slot);
+    }
   }
 
   bool take(const RankPlacement& wanted) {

@@ -101,7 +101,7 @@ void get_generations(JsonFields& fields, CoordinatorState& state) {
   std::size_t index = 0;
   for (const json& element : fields.array("line")) {
     JsonFields entry = fields.element(element, "line", index++);
-    const LineEntry made{entry.integer("generation", 1), entry.integer("resumed_step")};
+    const LineEntry made{entry.integer("generation"), entry.integer("resumed_step")};
     if (!state.line.empty() && made.generation <= state.line.back().generation)
       entry.wrong("generation", "does not ascend");
     state.line.push_back(made);

@@ -6,6 +6,8 @@
 
 #include <deque>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <utility>
 
 #include "runtime/agent/claims.h"
 #include "runtime/agent/spool.h"
@@ -26,6 +28,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::chrono::milliseconds kTick{200}, kPoll{100};
+constexpr std::chrono::seconds kStuck{3};
 constexpr std::int64_t kKeptGenerations = 8;  // of whose records the numbers are remembered
 constexpr std::size_t kBatch = 512;           // records of a spool file handed on at once
 
@@ -33,6 +36,10 @@ RunState run_state(Outcome outcome) {
   return outcome == Outcome::Finished  ? RunState::Finished
          : outcome == Outcome::Stopped ? RunState::Stopped
                                        : RunState::Failed;
+}
+
+Duration in_duration(double seconds) {
+  return Duration(static_cast<std::int64_t>(seconds * 1e9));
 }
 
 /// Objects, one a line, to the agent; a full or broken pipe loses them.
@@ -65,6 +72,7 @@ class CoordinatorShell {
       }
       work();
       if (state_.phase == RunPhase::Ended && waiting_.empty()) code_ = kCoordinatorEnded;
+      if (is_stuck()) return tl::unexpected(Error{state_.cause.code, state_.reason});
     }
     return code_;
   }
@@ -97,12 +105,11 @@ class CoordinatorShell {
   }
 
   void set_options(const Job& job) {
-    options_.heartbeat =
-        std::chrono::nanoseconds(static_cast<std::int64_t>(job.control.heartbeat_s * 1e9));
+    options_.heartbeat = in_duration(job.control.heartbeat_s);
     options_.fruitless_max = job.control.retries + 1;
     options_.hang_factor = job.control.hang_factor;
-    options_.hang_bound_min =
-        std::chrono::nanoseconds(static_cast<std::int64_t>(job.control.hang_min_s * 1e9));
+    options_.hang_bound_min = in_duration(job.control.hang_min_s);
+    options_.storage_bound = in_duration(job.control.disk_wait_s);
   }
 
   // --- What comes in ---------------------------------------------------------------------------
@@ -265,6 +272,7 @@ class CoordinatorShell {
   void act(const ClaimGeneration& claim) {
     const auto won = take_generation(paths_, claim.number, setup_.term);
     if (!won) return fail_shell(won.error());
+    could_act();
     events_.push_back(GenerationClaimed{claim.number, *won});
   }
   void act(const ListCheckpoints&) {
@@ -322,6 +330,7 @@ class CoordinatorShell {
       return fail_shell(written.error());
     const auto highest = highest_term(paths_);
     if (!highest) return fail_shell(highest.error());
+    could_act();
     events_.push_back(LeaseRenewed{*highest});
   }
   void act(const ExplainWaits& explain) {
@@ -353,7 +362,24 @@ class CoordinatorShell {
     status_.say({{"type", "notice"}, {"kind", "coordinator"}, {"message", down.reason}});
     code_ = down.abdicated ? kCoordinatorAbdicated : kCoordinatorSteppedDown;
   }
-  void fail_shell(const Error& error) { events_.push_back(ShellFailed{error, false}); }
+  void fail_shell(const Error& error) {
+    cannot_act_ = true;
+    events_.push_back(ShellFailed{error, false});
+  }
+  void could_act() {
+    if (std::exchange(cannot_act_, false) && !failing_) events_.push_back(ShellRecovered{});
+  }
+
+  /// A run that failed and whose end cannot be written down either: nobody can be told but our
+  /// agent, which ends the workers when we do.
+  bool is_stuck() {
+    if (state_.outcome != Outcome::Failed || !(failing_ || cannot_act_)) {
+      stuck_since_.reset();
+      return false;
+    }
+    if (!stuck_since_) stuck_since_ = clock_.now();
+    return clock_.now() - *stuck_since_ > kStuck;
+  }
 
   const CoordinatorSetup& setup_;
   const RunPaths paths_;
@@ -372,7 +398,9 @@ class CoordinatorShell {
   long long dropped_ = 0, told_refused_ = 0;
   std::int64_t diagnosed_ = 0;  // the generation of which it was told who waited
   bool must_save_ = true;
-  bool failing_ = false;
+  bool failing_ = false;     // the journal cannot be written
+  bool cannot_act_ = false;  // something else of the run directory cannot
+  std::optional<Instant> stuck_since_;
   std::string last_reason_;
   int code_ = -1;  // the exit code, once decided
 };

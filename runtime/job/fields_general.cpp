@@ -636,6 +636,15 @@ void add_surroundings(std::vector<Field>& out) {
                  .interacts = "control.hang_factor",
                  .example = "10s",
                  .on_resume = kMay});
+  out.push_back({.path = "control.disk_wait",
+                 .type = FieldType::Duration,
+                 .slot = WEFT_AT(control.disk_wait_s),
+                 .range = {0, 86400},
+                 .help = "A run directory that cannot be written, as on a full disk, is tried again "
+                         "for so long; then the run ends with the reason.",
+                 .interacts = "checkpoint.keep says how much of the disk checkpoints take",
+                 .example = "60s",
+                 .on_resume = kMay});
 }
 
 }  // namespace

@@ -159,6 +159,7 @@ struct ControlJob {
   int retries = 4;             // generations in a row without progress, after the first such
   double hang_factor = 10;     // times the measured step without progress: a hang
   double hang_min_s = 10;      // but not below
+  double disk_wait_s = 60;     // for a run directory that cannot be written
 };
 
 /// device: virtual. Lengths are those of one pass of one stage.

@@ -227,7 +227,7 @@ Expected<TrainResult> Engine::sum_step() {
     }
   }
   all[totals + 4] = step_.stop ? 1 : 0;
-  all[totals + 6] = snapshot_.wanted ? 1 : 0;
+  all[totals + 6] = snapshot_.asked ? 1 : 0;
   {
     const dualpipe::Recorded sum(recorder_, dualpipe::Record::What::WorldSum);
     WEFT_TRY(

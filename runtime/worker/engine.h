@@ -170,7 +170,7 @@ class Engine {
 
   /// From now on until begin_save(), the Snapshot action that ends a train() copies every rank's
   /// part of the state aside for it. One rank's wish is enough: the step's sum tells the others.
-  void want_snapshot() { snapshot_.wanted = true; }
+  void want_snapshot() { snapshot_.asked = true; }
   /// The last train() has put the state aside, and nothing has changed it since: save it now.
   bool has_snapshot() const { return snapshot_.taken; }
 
@@ -301,7 +301,8 @@ class Engine {
   std::vector<double> exchange_;               // the step's one world-wide sum
   std::size_t self_at_ = 0;                    // where the ranks' own times begin in it
   struct Snapshot {
-    bool wanted = false;
+    bool asked = false;   // by this rank
+    bool wanted = false;  // by any, as the step's sum said
     bool taken = false;                                     // of the state as it is now
     std::unique_ptr<trainer::checkpoint::Snapshot> buffer;  // null: none is borrowed
     double stall_seconds = 0;

@@ -160,7 +160,7 @@ void Engine::begin_save(const SaveInfo& info) {
     manifest.keep_every_seconds = info.keep_every_seconds;
   }
   saver_->begin(std::move(snapshot_.buffer), info.directory, std::move(manifest));
-  snapshot_.wanted = snapshot_.taken = false;
+  snapshot_.asked = snapshot_.wanted = snapshot_.taken = false;
   snapshot_.stall_seconds += seconds(clock_->now() - begin);
 }
 

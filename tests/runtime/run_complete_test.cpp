@@ -55,7 +55,7 @@ void expect_a_complete_directory(const FinishedRun& finished, std::size_t worker
   for (const char* name : {"job.yaml", "config.resolved.yaml", "run.json", "run.sqlite",
                            "metrics.jsonl", "events.jsonl", "samples", "logs", "ckpt"})
     EXPECT_TRUE(has(names, name)) << name;
-  EXPECT_EQ(names_in(finished.run / "logs").size(), workers);
+  EXPECT_EQ(names_in(finished.run / "logs").size(), workers + 1) << "and the coordinator's";
   EXPECT_TRUE(checkpoints_of(finished.run, true).empty());
 }
 

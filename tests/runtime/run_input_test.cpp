@@ -242,7 +242,7 @@ TEST_F(RunDisk, AReadOnlyDiskIsNamed) {
 
 TEST_F(RunDisk, ADiskThatFillsUpEndsTheRunAndLeavesOnlyWholeCheckpoints) {
   if (!mount_disk("size=2m")) GTEST_SKIP() << "may not mount a disk here";
-  const Ended ended = run_on_disk();
+  const Ended ended = run_on_disk({"control.disk_wait=2s"});
   EXPECT_EQ(ended.code, 77) << ended.err;
   EXPECT_NE(ended.err.find("No space left"), std::string::npos) << ended.err;
   EXPECT_NE(ended.err.find("weft resume"), std::string::npos) << ended.err;

@@ -12,12 +12,12 @@ namespace fs = std::filesystem;
 
 class RunWatch : public testing::Test {
  protected:
-  /// Runs the job until `ready`, stops a worker there, and checks what is said of it, by the error
-  /// and by the event.
+  /// Runs the job until `ready`, stops a worker there, and checks what is said of it, by the reason
+  /// why the generation ended and by the event. The run goes on and ends well.
   void name_the_stopped(int victim, std::vector<std::string> arguments,
                         const std::function<bool()>& ready) {
     for (const char* word :
-         {"--dir", "", "--set", "control.wait_bound=2s", "--set", "control.retries=0"})
+         {"--dir", "", "--set", "control.hang_min=2s"})
       arguments.push_back(*word == 0 ? run.string() : word);
     Weft child(arguments);
     ASSERT_TRUE(eventually([&] { return ready() || !child.running(); }));
@@ -26,9 +26,9 @@ class RunWatch : public testing::Test {
     ASSERT_GT(pid, 0);
     ::kill(pid, SIGSTOP);
     const std::string name = "rank " + std::to_string(victim) + " ";
-    const Ended ended = child.wait(std::chrono::seconds(40));
+    const Ended ended = child.wait(std::chrono::seconds(120));
     ASSERT_TRUE(ended.in_time) << ended.err;
-    EXPECT_EQ(ended.code, 124) << ended.err;
+    EXPECT_EQ(ended.code, 0) << ended.err;
     EXPECT_NE(ended.err.find(name), std::string::npos) << ended.err;
     EXPECT_NE(ended.err.find("its process is stopped"), std::string::npos) << ended.err;
     int diagnoses = 0;
@@ -45,7 +45,7 @@ class RunWatch : public testing::Test {
 
   std::vector<std::string> supervised(const std::vector<std::string>& more) {
     std::vector<std::string> arguments = {"run", place.supervised_job(), "--set",
-                                          "pretrain.steps=100000"};
+                                          "pretrain.steps=60"};
     for (const std::string& one : more) arguments.insert(arguments.end(), {"--set", one});
     return arguments;
   }
@@ -66,7 +66,7 @@ TEST_F(RunWatch, NamesAStoppedRankOf1F1BWithLanes) {
 TEST_F(RunWatch, NamesAStoppedRankDuringRollout) {
   // Long completions, so that nearly all of the time is rollout.
   name_the_stopped(1,
-                   {"run", place.grpo_job(), "--set", "recipe=[grpo]", "--set", "grpo.steps=100000",
+                   {"run", place.grpo_job(), "--set", "recipe=[grpo]", "--set", "grpo.steps=40",
                     "--set", "grpo.max_completion_length=64", "--set", "grpo.eval_every=0", "--set",
                     "checkpoint.every_steps=1000", "--set", "grpo.num_iterations=1"},
                    [&] { return steps_of(run) >= 2; });
