@@ -160,7 +160,8 @@ std::vector<std::string> assumptions_of(const Inputs& inputs) {
     out.push_back(
         "from published kernels: rates and exchange bandwidths of the cluster file "
         "(weft cluster show)");
-    out.push_back("predicted, no constant solved for: step time and all of its parts, memory, cost");
+    out.push_back(
+        "predicted, no constant solved for: step time and all of its parts, memory, cost");
   } else {
     out.push_back("measured by weft cluster probe: rates of the cluster file (weft cluster show)");
   }

@@ -10,7 +10,8 @@
 namespace weft::cli {
 
 /// Runs the job in `directory`, or goes on where that directory's newest checkpoint stands.
-/// `prepare_only`: leaves it to agents. `job_text`: what is kept there as job.yaml. Returns the exit code; everything has been said.
+/// `prepare_only`: leaves it to agents. `job_text`: what is kept there as job.yaml. Returns the
+/// exit code; everything has been said.
 int run_in_directory(const runtime::Loaded& loaded, const std::string& job_text,
                      const std::filesystem::path& directory, bool quiet, Io& io,
                      bool prepare_only = false);

@@ -38,9 +38,7 @@ RunState run_state(Outcome outcome) {
                                        : RunState::Failed;
 }
 
-Duration in_duration(double seconds) {
-  return Duration(static_cast<std::int64_t>(seconds * 1e9));
-}
+Duration in_duration(double seconds) { return Duration(static_cast<std::int64_t>(seconds * 1e9)); }
 
 /// Objects, one a line, to the agent; a full or broken pipe loses them.
 class StatusPipe {

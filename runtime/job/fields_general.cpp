@@ -611,10 +611,11 @@ void add_surroundings(std::vector<Field>& out) {
                  .type = FieldType::Int,
                  .slot = WEFT_AT(control.retries),
                  .range = {0, 1000},
-                 .help = "After a failure the workers are started again from the newest checkpoint. "
-                         "So many times in a row without a new step or checkpoint, then the run "
-                         "ends with the cause. 0: the first failure without progress ends it. "
-                         "Errors of the job or its data are never retried.",
+                 .help =
+                     "After a failure the workers are started again from the newest checkpoint. "
+                     "So many times in a row without a new step or checkpoint, then the run "
+                     "ends with the cause. 0: the first failure without progress ends it. "
+                     "Errors of the job or its data are never retried.",
                  .interacts = "checkpoint.every_steps",
                  .example = "4",
                  .names = {{"torchrun", "max_restarts"}},
@@ -640,8 +641,9 @@ void add_surroundings(std::vector<Field>& out) {
                  .type = FieldType::Duration,
                  .slot = WEFT_AT(control.disk_wait_s),
                  .range = {0, 86400},
-                 .help = "A run directory that cannot be written, as on a full disk, is tried again "
-                         "for so long; then the run ends with the reason.",
+                 .help =
+                     "A run directory that cannot be written, as on a full disk, is tried again "
+                     "for so long; then the run ends with the reason.",
                  .interacts = "checkpoint.keep says how much of the disk checkpoints take",
                  .example = "60s",
                  .on_resume = kMay});

@@ -20,7 +20,8 @@ struct Problem {
 /// All of them, in reading order; empty when the job can be run. Pure: looks at no file.
 std::vector<Problem> problems(const Job& job);
 
-/// Does it fit onto one machine, where it is to run on one? Not asked of a job that is only planned.
+/// Does it fit onto one machine, where it is to run on one? Not asked of a job that is only
+/// planned.
 std::vector<Problem> host_problems(const Job& job);
 
 /// What only the file system can say: data.path exists, is a readable file and not empty.

@@ -49,8 +49,8 @@ struct EngineOptions {
   std::uint64_t seed = 1;
   std::chrono::milliseconds wait_bound{60'000};
   const Clock* clock = nullptr;  // for what saves took; outlives the engine; null: the system's
-  bool replay = true;         // do a step again whose numbers cannot be
-  bool output_hashes = true;  // and name who computed otherwise
+  bool replay = true;            // do a step again whose numbers cannot be
+  bool output_hashes = true;     // and name who computed otherwise
 };
 
 /// A step above these is a spike and counts like one that is not finite.
@@ -301,8 +301,8 @@ class Engine {
   std::vector<double> exchange_;               // the step's one world-wide sum
   std::size_t self_at_ = 0;                    // where the ranks' own times begin in it
   struct Snapshot {
-    bool asked = false;   // by this rank
-    bool wanted = false;  // by any, as the step's sum said
+    bool asked = false;                                     // by this rank
+    bool wanted = false;                                    // by any, as the step's sum said
     bool taken = false;                                     // of the state as it is now
     std::unique_ptr<trainer::checkpoint::Snapshot> buffer;  // null: none is borrowed
     double stall_seconds = 0;

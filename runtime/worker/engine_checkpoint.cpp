@@ -181,7 +181,8 @@ Expected<std::vector<Engine::Saved>> Engine::finish_saves() {
     if (open == 0) break;
   }
   Expected<std::vector<Saved>> saved = finished_saves();
-  WEFT_TRY(gather(*world_, recorder_, saved ? Expected<std::string>("") : tl::unexpected(saved.error())));
+  WEFT_TRY(gather(*world_, recorder_,
+                  saved ? Expected<std::string>("") : tl::unexpected(saved.error())));
   return saved;
 }
 

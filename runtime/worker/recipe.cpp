@@ -106,7 +106,7 @@ class Walker final : public Recipe {
   std::map<long long, std::string> saving_;  // step -> why
   double stall_seconds_ = 0;                 // for saves, since a step was last reported
   double write_seconds_ = 0;                 // of the saves that ended since then
-  CheckpointPace pace_;  // rank 0's says when; the others hear of it in the step
+  CheckpointPace pace_;        // rank 0's says when; the others hear of it in the step
   StragglerState stragglers_;  // rank 0's
   std::vector<int> peers_;
   std::string resumed_from_;

@@ -45,8 +45,7 @@ class ControlReporter final : public Reporter {
                    {"details", details}});
   }
   void samples(long long step, const std::vector<json>& lines) override {
-    control_.send(
-        {{"type", "samples"}, {"seq", sequence_++}, {"step", step}, {"lines", lines}});
+    control_.send({{"type", "samples"}, {"seq", sequence_++}, {"step", step}, {"lines", lines}});
   }
   void moved(Moved what, long long step, double seconds) override {
     const auto now = std::chrono::steady_clock::now();

@@ -41,7 +41,9 @@ class State {
   int num_experts() const { return static_cast<int>(load_.size()); }
   int expert(int gpu, int slot) const { return slots_[gpu][slot]; }
   int count(int e) const { return count_[e]; }
-  bool holds(int gpu, int e) const { return holders_[static_cast<std::size_t>(e) * slots_.size() + gpu] != 0; }
+  bool holds(int gpu, int e) const {
+    return holders_[static_cast<std::size_t>(e) * slots_.size() + gpu] != 0;
+  }
   double gpu_load(int gpu) const { return gpu_load_[gpu]; }
   double share(int e) const { return share_[e]; }
   int busiest() const {

@@ -59,7 +59,7 @@ struct NodeType {
   Figure nic_bandwidth;       // bytes/s a NIC and direction
   Figure nic_latency;         // seconds, under one leaf switch
   Figure nic_latency_across;  // seconds, across leaves
-  Figure cores;  // that the workers of a CPU node share; 0: each device has its own
+  Figure cores;               // that the workers of a CPU node share; 0: each device has its own
   Figure host_bandwidth;      // bytes/s a GPU to its host's memory, for checkpoints; 0: unknown
   Figure power;               // W of everything but the GPUs
   friend bool operator==(const NodeType&, const NodeType&) = default;

@@ -16,8 +16,7 @@ class RunWatch : public testing::Test {
   /// why the generation ended and by the event. The run goes on and ends well.
   void name_the_stopped(int victim, std::vector<std::string> arguments,
                         const std::function<bool()>& ready) {
-    for (const char* word :
-         {"--dir", "", "--set", "control.hang_min=2s"})
+    for (const char* word : {"--dir", "", "--set", "control.hang_min=2s"})
       arguments.push_back(*word == 0 ? run.string() : word);
     Weft child(arguments);
     ASSERT_TRUE(eventually([&] { return ready() || !child.running(); }));
