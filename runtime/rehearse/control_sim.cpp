@@ -16,6 +16,7 @@ CoordinatorOptions slowed(CoordinatorOptions options, int factor) {
   options.heartbeat *= factor;
   options.rejoin_bound *= factor;
   options.lease_renew *= factor;
+  options.lease_lost_bound *= factor;
   options.tick_gap *= 2 * factor;
   return options;
 }
