@@ -196,9 +196,9 @@ class CoordinatorShell {
 
   /// From the ranks' rings; asks nobody, takes milliseconds.
   Expected<RunDiagnosis> tell_who_waited() {
-    diagnosed_ = state_.generation;
+    const bool told = std::exchange(diagnosed_, state_.generation) == state_.generation;
     auto found = diagnose_run(paths_.traces(), clock_);
-    if (!found || found->text.empty()) return found;
+    if (told || !found || found->text.empty()) return found;
     json details = to_json(*found);
     details["generation"] = state_.generation;
     (void)book_->store().append_event("diagnosis", found->text, details);
