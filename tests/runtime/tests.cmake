@@ -5,7 +5,6 @@ find_package(SQLite3 REQUIRED)
 weft_test(runtime/job_load_test LINK weft_runtime_job)
 
 # coordinator, control plane
-weft_test(runtime/one_host_test LINK weft_runtime_coordinator)
 weft_test(runtime/coordinator_test LINK weft_runtime_coordinator)
 weft_test(runtime/agent_test LINK weft_runtime_coordinator)
 weft_test(runtime/election_test LINK weft_runtime_coordinator)
