@@ -228,8 +228,17 @@ class AgentShell {
     looks_stopped_.clear();
     workers_.reset();
     world_error_.clear();
-    WorkerSetOptions options{
-        make.generation, job_.parallel.pipeline * job_.parallel.data, {}, setup_.paths};
+    const int world = job_.parallel.pipeline * job_.parallel.data;
+    if (static_cast<int>(make.ranks.size()) < world) {
+      // Else they would wait for each other until control.wait_bound, and nobody would know why.
+      world_error_ = "node " + setup_.node + " was given " + std::to_string(make.ranks.size()) +
+                     " of " + std::to_string(world) +
+                     " ranks, and workers of different nodes cannot reach each other yet; give one "
+                     "node room for all (weft agent --slots " +
+                     std::to_string(world) + "), the others are spares";
+      return;
+    }
+    WorkerSetOptions options{make.generation, world, {}, setup_.paths};
     for (const RankSlot& slot : make.ranks) options.ranks.push_back(slot.rank);
     auto made = WorkerSet::make(job_, std::move(options));
     if (made)
