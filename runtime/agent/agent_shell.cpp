@@ -228,18 +228,14 @@ class AgentShell {
     looks_stopped_.clear();
     workers_.reset();
     world_error_.clear();
-    const int world = job_.parallel.pipeline * job_.parallel.data;
-    if (static_cast<int>(make.ranks.size()) < world) {
-      // Else they would wait for each other until control.wait_bound, and nobody would know why.
-      world_error_ = "node " + setup_.node + " was given " + std::to_string(make.ranks.size()) +
-                     " of " + std::to_string(world) +
-                     " ranks, and workers of different nodes cannot reach each other yet; give one "
-                     "node room for all (weft agent --slots " +
-                     std::to_string(world) + "), the others are spares";
-      return;
-    }
-    WorkerSetOptions options{make.generation, world, {}, setup_.paths};
+    WorkerSetOptions options;
+    options.generation = make.generation;
+    options.world = job_.parallel.pipeline * job_.parallel.data;
+    options.paths = setup_.paths;
     for (const RankSlot& slot : make.ranks) options.ranks.push_back(slot.rank);
+    options.listen = setup_.listen;
+    options.secret =
+        derive_secret(setup_.keys, "ranks of generation " + std::to_string(make.generation));
     auto made = WorkerSet::make(job_, std::move(options));
     if (made)
       workers_ = std::move(*made);
@@ -256,7 +252,8 @@ class AgentShell {
     tell(WorkerExited{spawn.generation, spawn.where.rank, 0, 0, error});
   }
   void act(const AssignWorker& assign) {
-    if (has(assign.generation)) workers_->assign(assign.rank, assign.resume);
+    if (has(assign.generation))
+      workers_->assign(assign.rank, assign.resume, assign.addresses.get());
   }
   void act(const TellStop& stop) {
     if (workers_) workers_->ask_to_stop(stop.rank);
@@ -339,10 +336,9 @@ class AgentShell {
   }
   void connect_to(const std::string& endpoint) {
     auto client = ChannelClient::connect(endpoint, setup_.node, setup_.keys);
-    if (client)
-      client_ = std::move(*client);
-    else
-      log_error(client.error().message);
+    if (!client) return log_error(client.error().message);
+    client_ = std::move(*client);
+    tell(LeaderConnected{});
   }
   void act(const LeaveRun& leave) {
     left_ = true;

@@ -55,7 +55,9 @@ char process_state(pid_t pid) {
 }  // namespace
 
 WorkerSet::WorkerSet(const Job& job, WorkerSetOptions options)
-    : job_(job), options_(std::move(options)) {}
+    : job_(job), options_(std::move(options)) {
+  std::ranges::sort(options_.ranks);
+}
 
 Expected<std::unique_ptr<WorkerSet>> WorkerSet::make(const Job& job, WorkerSetOptions options) {
   std::unique_ptr<WorkerSet> set(new WorkerSet(job, std::move(options)));
@@ -73,7 +75,8 @@ WorkerSet::~WorkerSet() {
 
 Expected<void> WorkerSet::open() {
   WEFT_TRY_ASSIGN(control_, ControlServer::open("127.0.0.1", 0, options_.ranks));
-  WEFT_TRY_ASSIGN(comm::LocalWorld memory, comm::LocalWorld::create(options_.world));
+  WEFT_TRY_ASSIGN(comm::LocalWorld memory,
+                  comm::LocalWorld::create(static_cast<int>(options_.ranks.size())));
   // Each worker is handed it by name; nobody else that is started from here may hold it.
   ::fcntl(memory.descriptor(), F_SETFD, FD_CLOEXEC);
   memory_ = std::make_unique<comm::LocalWorld>(std::move(memory));
@@ -90,6 +93,10 @@ Expected<void> WorkerSet::spawn_worker(int rank) {
                        "--world",        std::to_string(kWorldDescriptor),
                        "--control",      std::to_string(kControlDescriptor),
                        "--parent",       std::to_string(::getpid())};
+  if (spans_nodes()) {
+    options.arguments.emplace_back("--listen");
+    options.arguments.push_back(options_.listen);
+  }
   options.environment = {{"OMP_NUM_THREADS", std::to_string(job_.parallel.threads)},
                          {"OMP_WAIT_POLICY", "passive"}};
   options.log = options_.paths.worker_log(rank);
@@ -190,7 +197,8 @@ void WorkerSet::take_record(int rank, const std::string& type, const json& messa
                           message.dump(-1, ' ', false, json::error_handler_t::replace)});
 }
 
-void WorkerSet::assign(int rank, const std::optional<Checkpoint>& resume) {
+void WorkerSet::assign(int rank, const std::optional<Checkpoint>& resume,
+                       const std::vector<std::string>* addresses) {
   json assignment = {{"type", "assign"},
                      {"checkpoints", options_.paths.checkpoints().string()},
                      {"traces", options_.paths.traces().string()},
@@ -199,6 +207,12 @@ void WorkerSet::assign(int rank, const std::optional<Checkpoint>& resume) {
                      {"fingerprint", fingerprint(job_)}};
   assignment["job"] = to_json(job_);
   assignment["seal"] = control_->seal(assignment["job"].dump());
+  if (spans_nodes())
+    assignment["world"] = {
+        {"run", job_.name},
+        {"ranks_here", options_.ranks},
+        {"addresses", addresses == nullptr ? std::vector<std::string>() : *addresses},
+        {"secret", to_text(options_.secret)}};
   control_->send(rank, assignment);
 }
 

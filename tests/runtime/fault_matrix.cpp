@@ -7,6 +7,7 @@
 #include <map>
 #include <thread>
 
+#include "tests/runtime/fault_nodes.h"
 #include "tests/runtime/run_harness.h"
 
 namespace weft::test {
@@ -99,12 +100,14 @@ const std::vector<FaultRow>& fault_rows() {
         all.push_back(
             {fault, phase,
              phase == std::string("compute") && fault == std::string("coordinator kill")});
+    all.insert(all.end(), node_fault_rows().begin(), node_fault_rows().end());
     return all;
   }();
   return rows;
 }
 
 FaultOutcome try_fault(const FaultRow& row) {
+  if (is_node_fault(row)) return try_node_fault(row);
   const std::string fault = row.fault;
   const bool of_worker = !fault.starts_with("coordinator");
   const std::vector<json>& wanted = undisturbed(row);

@@ -60,11 +60,17 @@ foreach(unit fault_quick fault_matrix)
     set(labels multiprocess)
   endif()
   weft_test(runtime/${unit}_test LABELS ${labels} TIMEOUT 900
-            SOURCES runtime/fault_matrix.cpp runtime/run_harness.cpp
+            SOURCES runtime/fault_matrix.cpp runtime/fault_nodes.cpp runtime/nodes.cpp runtime/run_harness.cpp
             LINK nlohmann_json::nlohmann_json fmt::fmt)
   target_compile_definitions(runtime_${unit}_test PRIVATE WEFT_BINARY="$<TARGET_FILE:weft>")
   add_dependencies(runtime_${unit}_test weft)
 endforeach()
+# runs over the agents of several nodes
+weft_test(runtime/run_nodes_test LABELS multiprocess TIMEOUT 300
+          SOURCES runtime/nodes.cpp runtime/run_harness.cpp
+          LINK nlohmann_json::nlohmann_json fmt::fmt)
+target_compile_definitions(runtime_run_nodes_test PRIVATE WEFT_BINARY="$<TARGET_FILE:weft>")
+add_dependencies(runtime_run_nodes_test weft)
 weft_test(runtime/recipe_layout_test LABELS multiprocess LINK weft_runtime_worker
           nlohmann_json::nlohmann_json)
 weft_test(runtime/recipe_files_test LABELS multiprocess LINK weft_runtime_worker
