@@ -172,8 +172,18 @@ void WorkerSet::take(int rank, const json& message, WorkerNews& news) {
 void WorkerSet::take_record(int rank, const std::string& type, const json& message,
                             WorkerNews& news) {
   Worker* worker = find(rank);
-  // Counted up by the worker as well: one that came twice is one.
-  if (worker == nullptr || message.at("seq").get<std::int64_t>() < worker->records) return;
+  // Counted up by the worker as well: one that came twice is one, and one that never came (its
+  // connection broke) must not be missing without anybody's knowing.
+  const auto sequence = message.at("seq").get<std::int64_t>();
+  if (worker == nullptr || sequence < worker->records) return;
+  if (sequence > worker->records) {
+    news.events.emplace_back(WorkerFailed{
+        options_.generation, rank,
+        Error{Code::Unavailable, "record " + std::to_string(worker->records) +
+                                     " was lost on its way to the agent; its steps are done again"},
+        -1, ""});
+    return;
+  }
   if (type == "event" && message.at("kind") == "checkpoint") {
     const json& details = message.at("details");
     news.events.emplace_back(
