@@ -25,6 +25,7 @@ constexpr std::chrono::milliseconds kTick{100};
 constexpr Duration kStoppedBound = std::chrono::seconds(3);  // then a stopped worker is a dead one
 constexpr Duration kCoordinatorSilent = std::chrono::seconds(8);  // then our own is ended
 constexpr int kSilentLooks = 8;
+constexpr Duration kAppendAgain = std::chrono::milliseconds(500);  // after the disk refused
 constexpr Duration kLastWords = std::chrono::seconds(10);  // for the coordinator's own end
 
 class AgentShell {
@@ -43,6 +44,7 @@ class AgentShell {
       hear_coordinator();
       look_for_stopped();
       look_after_coordinator();
+      if (clock_.now() >= next_append_) append_all();
       tell(AgentTick{});
     }
     return end();
@@ -271,11 +273,21 @@ class AgentShell {
     if (has(kill.generation)) workers_->kill(kill.rank, kill.hard);
   }
   void act(const AppendSpool& append) {
-    const auto found = bytes_.find({append.generation, append.rank, append.key.sequence});
-    if (found != bytes_.end())
-      if (const auto written = spool_->append(found->second); !written)
-        return tell(SpoolFailed{written.error()});
-    tell(SpoolWritten{append.generation, append.rank, append.key.sequence + 1});
+    appends_.push_back(append);
+    if (appends_.size() == 1) append_all();
+  }
+  /// In order; what the disk refuses stays first and is tried again.
+  void append_all() {
+    for (; !appends_.empty(); appends_.pop_front()) {
+      const AppendSpool& next = appends_.front();
+      const auto found = bytes_.find({next.generation, next.rank, next.key.sequence});
+      if (found != bytes_.end())
+        if (const auto written = spool_->append(found->second); !written) {
+          next_append_ = clock_.now() + kAppendAgain;
+          return tell(SpoolFailed{written.error()});
+        }
+      tell(SpoolWritten{next.generation, next.rank, next.key.sequence + 1});
+    }
   }
   void act(const AnswerFlush& answer) {
     if (!workers_) return;
@@ -389,6 +401,8 @@ class AgentShell {
   std::unique_ptr<CoordinatorChild> child_;
   std::unique_ptr<ChannelClient> client_;
   std::map<BytesKey, SpoolRecord> bytes_;  // of records that are not stored yet
+  std::deque<AppendSpool> appends_;        // not in the spool file yet
+  Instant next_append_{};                  // when what failed is tried again
   std::map<int, int> looks_stopped_;       // how often a rank was seen to stand still, in a row
   Instant next_look_{};
   Instant next_coordinator_look_{};

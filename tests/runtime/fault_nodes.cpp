@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
 
 #include "tests/runtime/nodes.h"
 
@@ -19,20 +20,6 @@ constexpr int kLeader = 0, kFollower = 1, kSpare = 2;
 
 double wall_now() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
-
-/// Seconds since the epoch of the first event from `since` on whose message holds the words, or -1.
-double time_of(const fs::path& run, const std::string& words, double since) {
-  for (const json& event : lines_of(run / "events.jsonl")) {
-    if (event.value("message", "").find(words) == std::string::npos) continue;
-    std::tm tm{};
-    const std::string text = event.value("time", "");
-    const char* rest = ::strptime(text.c_str(), "%Y-%m-%dT%H:%M:%S", &tm);
-    const double fraction = rest != nullptr && *rest == '.' ? std::strtod(rest, nullptr) : 0;
-    const double time = static_cast<double>(::timegm(&tm)) + fraction;
-    if (time >= since - 0.002) return time;
-  }
-  return -1;
 }
 
 /// A follower comes back while the others work, and is a spare from then on; then the run is asked
