@@ -80,7 +80,7 @@ FaultOutcome run_disturbed(const FaultRow& row, const Place& place) {
 }  // namespace
 
 const std::vector<FaultRow>& node_fault_rows() {
-  static const std::vector<FaultRow> rows = {{"agent kill", "compute"},
+  static const std::vector<FaultRow> rows = {{"agent kill", "compute", true},
                                              {"agent kill", "checkpoint"},
                                              {"leading agent kill", "compute"},
                                              {"node cut off", "compute"}};

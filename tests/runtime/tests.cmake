@@ -65,8 +65,7 @@ foreach(unit fault_quick fault_matrix)
     set(labels multiprocess)
   endif()
   weft_test(runtime/${unit}_test LABELS ${labels} TIMEOUT 900
-            SOURCES runtime/fault_matrix.cpp runtime/fault_nodes.cpp runtime/nodes.cpp runtime/run_harness.cpp
-            SOURCES runtime/fault_matrix.cpp runtime/fault_matrix_system.cpp runtime/faulty_run.cpp
+            SOURCES runtime/fault_matrix.cpp runtime/fault_nodes.cpp runtime/nodes.cpp runtime/fault_matrix_system.cpp runtime/faulty_run.cpp
                     runtime/run_harness.cpp
             LINK nlohmann_json::nlohmann_json fmt::fmt)
   target_compile_definitions(runtime_${unit}_test PRIVATE
