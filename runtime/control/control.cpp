@@ -100,6 +100,8 @@ Expected<std::unique_ptr<ControlServer>> ControlServer::open(const std::string& 
     impl->router.set(zmq::sockopt::maxmsgsize, static_cast<std::int64_t>(kMaxMessageBytes));
     impl->router.set(zmq::sockopt::sndhwm, kQueueLength);
     impl->router.set(zmq::sockopt::rcvhwm, kQueueLength);
+    // A worker that connects again is the one to talk to, whatever became of its old connection.
+    impl->router.set(zmq::sockopt::router_handover, true);
     impl->router.bind(address);
     impl->endpoint = impl->router.get(zmq::sockopt::last_endpoint);
   } catch (const zmq::error_t& error) {

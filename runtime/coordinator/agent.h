@@ -118,14 +118,17 @@ struct CoordinatorExited {
   Outcome outcome = Outcome::Undecided;  // with Ended
   std::string reason;
 };
+/// The way to the leader is open: what was reported before may have gone nowhere.
+struct LeaderConnected {};
 /// The person at this agent's terminal, or the launcher, asked to stop.
 struct AgentStopAsked {};
 struct AgentTick {};
 
-using AgentEvent = std::variant<Order, Beat, Acknowledgement, WorkerHello, WorkerMoved, WorkerDone,
-                                WorkerFailed, WorkerExited, WorkerSaved, RecordMade, FlushAsked,
-                                SpoolWritten, SpoolFailed, ClaimsRead, ClaimsUnreadable,
-                                ClaimDecided, CoordinatorExited, AgentStopAsked, AgentTick>;
+using AgentEvent =
+    std::variant<Order, Beat, Acknowledgement, WorkerHello, WorkerMoved, WorkerDone, WorkerFailed,
+                 WorkerExited, WorkerSaved, RecordMade, FlushAsked, SpoolWritten, SpoolFailed,
+                 ClaimsRead, ClaimsUnreadable, ClaimDecided, CoordinatorExited, LeaderConnected,
+                 AgentStopAsked, AgentTick>;
 
 // --- What to do about it -------------------------------------------------------------------------
 

@@ -207,6 +207,7 @@ struct Node {
   int live_workers = 0;         // of those, not gone
   std::int64_t unacknowledged = 0;
   std::optional<Instant> spool_failing_since;
+  std::string spool_error;      // why, while it fails
   Order order;                  // what it was last told
   std::int64_t taken = 0;       // newest order of this term that it took
   std::vector<int> ranks;       // of the current generation

@@ -1,0 +1,64 @@
+// A run whose ranks are spread over the agents of several nodes computes what one node computes,
+// and goes on when one of the nodes is gone.
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include "tests/runtime/nodes.h"
+
+namespace weft::test {
+namespace {
+
+using nlohmann::json;
+namespace fs = std::filesystem;
+using namespace std::chrono_literals;
+
+class RunNodes : public testing::Test {
+ protected:
+  Place place;
+  fs::path run = place / "run";
+};
+
+TEST_F(RunNodes, TwoNodesComputeTheSameBitsAsOneUntilOneIsAskedToStop) {
+  const std::string job = place.supervised_job();
+  Nodes nodes(job, run, {"--set", "pretrain.steps=100000"});
+  nodes.start(0, 2, false, {"WEFT_FAULT=do=slow at=compute rank=3"});
+  nodes.start(1, 2, false, {"WEFT_FAULT=do=slow at=compute rank=3"});
+  ASSERT_TRUE(nodes.told("runs: all 4 workers are here"));
+  EXPECT_TRUE(was_told(run, "4 ranks on 2 nodes"));
+
+  // Nobody holds the run's lock, and yet it lives and is not to be touched.
+  EXPECT_EQ(weft({"status", run.string(), "--expect", "running"}).code, 0);
+  const Ended second = weft({"run", job, "--dir", run.string()});
+  EXPECT_NE(second.code, 0);
+  EXPECT_NE(second.err.find("is being run by the agents of several nodes"), std::string::npos)
+      << second.err;
+
+  EXPECT_TRUE(eventually([&] { return nodes.steps() >= 5 || !nodes.anybody_running(); }));
+  nodes.agent(1).signal(SIGINT);
+  EXPECT_EQ(nodes.end_with(130), "");
+  EXPECT_EQ(weft({"status", run.string(), "--expect", "stopped"}).code, 0);
+  const std::vector<json> metrics = metrics_of(run);
+  const std::string steps = "pretrain.steps=" + std::to_string(metrics.size());
+  EXPECT_EQ(metrics, metrics_on_one_node(job, {"--set", steps}));
+}
+
+TEST_F(RunNodes, AnAddressThatIsNotThisNodesIsRefusedAtOnce) {
+  const Nodes nodes(place.supervised_job(), run);
+  for (const char* address : {"203.0.113.77", "0.0.0.0"}) {
+    const Ended ended = weft({"agent", "--run", run.string(), "--listen", address});
+    EXPECT_NE(ended.code, 0);
+    EXPECT_NE(ended.err.find("--listen"), std::string::npos) << ended.err;
+  }
+}
+
+TEST_F(RunNodes, OfAgentsThatAreAllGoneStatusSaysDead) {
+  Nodes nodes(place.supervised_job(), run, {"--set", "pretrain.steps=100000"});
+  Weft& agent = nodes.start(0, 4);
+  ASSERT_TRUE(nodes.told("runs: all 4 workers are here"));
+  agent.kill_agent();
+  EXPECT_TRUE(eventually(
+      [&] { return weft({"status", run.string(), "--expect", "dead"}).code == 0; }, 60s));
+}
+
+}  // namespace
+}  // namespace weft::test
