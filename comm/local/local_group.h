@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/clock.h"
@@ -13,6 +14,7 @@
 #include "comm/local/ring.h"
 #include "comm/local/shared_world.h"
 #include "comm/local/slab.h"
+#include "comm/message_check.h"
 #include "comm/operations.h"
 
 namespace weft::comm {
@@ -40,6 +42,14 @@ class LocalRank {
   Doorbell& bell() const { return *bell_; }
   Patience& patience() { return patience_; }
   Slab& slab() { return slab_; }
+
+  /// What goes out carries a word of its bytes, which the receiver compares.
+  void set_checks(bool wanted) { checks_ = wanted; }
+  std::uint32_t check_of(const Operation& send) const {
+    return checks_ ? message_check({send.data, send.length}) : 0;
+  }
+  void change_next_message() { changes_next_ = true; }
+  bool take_change() { return std::exchange(changes_next_, false); }
 
   /// Links to ranks of other nodes, which waits move too; until set_far(nullptr).
   void set_far(FarLinks* far) { far_ = far; }
@@ -69,6 +79,7 @@ class LocalRank {
   Slab slab_;
   Patience patience_;
   FarLinks* far_ = nullptr;
+  bool checks_ = false, changes_next_ = false;
   std::vector<LocalCommunicator*> groups_;
 };
 
@@ -107,6 +118,8 @@ class LocalCommunicator : public Communicator {
   virtual void withdraw_far() {}
 
   void set_fault(const Operation& op, Code code, std::string_view why);
+  /// Ends the first receive from this peer, which is complete. False: its bytes have changed.
+  bool finish_receive(Operation& op);
   bool failed() const { return fault_.has_value(); }
   /// The next wait ends with this.
   void set_lost(Code code, std::string why) {

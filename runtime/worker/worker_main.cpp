@@ -116,6 +116,14 @@ Expected<std::unique_ptr<json>> wait_for_assignment(ControlClient& control) {
               "the coordinator assigned no work within " + format_duration(kAssignmentBound));
 }
 
+/// As long as there is a transport.
+struct FlipInReach {
+  explicit FlipInReach(comm::Transport& transport) {
+    set_flip([&transport] { transport.change_next_message(); });
+  }
+  ~FlipInReach() { set_flip({}); }
+};
+
 Expected<RecipeEnd> work(const WorkerArguments& arguments, ControlClient& control) {
   control.send({{"type", "hello"}, {"pid", ::getpid()}, {"version", kControlVersion}});
   WEFT_TRY_ASSIGN(const auto assignment, wait_for_assignment(control));
@@ -128,6 +136,8 @@ Expected<RecipeEnd> work(const WorkerArguments& arguments, ControlClient& contro
   WEFT_TRY_ASSIGN(const comm::LocalWorld world,
                   comm::LocalWorld::attach(arguments.world_descriptor));
   WEFT_TRY_ASSIGN(const auto transport, world.join(control.rank()));
+  transport->check_messages(job.watch.message_checks);
+  const FlipInReach flip(*transport);
   RecipeOptions options;
   options.checkpoints = assignment->at("checkpoints").get<std::string>();
   options.traces = assignment->at("traces").get<std::string>();

@@ -27,7 +27,8 @@ class Weft {
  public:
   explicit Weft(const std::vector<std::string>& arguments,
                 const std::filesystem::path& working_directory = {},
-                const std::vector<std::string>& environment = {});
+                const std::vector<std::string>& environment = {},
+                const std::filesystem::path& binary = {});  // another than ours
   ~Weft();
   Weft(const Weft&) = delete;
   Weft& operator=(const Weft&) = delete;
