@@ -1,7 +1,5 @@
 #include "comm/message_check.h"
 
-// Compiled here, for this machine's vectors: the system's library is built for any.
-#define XXH_INLINE_ALL
 #include <xxhash.h>
 
 #include <algorithm>
