@@ -64,13 +64,13 @@ double since(SteadyClock::time_point begin) {
 }  // namespace
 
 Weft::Weft(const std::vector<std::string>& arguments, const fs::path& working_directory,
-           const std::vector<std::string>& environment, const fs::path& binary) {
+           const std::vector<std::string>& environment) {
   static std::atomic<int> count = 0;
   mark_ = kMarkName + std::to_string(::getpid()) + "-" + std::to_string(++count);
   talk_ = new_directory();
   const std::string out = talk_ / "out", err = talk_ / "err";
   const std::string directory = working_directory.empty() ? "/" : working_directory.string();
-  std::vector<std::string> words = {binary.empty() ? WEFT_BINARY : binary.string()};
+  std::vector<std::string> words = {WEFT_BINARY};
   words.insert(words.end(), arguments.begin(), arguments.end());
   std::vector<char*> argv, envp;
   for (std::string& word : words) argv.push_back(word.data());

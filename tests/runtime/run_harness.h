@@ -27,8 +27,7 @@ class Weft {
  public:
   explicit Weft(const std::vector<std::string>& arguments,
                 const std::filesystem::path& working_directory = {},
-                const std::vector<std::string>& environment = {},
-                const std::filesystem::path& binary = {});  // another than ours
+                const std::vector<std::string>& environment = {});
   ~Weft();
   Weft(const Weft&) = delete;
   Weft& operator=(const Weft&) = delete;
