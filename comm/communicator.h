@@ -148,11 +148,6 @@ class Transport {
   /// Result[i] is this rank's end of specs[i], or null where it is not a member.
   virtual Expected<std::vector<std::unique_ptr<Communicator>>> make_groups(
       std::span<const GroupSpec> specs) = 0;
-  /// From now on what this rank sends carries a word of its bytes, and a receiver whose bytes do
-  /// not fit it ends its group (Corrupt). Off at first; transports that cannot do it ignore it.
-  virtual void check_messages(bool /*wanted*/) {}
-  /// For tests of what notices it: one byte of the next message that is received changes.
-  virtual void change_next_message() {}
 };
 
 /// The transport of a world of one rank: no shared memory, no system call.

@@ -307,7 +307,7 @@ bool LocalCommunicator::begin_receive(Operation& op, Peer& peer) {
 }
 
 bool LocalCommunicator::finish_receive(Operation& op) {
-  if (op.length > 0 && self_->take_change()) op.data[op.length / 2] ^= std::byte{4};
+  if (op.length > 0 && take_change()) op.data[op.length / 2] ^= std::byte{4};
   if (op.check != 0 && message_check({op.data, op.length}) != op.check) {
     set_fault(op, Code::Corrupt,
               "a message of " + std::to_string(op.length) + " bytes changed on its way");

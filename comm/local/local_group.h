@@ -4,7 +4,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "base/clock.h"
@@ -43,13 +42,9 @@ class LocalRank {
   Patience& patience() { return patience_; }
   Slab& slab() { return slab_; }
 
-  /// What goes out carries a word of its bytes, which the receiver compares.
-  void set_checks(bool wanted) { checks_ = wanted; }
   std::uint32_t check_of(const Operation& send) const {
     return checks_ ? message_check({send.data, send.length}) : 0;
   }
-  void change_next_message() { changes_next_ = true; }
-  bool take_change() { return std::exchange(changes_next_, false); }
 
   /// Links to ranks of other nodes, which waits move too; until set_far(nullptr).
   void set_far(FarLinks* far) { far_ = far; }
@@ -79,7 +74,7 @@ class LocalRank {
   Slab slab_;
   Patience patience_;
   FarLinks* far_ = nullptr;
-  bool checks_ = false, changes_next_ = false;
+  const bool checks_ = checks_messages();
   std::vector<LocalCommunicator*> groups_;
 };
 

@@ -27,8 +27,6 @@ class LocalTransport final : public Transport {
 
   int world_rank() const override { return world_rank_; }
   int world_size() const override { return static_cast<int>(world_->header().world_size); }
-  void check_messages(bool wanted) override { self_->set_checks(wanted); }
-  void change_next_message() override { self_->change_next_message(); }
 
   Expected<std::vector<std::unique_ptr<Communicator>>> make_groups(
       std::span<const GroupSpec> specs) override {

@@ -29,8 +29,6 @@ class TcpTransport final : public Transport {
 
   int world_rank() const override { return rank_->world_rank(); }
   int world_size() const override { return rank_->world_size(); }
-  void check_messages(bool wanted) override { rank_->near()->set_checks(wanted); }
-  void change_next_message() override { rank_->near()->change_next_message(); }
 
   // First the streams, then the agreement: nobody sends into a group before all know of it.
   Expected<std::vector<std::unique_ptr<Communicator>>> make_groups(

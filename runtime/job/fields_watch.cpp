@@ -59,15 +59,6 @@ void add_numbers(std::vector<Field>& out) {
                  .interacts = "watch.replay",
                  .example = "true",
                  .on_resume = kMay});
-  out.push_back({.path = "watch.message_checks",
-                 .type = FieldType::Bool,
-                 .slot = WEFT_AT(message_checks),
-                 .help = "What ranks send each other carries a word of its bytes (XXH3, 32 bits); "
-                         "a receiver that got other bytes ends the generation, and the steps since "
-                         "the newest checkpoint are done again.",
-                 .interacts = "",
-                 .example = "true",
-                 .on_resume = kMay});
   out.push_back({.path = "watch.spike_factor",
                  .type = FieldType::Real,
                  .slot = WEFT_AT(spike_factor),

@@ -147,7 +147,6 @@ struct WatchJob {
   bool swap_stragglers = false;
   bool replay = true;                  // a step whose numbers cannot be is done once more
   bool output_hashes = true;           // so that a replay that differs names a rank
-  bool message_checks = true;          // messages between ranks carry a word of their bytes
   double spike_factor = 0;             // over the running median; 0: off
   std::string on_corruption = "stop";  // stop | continue
 };

@@ -13,6 +13,7 @@
 #include <stdexcept>
 #include <thread>
 
+#include "comm/message_check.h"
 #include "runtime/log/log.h"
 
 namespace weft::runtime {
@@ -25,7 +26,6 @@ constexpr std::array<const char*, 8> kKinds = {"kill", "stop",   "throw", "exit"
 constexpr std::chrono::milliseconds kSlow{5};
 
 Fault armed;
-std::function<void()> flip_byte;
 long long step_now = 0;
 
 template <class Names>
@@ -95,8 +95,6 @@ Expected<void> arm_fault(int rank, int generation) {
   return {};
 }
 
-void set_flip(std::function<void()> flip) { flip_byte = std::move(flip); }
-
 void fault_step(long long step) { step_now = step; }
 
 Expected<void> meet_fault(FaultAt at) {
@@ -111,7 +109,7 @@ Expected<void> meet_fault(FaultAt at) {
   if (armed.what == "kill") ::raise(SIGKILL);
   if (armed.what == "stop") ::raise(SIGSTOP);
   if (armed.what == "exit") ::_exit(3);
-  if (armed.what == "flip" && flip_byte) flip_byte();
+  if (armed.what == "flip") comm::change_next_message();
   if (armed.what == "throw") throw std::runtime_error("an injected exception");
   if (armed.what == "memory") run_out_of_memory();
   if (armed.what == "fail")

@@ -3,7 +3,6 @@
 // fault point costs one look at a variable.
 #pragma once
 
-#include <functional>
 #include <string>
 
 #include "base/expected.h"
@@ -15,8 +14,8 @@ enum class FaultAt { Forming, Compute, Exchange, Checkpoint, Rollout, Shutdown }
 
 /// "do=kill rank=2 step=12 at=compute generation=1": do is kill (SIGKILL), stop (SIGSTOP), throw,
 /// exit (code 3), memory (an allocation fails), fail (an error that no retry helps), flip (a byte
-/// of the next message from another rank changes) or slow (5 ms more each time, and it goes on).
-/// rank defaults to 0, step to 0 (the first one that comes), generation to 1 (0: every one).
+/// of the next message received changes) or slow (5 ms more each time, and it goes on). rank
+/// defaults to 0, step to 0 (the first one that comes), generation to 1 (0: every one).
 struct Fault {
   std::string what = "kill";
   FaultAt at = FaultAt::Compute;
@@ -29,8 +28,6 @@ Expected<Fault> parse_fault(const std::string& text);
 
 /// Reads WEFT_FAULT, once, for this process. Errors: those of parse_fault.
 Expected<void> arm_fault(int rank, int generation);
-/// What do=flip calls.
-void set_flip(std::function<void()> flip);
 /// The step that is under way.
 void fault_step(long long step);
 

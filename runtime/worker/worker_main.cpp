@@ -9,6 +9,7 @@
 
 #include "base/units.h"
 #include "comm/local/local_transport.h"
+#include "comm/message_check.h"
 #include "runtime/control/control.h"
 #include "runtime/control/wire_error.h"
 #include "runtime/job/serial.h"
@@ -116,15 +117,8 @@ Expected<std::unique_ptr<json>> wait_for_assignment(ControlClient& control) {
               "the coordinator assigned no work within " + format_duration(kAssignmentBound));
 }
 
-/// As long as there is a transport.
-struct FlipInReach {
-  explicit FlipInReach(comm::Transport& transport) {
-    set_flip([&transport] { transport.change_next_message(); });
-  }
-  ~FlipInReach() { set_flip({}); }
-};
-
 Expected<RecipeEnd> work(const WorkerArguments& arguments, ControlClient& control) {
+  comm::check_messages(true);
   control.send({{"type", "hello"}, {"pid", ::getpid()}, {"version", kControlVersion}});
   WEFT_TRY_ASSIGN(const auto assignment, wait_for_assignment(control));
   if (!control.is_sealed(assignment->at("job").dump(), assignment->at("seal").get<std::string>()))
@@ -136,8 +130,6 @@ Expected<RecipeEnd> work(const WorkerArguments& arguments, ControlClient& contro
   WEFT_TRY_ASSIGN(const comm::LocalWorld world,
                   comm::LocalWorld::attach(arguments.world_descriptor));
   WEFT_TRY_ASSIGN(const auto transport, world.join(control.rank()));
-  transport->check_messages(job.watch.message_checks);
-  const FlipInReach flip(*transport);
   RecipeOptions options;
   options.checkpoints = assignment->at("checkpoints").get<std::string>();
   options.traces = assignment->at("traces").get<std::string>();

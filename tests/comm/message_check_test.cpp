@@ -1,6 +1,7 @@
 // A message whose bytes change on their way is Corrupt for its receiver, whatever way it takes.
 #include <gtest/gtest.h>
 
+#include "comm/message_check.h"
 #include "tests/comm/ranks.h"
 
 namespace weft::comm {
@@ -11,13 +12,13 @@ constexpr std::size_t kSizes[] = {1, 5000, 200 << 10, 2 << 20};
 
 /// Rank 0 sends, rank 1 receives the second message with one byte changed.
 void expect_noticed(Mode mode, bool checked, std::size_t bytes) {
+  check_messages(checked);
   run_transports(mode, 2, [&](Transport& transport) {
-    transport.check_messages(checked);
     run_rank(transport, [&](Communicator& group) {
       std::vector<std::byte> data(bytes, std::byte{7});
       const bool sends = group.rank() == 0;
       for (const bool changed : {false, true}) {
-        if (!sends && changed) transport.change_next_message();
+        if (!sends && changed) change_next_message();
         const Request request =
             sends ? group.start_send(1, 3, data) : group.start_receive(0, 3, data);
         const auto ended = group.wait(request);

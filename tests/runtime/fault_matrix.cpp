@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <chrono>
 #include <map>
 #include <mutex>
@@ -69,8 +70,12 @@ std::string problem_of(const FaultRow& row, Weft& child, const fs::path& run) {
         ended.err.substr(ended.err.size() - std::min<std::size_t>(ended.err.size(), 600)));
   if (!eventually([&] { return child.everybody().empty(); }, 30s))
     return "somebody was left behind";
-  if (metrics_of(run) != undisturbed(row)) return "other numbers than those of the undisturbed run";
-  return "";
+  const std::vector<json> got = metrics_of(run), &wanted = undisturbed(row);
+  const auto [one, other] = std::ranges::mismatch(got, wanted);
+  if (one == got.end() && other == wanted.end()) return "";
+  return fmt::format("other numbers than those of the undisturbed run: {} steps of {}; first {}",
+                     got.size(), wanted.size(),
+                     one == got.end() ? std::string("none") : one->dump());
 }
 
 namespace {
