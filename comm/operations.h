@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <string>
 #include <string_view>
@@ -25,6 +26,7 @@ struct Operation {
   std::byte* data = nullptr;  // a send's bytes are only read
   std::size_t length = 0;     // of the message; for a receive that has not begun, of the buffer
   std::size_t moved = 0;
+  std::uint32_t check = 0;  // of a receive that has begun: what the sender says of the bytes
   std::vector<std::byte> kept;
 };
 

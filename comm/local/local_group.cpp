@@ -186,7 +186,9 @@ bool LocalCommunicator::push(int to) {
     }
     if (!op->begun) {
       if (room < kRingUnit) break;
-      const MessageHeader header{kMessageMagic, op->tag, op->length, peer.out.sequence++};
+      const MessageHeader header{kMessageMagic, op->tag, op->length,
+                                 static_cast<std::uint32_t>(peer.out.sequence++),
+                                 self_->check_of(*op)};
       peer.out.write(&header, sizeof header);
       op->begun = true;
       room -= kRingUnit;
@@ -227,7 +229,7 @@ bool LocalCommunicator::point_at(Operation& op, Peer& peer) {
   if (room < 2 * kRingUnit) return false;
   const bool in_slab = self_->slab().holds(op.data);
   const MessageHeader header{in_slab ? kSlabMagic : kDirectMagic, op.tag, op.length,
-                             peer.out.sequence++};
+                             static_cast<std::uint32_t>(peer.out.sequence++), self_->check_of(op)};
   const DirectPlace place{in_slab ? static_cast<std::uint64_t>(op.data - self_->world().memory)
                                   : reinterpret_cast<std::uint64_t>(op.data),
                           {}};
@@ -259,7 +261,7 @@ bool LocalCommunicator::pull(int from) {
         peer.in.read(op->data + op->moved, piece, copy_bytes);
       op->moved += piece;
     }
-    if (op->moved == op->length) operations_.finish_first_receive(from);
+    if (op->moved == op->length && !finish_receive(*op)) break;
     if (const std::size_t piece = peer.in.unpublished(); piece >= kPieceBytes) {
       peer.in.publish();
       moved = true;
@@ -286,7 +288,8 @@ bool LocalCommunicator::begin_receive(Operation& op, Peer& peer) {
   in.read(reinterpret_cast<std::byte*>(&header), sizeof header, copy_bytes);
   const bool in_slab = header.magic == kSlabMagic;
   const bool direct = in_slab || header.magic == kDirectMagic;
-  if ((header.magic != kMessageMagic && !direct) || header.sequence != in.sequence ||
+  if ((header.magic != kMessageMagic && !direct) ||
+      header.sequence != static_cast<std::uint32_t>(in.sequence) ||
       header.length > kMessageBytesMax) {
     set_fault(op, Code::Corrupt,
               "no message header where message #" + std::to_string(in.sequence) + " should begin");
@@ -298,8 +301,20 @@ bool LocalCommunicator::begin_receive(Operation& op, Peer& peer) {
   }
   ++in.sequence;
   op.length = header.length;
+  op.check = header.check;
   op.begun = true;
   return !direct || fetch(op, peer, in_slab);
+}
+
+bool LocalCommunicator::finish_receive(Operation& op) {
+  if (op.length > 0 && take_change()) op.data[op.length / 2] ^= std::byte{4};
+  if (op.check != 0 && message_check({op.data, op.length}) != op.check) {
+    set_fault(op, Code::Corrupt,
+              "a message of " + std::to_string(op.length) + " bytes changed on its way");
+    return false;
+  }
+  operations_.finish_first_receive(op.peer);
+  return true;
 }
 
 // The sender waits for `fetched_one`, and withdraws before it lets go of the bytes for any other

@@ -13,6 +13,7 @@
 #include "comm/local/ring.h"
 #include "comm/local/shared_world.h"
 #include "comm/local/slab.h"
+#include "comm/message_check.h"
 #include "comm/operations.h"
 
 namespace weft::comm {
@@ -40,6 +41,10 @@ class LocalRank {
   Doorbell& bell() const { return *bell_; }
   Patience& patience() { return patience_; }
   Slab& slab() { return slab_; }
+
+  std::uint32_t check_of(const Operation& send) const {
+    return checks_ ? message_check({send.data, send.length}) : 0;
+  }
 
   /// Links to ranks of other nodes, which waits move too; until set_far(nullptr).
   void set_far(FarLinks* far) { far_ = far; }
@@ -69,6 +74,7 @@ class LocalRank {
   Slab slab_;
   Patience patience_;
   FarLinks* far_ = nullptr;
+  const bool checks_ = checks_messages();
   std::vector<LocalCommunicator*> groups_;
 };
 
@@ -107,6 +113,8 @@ class LocalCommunicator : public Communicator {
   virtual void withdraw_far() {}
 
   void set_fault(const Operation& op, Code code, std::string_view why);
+  /// Ends the first receive from this peer, which is complete. False: its bytes have changed.
+  bool finish_receive(Operation& op);
   bool failed() const { return fault_.has_value(); }
   /// The next wait ends with this.
   void set_lost(Code code, std::string why) {

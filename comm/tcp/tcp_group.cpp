@@ -112,7 +112,8 @@ void TcpCommunicator::send_piece(Operation& op, TcpStream& to, TcpLink& by) {
   op.moved += count;
   if (op.begun) return by.send(index_, to, nullptr, payload);
   op.begun = true;
-  const MessageHeader header{kMessageMagic, op.tag, op.length, to.next_out++};
+  const MessageHeader header{kMessageMagic, op.tag, op.length,
+                             static_cast<std::uint32_t>(to.next_out++), self().check_of(op)};
   by.send(index_, to, &header, payload);
 }
 
@@ -129,7 +130,7 @@ bool TcpCommunicator::pull_far(int from) {
     op->moved += count;
     moved |= count > 0;
     if (op->moved < op->length) break;
-    operations().finish_first_receive(from);
+    if (!finish_receive(*op)) break;
     moved = true;
   }
   if (failed()) return true;
@@ -147,7 +148,8 @@ bool TcpCommunicator::begin_receive(Operation& op, TcpStream& from) {
   if (from.waiting() < sizeof(MessageHeader)) return false;
   MessageHeader header;
   from.take(&header, sizeof header);
-  if (header.magic != kMessageMagic || header.sequence != from.next_in ||
+  if (header.magic != kMessageMagic ||
+      header.sequence != static_cast<std::uint32_t>(from.next_in) ||
       header.length > kMessageBytesMax) {
     set_fault(op, Code::Corrupt,
               "no message header where message #" + std::to_string(from.next_in) + " should begin");
@@ -159,6 +161,7 @@ bool TcpCommunicator::begin_receive(Operation& op, TcpStream& from) {
   }
   ++from.next_in;
   op.length = static_cast<std::size_t>(header.length);
+  op.check = header.check;
   op.begun = true;
   return true;
 }

@@ -26,7 +26,7 @@ constexpr Duration kStoppedBound = std::chrono::seconds(3);  // then a stopped w
 constexpr Duration kCoordinatorSilent = std::chrono::seconds(8);  // then our own is ended
 constexpr int kSilentLooks = 8;
 constexpr Duration kAppendAgain = std::chrono::milliseconds(500);  // after the disk refused
-constexpr Duration kLastWords = std::chrono::seconds(10);  // for the coordinator's own end
+constexpr Duration kLastWords = std::chrono::seconds(10);          // for the coordinator's own end
 
 class AgentShell {
  public:

@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "base/units.h"
 #include "runtime/cli/progress.h"
+#include "runtime/coordinator_shell/begin_run.h"
 #include "runtime/job/serial.h"
 #include "runtime/launch/local_run.h"
 #include "runtime/store/lease.h"
@@ -34,15 +35,31 @@ long long planned_steps(const Job& job) {
   return steps;
 }
 
+bool is_file_empty(const fs::path& path) {
+  std::error_code error;
+  return fs::file_size(path, error) == 0 && !error;
+}
+
+/// A run that has no step and no checkpoint to lose; one that agents may be at work on counts as
+/// started.
+bool is_unstarted(const RunPaths& paths) {
+  std::error_code error;
+  if (!fs::exists(paths.run(), error) || !is_file_empty(paths.metrics()) ||
+      !fs::is_empty(paths.checkpoints(), error) || error || fs::exists(paths.keys(), error))
+    return false;
+  fs::directory_iterator spool(paths.spool(), error);
+  return error || std::ranges::all_of(spool, [](const auto& e) { return is_file_empty(e.path()); });
+}
+
 /// A directory that already holds a run goes on only with a job that leaves the numbers as they
-/// are.
-Expected<void> check_same_job(const RunPaths& paths, const Job& job) {
+/// are; one whose run never made a step begins anew with any. Result: does it begin anew?
+Expected<bool> check_same_job(const RunPaths& paths, const Job& job) {
   std::error_code error;
   if (!fs::exists(paths.run(), error) && fs::exists(paths.job(), error))
     return fail(Code::InvalidArgument, paths.job().string() +
                                            " would be overwritten: " + paths.root.string() +
                                            " is no run directory; choose another one with --dir");
-  if (!fs::exists(paths.resolved(), error)) return {};
+  if (!fs::exists(paths.resolved(), error)) return false;
   WEFT_TRY_ASSIGN(const std::string text, read_file(paths.resolved(), 1 << 22));
   const Loaded before =
       load_job_text(text, paths.resolved().string(), {.overrides = {}, .check_files = false});
@@ -50,7 +67,8 @@ Expected<void> check_same_job(const RunPaths& paths, const Job& job) {
     return fail(Code::Corrupt, paths.resolved().string() +
                                    " cannot be read back; choose another directory with --dir");
   const std::vector<std::string> differences = numeric_differences(before.job, job);
-  if (differences.empty()) return {};
+  if (differences.empty()) return false;
+  if (is_unstarted(paths)) return true;
   return fail(Code::InvalidArgument,
               paths.root.string() + " holds a run of another job (different: " +
                   join(differences, ", ") + "). Go on with that one, unchanged, by 'weft resume " +
@@ -148,16 +166,28 @@ int run_in_directory(const Loaded& loaded, const std::string& job_text, const fs
                      bool quiet, Io& io, bool prepare_only) {
   const Instant started = io.clock.now();
   // Before the directory is touched: a refused job leaves the run there as it is.
-  if (const auto same = check_same_job({directory}, loaded.job); !same)
-    return report(same.error(), io);
+  const auto anew = check_same_job({directory}, loaded.job);
+  if (!anew) return report(anew.error(), io);
   if (are_led({{directory}}).front())
     return report({Code::Busy, directory.string() +
                                    " is being run by the agents of several nodes (stop one of "
                                    "them, or choose another directory with --dir)"},
                   io);
+  if (const auto readable = can_go_on({directory}, io.clock); !readable)
+    return report(readable.error(), io);
   auto opened = RunStore::open(directory, io.clock);
   if (!opened) return report(opened.error(), io);
   RunStore& store = **opened;
+  if (*anew && !is_unstarted(store.paths()))
+    return report({Code::Busy, directory.string() + " was just used by another 'weft run'"}, io);
+  if (*anew) {
+    io.err << "weft: " << directory.string()
+           << " holds a run that never made a step; it begins anew with this job\n";
+    std::error_code ignored;  // what stays is at most a gap in numbers
+    for (const fs::path& part :
+         {store.paths().spool(), store.paths().terms(), store.paths().generations()})
+      fs::remove_all(part, ignored);
+  }
   if (const auto written = begin(store, loaded, job_text); !written) {
     (void)store.set_state(RunState::Failed, written.error().message);
     return report(written.error(), io);

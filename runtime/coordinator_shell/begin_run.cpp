@@ -81,6 +81,13 @@ Expected<std::vector<Checkpoint>> complete_checkpoints(const RunPaths& paths) {
   return complete;
 }
 
+Expected<void> can_go_on(const RunPaths& paths, const Clock& clock) {
+  WEFT_TRY_ASSIGN(const std::int64_t highest, highest_term(paths));
+  const auto known = last_known(paths, highest, clock.now());
+  if (!known && known.error().code != Code::NotFound) return tl::unexpected(known.error());
+  return {};
+}
+
 Expected<void> begin_run(const RunPaths& paths, int world, const Clock& clock) {
   WEFT_TRY_ASSIGN(const std::int64_t highest, highest_term(paths));
   auto known = last_known(paths, highest, clock.now());

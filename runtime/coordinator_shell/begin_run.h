@@ -20,6 +20,9 @@ Expected<LastKnown> last_known(const RunPaths& paths, std::int64_t below, Instan
 /// Every complete checkpoint of the run. Errors: Io.
 Expected<std::vector<Checkpoint>> complete_checkpoints(const RunPaths& paths);
 
+/// Can begin_run go on from what is in the directory? Changes nothing. Errors: those of begin_run.
+Expected<void> can_go_on(const RunPaths& paths, const Clock& clock);
+
 /// Prepares a run directory for coordinators: takes the next term, already given up, and leaves a
 /// journal in it from which any coordinator goes on. Call it while nobody leads (the lock is ours).
 /// Errors: those of last_known except NotFound; Io.

@@ -19,6 +19,7 @@
 #include "runtime/job/load.h"
 #include "runtime/log/log.h"
 #include "runtime/watch/diagnose.h"
+#include "runtime/worker/peers.h"
 
 namespace weft::runtime {
 
@@ -120,10 +121,12 @@ class CoordinatorShell {
       if (message.error().code == Code::Unsupported)
         server_->send(incoming.peer, encode(RefusalMessage{message.error().message}));
     } else if (auto* report = std::get_if<Report>(&*message)) {
-      if (report->node == incoming.peer)
-        events_.push_back(std::move(*report));
-      else
+      if (report->node != incoming.peer)
         ++dropped_;
+      else if (report->facts && report->facts->version != build_)
+        refuse_build(incoming.peer, report->facts->version);
+      else
+        events_.push_back(std::move(*report));
     } else if (auto* records = std::get_if<RecordsMessage>(&*message)) {
       if (records->records.node == incoming.peer)
         take_records(std::move(*records));
@@ -132,6 +135,16 @@ class CoordinatorShell {
     } else {
       ++dropped_;  // what only a coordinator says
     }
+  }
+
+  /// Its workers could not work with the others' (they would end every generation): better now.
+  void refuse_build(const std::string& node, const std::string& version) {
+    ++dropped_;
+    const std::string why = "node " + node + " runs another build, " + version +
+                            ", than this run's coordinator, " + build_ +
+                            "; run the same weft on every node";
+    log_warning(why);
+    server_->send(node, encode(RefusalMessage{why}));
   }
 
   /// The bytes wait here until the decision says which of them are wanted.
@@ -393,6 +406,7 @@ class CoordinatorShell {
   std::deque<CoordinatorAction> waiting_;  // decided; done once the state is in the journal
   std::map<std::tuple<std::int64_t, int, std::int64_t>, std::string> bytes_;  // of records
   Instant next_tick_{};
+  const std::string build_ = build_fingerprint();
   long long dropped_ = 0, told_refused_ = 0;
   std::int64_t diagnosed_ = 0;  // the generation of which it was told who waited
   bool must_save_ = true;

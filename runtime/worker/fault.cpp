@@ -13,6 +13,7 @@
 #include <stdexcept>
 #include <thread>
 
+#include "comm/message_check.h"
 #include "runtime/log/log.h"
 
 namespace weft::runtime {
@@ -20,8 +21,8 @@ namespace {
 
 constexpr std::array<const char*, 6> kPlaces = {"forming",    "compute", "exchange",
                                                 "checkpoint", "rollout", "shutdown"};
-constexpr std::array<const char*, 7> kKinds = {"kill", "stop",   "throw", "exit",
-                                               "fail", "memory", "slow"};
+constexpr std::array<const char*, 8> kKinds = {"kill", "stop",   "throw", "exit",
+                                               "fail", "memory", "slow",  "flip"};
 constexpr std::chrono::milliseconds kSlow{5};
 
 Fault armed;
@@ -108,6 +109,7 @@ Expected<void> meet_fault(FaultAt at) {
   if (armed.what == "kill") ::raise(SIGKILL);
   if (armed.what == "stop") ::raise(SIGSTOP);
   if (armed.what == "exit") ::_exit(3);
+  if (armed.what == "flip") comm::change_next_message();
   if (armed.what == "throw") throw std::runtime_error("an injected exception");
   if (armed.what == "memory") run_out_of_memory();
   if (armed.what == "fail")

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/units.h"
+#include "comm/message_check.h"
 #include "runtime/control/control.h"
 #include "runtime/control/wire_error.h"
 #include "runtime/job/serial.h"
@@ -118,6 +119,7 @@ Expected<std::unique_ptr<json>> wait_for_assignment(ControlClient& control) {
 
 /// `lost`: which rank was gone, where an error says that one was.
 Expected<RecipeEnd> work(const WorkerArguments& arguments, ControlClient& control, int& lost) {
+  comm::check_messages(true);
   WEFT_TRY_ASSIGN(WorldPlace place, WorldPlace::open(arguments.world_descriptor, arguments.listen));
   control.send({{"type", "hello"},
                 {"pid", ::getpid()},

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <chrono>
 #include <map>
 #include <mutex>
@@ -68,10 +69,14 @@ std::string problem_of(const FaultRow& row, Weft& child, const fs::path& run) {
     return fmt::format(
         "it ended with {} after {:.0f} s: {}", ended.code, ended.seconds,
         ended.err.substr(ended.err.size() - std::min<std::size_t>(ended.err.size(), 600)));
-  if (!eventually([&] { return child.everybody().empty(); }, 30s)) return "somebody was left behind";
-  if (metrics_of(run) != undisturbed(row))
-    return "other numbers than those of the undisturbed run";
-  return "";
+  if (!eventually([&] { return child.everybody().empty(); }, 30s))
+    return "somebody was left behind";
+  const std::vector<json> got = metrics_of(run), &wanted = undisturbed(row);
+  const auto [one, other] = std::ranges::mismatch(got, wanted);
+  if (one == got.end() && other == wanted.end()) return "";
+  return fmt::format("other numbers than those of the undisturbed run: {} steps of {}; first {}",
+                     got.size(), wanted.size(),
+                     one == got.end() ? std::string("none") : one->dump());
 }
 
 namespace {
@@ -110,6 +115,8 @@ const std::vector<FaultRow>& fault_rows() {
       for (const char* fault : {"kill", "stop", "throw", "exit", "memory", "slow"})
         all.push_back(
             {fault, phase, phase == std::string("exchange") && fault == std::string("kill")});
+    for (const char* phase : {"compute", "exchange", "checkpoint", "rollout"})
+      all.push_back({"flip", phase});
     for (const char* fault : {"coordinator kill", "coordinator stop"})
       for (const char* phase : {"forming", "compute", "checkpoint"})
         all.push_back(

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <cstring>
+#include <ctime>
 #include <nlohmann/json.hpp>
 
 #include "tests/runtime/fault_matrix.h"
@@ -52,8 +54,9 @@ std::string save_of(const Trial& trial) {
 /// In the middle of the phase; the run may also have ended.
 void await_phase(Weft& child, const Trial& trial) {
   eventually([&] {
-    const bool begun = trial.is("forming") ? fs::exists(trial.run / "generations" / "1")
-                                           : steps_of(trial.run) >= std::min(step_for(trial.row), 39);
+    const bool begun = trial.is("forming")
+                           ? fs::exists(trial.run / "generations" / "1")
+                           : steps_of(trial.run) >= std::min(step_for(trial.row), 39);
     return begun || !child.running();
   });
 }

@@ -52,6 +52,14 @@ foreach(unit run_complete run_resume run_failure run_input run_verbs run_trace r
   target_compile_definitions(runtime_${unit}_test PRIVATE WEFT_BINARY="$<TARGET_FILE:weft>")
   add_dependencies(runtime_${unit}_test weft)
 endforeach()
+weft_test(runtime/run_refusal_test LABELS multiprocess SOURCES runtime/run_harness.cpp
+          LINK weft_runtime_control nlohmann_json::nlohmann_json SQLite::SQLite3)
+weft_test(runtime/run_blocked_test LABELS slow TIMEOUT 600 SOURCES runtime/run_harness.cpp
+          LINK nlohmann_json::nlohmann_json)
+foreach(unit run_refusal run_blocked)
+  target_compile_definitions(runtime_${unit}_test PRIVATE WEFT_BINARY="$<TARGET_FILE:weft>")
+  add_dependencies(runtime_${unit}_test weft)
+endforeach()
 # faults below real processes: preloaded, without sanitizers of its own
 add_library(weft_faulty_system SHARED runtime/faulty_system.cpp)
 target_include_directories(weft_faulty_system PRIVATE ${PROJECT_SOURCE_DIR})
