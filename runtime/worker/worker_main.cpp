@@ -69,16 +69,29 @@ class ControlReporter final : public Reporter {
     log_warning("the agent did not confirm the metrics in time; going on without it");
   }
 
+  void damaged(const std::string& checkpoint) override { damaged_ = checkpoint; }
+  const std::string& damaged() const { return damaged_; }
+
   /// Looks at what has come in; true once the coordinator asked to stop.
   bool stop_requested() {
-    while (const auto message = control_.receive(std::chrono::milliseconds(0))) take(*message);
+    take_all();
     return stop_;
+  }
+  /// The newest request to save.
+  SaveRequest save_requested() {
+    take_all();
+    return save_;
   }
 
  private:
+  void take_all() {
+    while (const auto message = control_.receive(std::chrono::milliseconds(0))) take(*message);
+  }
   std::string take(const json& message) {
     const std::string type = message["type"];
     stop_ |= type == "stop";
+    if (type == "save")
+      save_ = {message.at("id").get<std::int64_t>(), message.at("at_step").get<std::int64_t>()};
     return type;
   }
   ControlClient& control_;
@@ -87,6 +100,8 @@ class ControlReporter final : public Reporter {
   Moved moved_ = Moved::Loading;
   std::chrono::steady_clock::time_point moved_at_{};
   bool stop_ = false;
+  SaveRequest save_;
+  std::string damaged_;
 };
 
 Expected<std::string> read_descriptor(int descriptor) {
@@ -116,7 +131,8 @@ Expected<std::unique_ptr<json>> wait_for_assignment(ControlClient& control) {
               "the coordinator assigned no work within " + format_duration(kAssignmentBound));
 }
 
-Expected<RecipeEnd> work(const WorkerArguments& arguments, ControlClient& control) {
+Expected<RecipeEnd> work(const WorkerArguments& arguments, ControlClient& control,
+                         ControlReporter& reporter) {
   control.send({{"type", "hello"}, {"pid", ::getpid()}, {"version", kControlVersion}});
   WEFT_TRY_ASSIGN(const auto assignment, wait_for_assignment(control));
   if (!control.is_sealed(assignment->at("job").dump(), assignment->at("seal").get<std::string>()))
@@ -133,8 +149,9 @@ Expected<RecipeEnd> work(const WorkerArguments& arguments, ControlClient& contro
   options.traces = assignment->at("traces").get<std::string>();
   options.attempt = assignment->at("attempt").get<int>();
   options.fingerprint = assignment->at("fingerprint").get<std::string>();
-  ControlReporter reporter(control);
+  options.resume = assignment->at("resume").get<std::string>();
   options.stop_requested = [&reporter] { return reporter.stop_requested(); };
+  options.save_requested = [&reporter] { return reporter.save_requested(); };
   SystemClock clock;
   if (job.device == "virtual") {
     ::prctl(PR_SET_TIMERSLACK, 1UL);  // the kernel may else wake it 50 us late, by default
@@ -172,16 +189,17 @@ int worker_main(const WorkerArguments& arguments) {
     log_error(control.error().message);
     return 70;
   }
+  ControlReporter reporter(**control);
   const auto report_failure = [&](const Error& error) {
     log_error(error.message);
-    json message = {{"type", "failed"}};
+    json message = {{"type", "failed"}, {"damaged_checkpoint", reporter.damaged()}};
     put_error(message, error);
     (*control)->send(message);
     wait_for_shutdown(**control);
     return 70;
   };
   try {
-    const Expected<RecipeEnd> end = work(arguments, **control);
+    const Expected<RecipeEnd> end = work(arguments, **control, reporter);
     if (!end) return report_failure(end.error());
     if (const auto fault = fault_point(FaultAt::Shutdown); !fault)
       return report_failure(fault.error());
