@@ -14,6 +14,7 @@
 #include "comm/local/local_transport.h"
 #include "runtime/agent/process.h"
 #include "runtime/control/control.h"
+#include "runtime/control/whole_number.h"
 #include "runtime/control/wire_error.h"
 #include "runtime/job/serial.h"
 
@@ -33,7 +34,7 @@ bool is_record(const std::string& type) {
 std::int64_t step_of(const std::string& type, const json& message) {
   if (type == "event") return -1;  // history: kept whatever becomes of its step
   const json& step = type == "metrics" ? message.at("record").at("step") : message.at("step");
-  return step.get<std::int64_t>();
+  return whole(step);
 }
 
 Activity activity_of(const std::string& name) {
@@ -147,10 +148,10 @@ void WorkerSet::take(int rank, const json& message, WorkerNews& news) {
       const double took = message.at("step_seconds").get<double>();
       news.events.emplace_back(
           WorkerMoved{generation, rank, activity_of(message.at("activity").get<std::string>()),
-                      message.at("step").get<std::int64_t>(), 0,
-                      Duration(std::isfinite(took) ? std::llround(took * 1e9) : 0)});
+                      whole(message.at("step")), 0,
+                      Duration(took >= 0 && took < 1e9 ? std::llround(took * 1e9) : 0)});
     } else if (type == "flush") {
-      news.events.emplace_back(FlushAsked{generation, rank, message.at("id").get<std::int64_t>()});
+      news.events.emplace_back(FlushAsked{generation, rank, whole(message.at("id"))});
     } else if (type == "hello") {
       news.events.emplace_back(WorkerHello{generation, rank, message.value("address", "")});
     } else if (type == "done") {
@@ -158,7 +159,7 @@ void WorkerSet::take(int rank, const json& message, WorkerNews& news) {
           WorkerDone{generation, rank, message.at("outcome").get<std::string>() == "stopped"});
     } else if (type == "failed") {
       news.events.emplace_back(WorkerFailed{generation, rank, take_error(message),
-                                            message.value("blames", -1),
+                                            whole<int>(message.value("blames", json(-1))),
                                             message.value("damaged_checkpoint", "")});
     }
   } catch (const json::exception& error) {
@@ -173,15 +174,14 @@ void WorkerSet::take_record(int rank, const std::string& type, const json& messa
                             WorkerNews& news) {
   Worker* worker = find(rank);
   // Counted up by the worker as well: one that came twice is one.
-  if (worker == nullptr || message.at("seq").get<std::int64_t>() < worker->records) return;
+  if (worker == nullptr || whole(message.at("seq")) < worker->records) return;
   if (type == "event" && message.at("kind") == "checkpoint") {
     const json& details = message.at("details");
-    news.events.emplace_back(
-        WorkerSaved{options_.generation,
-                    rank,
-                    {details.at("step").get<std::int64_t>(), options_.generation,
-                     details.at("name").get<std::string>()},
-                    details.value("request", std::int64_t{0})});
+    news.events.emplace_back(WorkerSaved{
+        options_.generation,
+        rank,
+        {whole(details.at("step")), options_.generation, details.at("name").get<std::string>()},
+        whole(details.value("request", json(0)))});
   }
   const RecordKey key{worker->records, step_of(type, message)};
   ++worker->records;

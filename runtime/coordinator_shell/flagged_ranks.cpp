@@ -2,6 +2,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "runtime/control/whole_number.h"
+
 namespace weft::runtime {
 
 using nlohmann::json;
@@ -19,9 +21,9 @@ std::vector<StragglerFlagged> flagged_in(std::int64_t generation, const std::str
     flagged.generation = generation;
     flagged.reason = record.at("message").get<std::string>();
     if (record.at("kind") == "straggler" && details.at("swap") == true) {
-      flagged.rank = details.at("rank").get<int>();
+      flagged.rank = whole<int>(details.at("rank"));
     } else if (record.at("kind") == "corruption" && details.at("ranks").size() == 1) {
-      flagged.rank = details["ranks"][0].get<int>();
+      flagged.rank = whole<int>(details.at("ranks").at(0));
       flagged.corrupt = true;
     } else {
       return {};

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/files.h"
+#include "runtime/control/whole_number.h"
 
 namespace weft::runtime {
 
@@ -45,11 +46,10 @@ std::string positions_text(const JournalEntry& entry) {
 Expected<void> take_positions(const std::string& text, JournalEntry& entry) {
   const json given = json::parse(text, nullptr, false);
   try {
-    entry.files.metrics = given.at("metrics").get<std::uint64_t>();
-    entry.files.events = given.at("events").get<std::uint64_t>();
+    entry.files.metrics = whole<std::uint64_t>(given.at("metrics"));
+    entry.files.events = whole<std::uint64_t>(given.at("events"));
     for (const json& one : given.at("stored"))
-      entry.stored[{one.at(0).get<std::int64_t>(), one.at(1).get<int>()}] =
-          one.at(2).get<std::int64_t>();
+      entry.stored[{whole(one.at(0)), whole<int>(one.at(1))}] = whole(one.at(2));
   } catch (const json::exception& error) {
     return fail(Code::Corrupt, std::string("positions that cannot be read: ") + error.what());
   }
