@@ -56,7 +56,9 @@ char process_state(pid_t pid) {
 }  // namespace
 
 WorkerSet::WorkerSet(const Job& job, WorkerSetOptions options)
-    : job_(job), options_(std::move(options)) {}
+    : job_(job), options_(std::move(options)) {
+  std::ranges::sort(options_.ranks);
+}
 
 Expected<std::unique_ptr<WorkerSet>> WorkerSet::make(const Job& job, WorkerSetOptions options) {
   std::unique_ptr<WorkerSet> set(new WorkerSet(job, std::move(options)));
@@ -74,7 +76,8 @@ WorkerSet::~WorkerSet() {
 
 Expected<void> WorkerSet::open() {
   WEFT_TRY_ASSIGN(control_, ControlServer::open("127.0.0.1", 0, options_.ranks));
-  WEFT_TRY_ASSIGN(comm::LocalWorld memory, comm::LocalWorld::create(options_.world));
+  WEFT_TRY_ASSIGN(comm::LocalWorld memory,
+                  comm::LocalWorld::create(static_cast<int>(options_.ranks.size())));
   // Each worker is handed it by name; nobody else that is started from here may hold it.
   ::fcntl(memory.descriptor(), F_SETFD, FD_CLOEXEC);
   memory_ = std::make_unique<comm::LocalWorld>(std::move(memory));
@@ -91,6 +94,10 @@ Expected<void> WorkerSet::spawn_worker(int rank) {
                        "--world",        std::to_string(kWorldDescriptor),
                        "--control",      std::to_string(kControlDescriptor),
                        "--parent",       std::to_string(::getpid())};
+  if (spans_nodes()) {
+    options.arguments.emplace_back("--listen");
+    options.arguments.push_back(options_.listen);
+  }
   options.environment = {{"OMP_NUM_THREADS", std::to_string(job_.parallel.threads)},
                          {"OMP_WAIT_POLICY", "passive"}};
   options.log = options_.paths.worker_log(rank);
@@ -173,8 +180,18 @@ void WorkerSet::take(int rank, const json& message, WorkerNews& news) {
 void WorkerSet::take_record(int rank, const std::string& type, const json& message,
                             WorkerNews& news) {
   Worker* worker = find(rank);
-  // Counted up by the worker as well: one that came twice is one.
-  if (worker == nullptr || whole(message.at("seq")) < worker->records) return;
+  // Counted up by the worker as well: one that came twice is one, and one that never came (its
+  // connection broke) must not be missing without anybody's knowing.
+  const auto sequence = whole(message.at("seq"));
+  if (worker == nullptr || sequence < worker->records) return;
+  if (sequence > worker->records) {
+    news.events.emplace_back(WorkerFailed{
+        options_.generation, rank,
+        Error{Code::Unavailable, "record " + std::to_string(worker->records) +
+                                     " was lost on its way to the agent; its steps are done again"},
+        -1, ""});
+    return;
+  }
   if (type == "event" && message.at("kind") == "checkpoint") {
     const json& details = message.at("details");
     news.events.emplace_back(WorkerSaved{
@@ -190,7 +207,8 @@ void WorkerSet::take_record(int rank, const std::string& type, const json& messa
                           message.dump(-1, ' ', false, json::error_handler_t::replace)});
 }
 
-void WorkerSet::assign(int rank, const std::optional<Checkpoint>& resume) {
+void WorkerSet::assign(int rank, const std::optional<Checkpoint>& resume,
+                       const std::vector<std::string>* addresses) {
   json assignment = {{"type", "assign"},
                      {"checkpoints", options_.paths.checkpoints().string()},
                      {"traces", options_.paths.traces().string()},
@@ -199,6 +217,12 @@ void WorkerSet::assign(int rank, const std::optional<Checkpoint>& resume) {
                      {"fingerprint", fingerprint(job_)}};
   assignment["job"] = to_json(job_);
   assignment["seal"] = control_->seal(assignment["job"].dump());
+  if (spans_nodes())
+    assignment["world"] = {
+        {"run", job_.name},
+        {"ranks_here", options_.ranks},
+        {"addresses", addresses == nullptr ? std::vector<std::string>() : *addresses},
+        {"secret", to_text(options_.secret)}};
   control_->send(rank, assignment);
 }
 

@@ -3,6 +3,7 @@
 #include <ostream>
 
 #include "base/units.h"
+#include "comm/tcp/tcp_world.h"
 #include "runtime/agent/agent_shell.h"
 #include "runtime/agent/node_checks.h"
 #include "runtime/agent/node_leaf.h"
@@ -38,6 +39,18 @@ bool good_name(const std::string& name) {
              std::string::npos;
 }
 
+/// Said now, and not by a worker of the first generation.
+Expected<void> check_address(const std::string& host) {
+  if (host == "0.0.0.0" || host == "::" || host == "*")
+    return fail(Code::InvalidArgument,
+                "--listen " + host +
+                    " names no node: give the address at which the others reach "
+                    "this one");
+  const auto place = comm::TcpWorld::listen(host);
+  if (!place) return fail_in("--listen", place.error());
+  return {};
+}
+
 }  // namespace
 
 int verb_agent(const AgentOptions& options, Io& io) {
@@ -51,6 +64,8 @@ int verb_agent(const AgentOptions& options, Io& io) {
            << "': up to 64 letters, digits, '-' and '_' are a node's name\n";
     return kUsage;
   }
+  if (const auto reachable = check_address(options.listen); !reachable)
+    return report(reachable.error(), io);
   const auto keys = keys_for_agents(setup.paths);
   if (!keys) return report(keys.error(), io);
   setup.keys = *keys;

@@ -1,6 +1,8 @@
 #include "runtime/control/channel.h"
 
 #include <fcntl.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -71,6 +73,30 @@ Expected<RunKeys> parse_run_keys(std::string_view text) {
   return keys;
 }
 
+Secret derive_secret(const RunKeys& keys, std::string_view purpose) {
+  Secret secret{};
+  unsigned int length = 0;
+  ::HMAC(::EVP_sha256(), keys.agent_secret.data(), static_cast<int>(keys.agent_secret.size()),
+         reinterpret_cast<const unsigned char*>(purpose.data()), purpose.size(),
+         reinterpret_cast<unsigned char*>(secret.data()), &length);
+  return secret;
+}
+
+std::string to_text(const Secret& secret) {
+  std::string text(kCurveKeyLength + 1, '\0');
+  zmq_z85_encode(text.data(), reinterpret_cast<const std::uint8_t*>(secret.data()), secret.size());
+  text.pop_back();
+  return text;
+}
+
+Expected<Secret> parse_secret(std::string_view text) {
+  Secret secret{};
+  if (!is_curve_key(std::string(text)))
+    return fail(Code::InvalidArgument, "a secret has 40 characters of Z85");
+  zmq_z85_decode(reinterpret_cast<std::uint8_t*>(secret.data()), std::string(text).c_str());
+  return secret;
+}
+
 Expected<RunKeys> keys_of_run(const std::string& directory) {
   const fs::path path = fs::path(directory) / "run.keys";
   if (::mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST)
@@ -110,9 +136,8 @@ long long ChannelServer::num_refused() const { return impl_->listener.num_refuse
 Expected<std::unique_ptr<ChannelServer>> ChannelServer::open(const std::string& host, int port,
                                                              const RunKeys& keys) {
   auto impl = std::make_unique<Impl>();
-  // An agent that comes again under its name is the one to talk to.
   WEFT_TRY(impl->listener.open(
-      {host, port, keys.server_secret, {{keys.agent_public, "agent"}}, kMaxChannelBytes, true}));
+      {host, port, keys.server_secret, {{keys.agent_public, "agent"}}, kMaxChannelBytes}));
   return std::unique_ptr<ChannelServer>(new ChannelServer(std::move(impl)));
 }
 

@@ -59,7 +59,7 @@ ControlServer::~ControlServer() = default;
 Expected<std::unique_ptr<ControlServer>> ControlServer::open(const std::string& host, int port,
                                                              const std::vector<int>& ranks) {
   auto impl = std::make_unique<Impl>();
-  CurveOptions options{host, port, impl->keys.secret, {}, kMaxMessageBytes, false};
+  CurveOptions options{host, port, impl->keys.secret, {}, kMaxMessageBytes};
   for (const int rank : ranks) {
     impl->workers[rank] = make_curve_keys();
     options.allowed[impl->workers[rank].open] = std::to_string(rank);

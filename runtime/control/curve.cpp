@@ -43,7 +43,8 @@ Expected<void> CurveListener::open(const CurveOptions& options) {
     router_.set(zmq::sockopt::maxmsgsize, static_cast<std::int64_t>(options.max_bytes));
     router_.set(zmq::sockopt::sndhwm, kQueueLength);
     router_.set(zmq::sockopt::rcvhwm, kQueueLength);
-    router_.set(zmq::sockopt::router_handover, options.handover);
+    // Who connects again is the one to talk to, whatever became of the old connection.
+    router_.set(zmq::sockopt::router_handover, true);
     router_.bind(address);
     endpoint_ = router_.get(zmq::sockopt::last_endpoint);
   } catch (const zmq::error_t& error) {

@@ -28,7 +28,6 @@ struct CurveOptions {
   std::string secret;
   std::map<std::string, std::string> allowed;  // public key -> the name that messages come under
   std::size_t max_bytes = 0;                   // of a message
-  bool handover = false;  // a peer that comes again under its identity replaces the former
 };
 
 /// Threads: one.

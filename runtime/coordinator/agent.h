@@ -118,6 +118,8 @@ struct CoordinatorExited {
   Outcome outcome = Outcome::Undecided;  // with Ended
   std::string reason;
 };
+/// The way to the leader is open: what was reported before may have gone nowhere.
+struct LeaderConnected {};
 /// The person at this agent's terminal, or the launcher, asked to stop.
 struct AgentStopAsked {};
 /// Somebody (a batch system's signal) asked this agent for a checkpoint.
@@ -127,8 +129,8 @@ struct AgentTick {};
 using AgentEvent =
     std::variant<Order, Beat, Acknowledgement, WorkerHello, WorkerMoved, WorkerDone, WorkerFailed,
                  WorkerExited, WorkerSaved, RecordMade, FlushAsked, SpoolWritten, SpoolFailed,
-                 ClaimsRead, ClaimsUnreadable, ClaimDecided, CoordinatorExited, AgentStopAsked,
-                 AgentSaveAsked, AgentTick>;
+                 ClaimsRead, ClaimsUnreadable, ClaimDecided, CoordinatorExited, LeaderConnected,
+                 AgentStopAsked, AgentSaveAsked, AgentTick>;
 
 // --- What to do about it -------------------------------------------------------------------------
 

@@ -31,6 +31,7 @@ class AgentDecider {
   void operator()(const SpoolFailed& failed);
   void operator()(const ClaimsRead& read);
   void operator()(const ClaimsUnreadable& failed);
+  void operator()(const LeaderConnected&) { s().changed = true; }
   void operator()(const ClaimDecided& decided);
   void operator()(const CoordinatorExited& exited);
   void operator()(const AgentStopAsked&);

@@ -209,6 +209,7 @@ struct Node {
   int live_workers = 0;         // of those, not gone
   std::int64_t unacknowledged = 0;
   std::optional<Instant> spool_failing_since;
+  std::string spool_error;      // why, while it fails
   Order order;                  // what it was last told
   Instant told{};               // when that was sent
   int saves_asked = 0;          // of its agent's that were heard

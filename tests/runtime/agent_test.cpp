@@ -88,6 +88,18 @@ TEST(Agent, IntroducesItselfUntilItsLeaderAnswers) {
   EXPECT_FALSE(bench.last<SendReport>()->report.facts);
 }
 
+TEST(Agent, SaysAtOnceWhatItIsWhenTheWayToItsLeaderOpens) {
+  Bench bench;
+  bench.clock.advance(1s);
+  bench.tell(AgentTick{});  // nobody listens yet: this one is lost
+  bench.actions.clear();
+  bench.tell(AgentTick{});
+  EXPECT_EQ(bench.count<SendReport>(), 0);  // the next would be due in a second
+  bench.tell(LeaderConnected{});
+  ASSERT_EQ(bench.count<SendReport>(), 1);
+  EXPECT_TRUE(bench.last<SendReport>()->report.facts);
+}
+
 TEST(Agent, StartsAssignsAndReportsItsWorkers) {
   Bench bench;
   bench.work();
