@@ -40,7 +40,8 @@ std::vector<Seat> seats_of(const std::vector<RankPlacement>& before, Ground& gro
       continue;
     }
     const auto [entry, made] = gone.try_emplace(place.node, static_cast<int>(hosts.size()));
-    if (made) hosts.push_back({place.node + " (gone)", -entry->second, 0, false});  // nobody's leaf
+    // A host's number is above all leaves' numbers: nobody else's leaf.
+    if (made) hosts.push_back({place.node + " (gone)", entry->second, 0, false});
     scheduler::Host& host = hosts[entry->second];
     host.devices = std::max(host.devices, place.slot + 1);
     seats.push_back({entry->second, place.slot});
