@@ -1,7 +1,6 @@
 // What is said of a node: the kernel's files read, and both kinds of figures as Prometheus's text.
 #include <unistd.h>
 
-#include <cmath>
 #include <fstream>
 #include <sstream>
 

@@ -67,7 +67,7 @@ class CoordinatorShell {
       if (clock_.now() >= next_tick_) {
         next_tick_ = clock_.now() + kTick;
         events_.push_back(Tick{});
-        if (told_refused_ != num_refused()) describe();
+        if (should_describe_ || told_refused_ != num_refused()) describe();
       }
       work();
       if (state_.phase == RunPhase::Ended && waiting_.empty()) code_ = kCoordinatorEnded;
@@ -196,8 +196,7 @@ class CoordinatorShell {
                                       {{"generation", state_.generation}, {"term", setup_.term}});
     status_.say({{"type", "notice"}, {"kind", kind}, {"message", reason}});
     last_reason_ = reason;
-    must_save_ = true;
-    describe();
+    should_save_ = should_describe_ = true;
   }
 
   /// From the ranks' rings; asks nobody, takes milliseconds.
@@ -217,6 +216,7 @@ class CoordinatorShell {
 
   void describe() {
     told_refused_ = num_refused();
+    should_describe_ = false;
     RunStore& store = book_->store();
     if (state_.generation > 0 && store.attempt() != state_.generation)
       (void)store.set_attempt(static_cast<int>(state_.generation));
@@ -235,14 +235,17 @@ class CoordinatorShell {
 
   /// False: the journal cannot be written, so nothing may be done.
   bool save() {
-    if (must_save_) {
+    // What only explains (thousands of nodes that join) waits for the next moment; nothing follows
+    // from it.
+    if (must_save_ || (should_save_ && clock_.now() >= next_save_)) {
       JournalEntry entry;
       forget_old_records();
       entry.state = to_json(state_, clock_.now()).dump();
       Expected<void> saved = book_->note(entry);
       if (saved) saved = journal_->save(entry, std::exchange(last_reason_, ""));
       if (!saved) return storage_failed(saved.error());
-      must_save_ = false;
+      must_save_ = should_save_ = false;
+      next_save_ = clock_.now() + kTick;
     }
     if (failing_) {
       failing_ = false;
@@ -403,7 +406,10 @@ class CoordinatorShell {
   Instant next_tick_{};
   long long dropped_ = 0, told_refused_ = 0;
   std::int64_t diagnosed_ = 0;  // the generation of which it was told who waited
-  bool must_save_ = true;
+  bool must_save_ = true;     // before anything else is done
+  bool should_save_ = false;  // soon
+  bool should_describe_ = false;
+  Instant next_save_{};
   bool failing_ = false;     // the journal cannot be written
   bool cannot_act_ = false;  // something else of the run directory cannot
   std::optional<Instant> stuck_since_;
