@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "runtime/agent/claims.h"
+#include "runtime/agent/node_metrics.h"
 #include "runtime/agent/signals.h"
 #include "runtime/agent/spool.h"
 #include "runtime/agent/worker_set.h"
@@ -38,14 +39,16 @@ class AgentShell {
     if (const auto begun = begin(); !begun) return failed(begun.error());
     while (!left_) {
       wait();
-      if (const int stops = signals_.take_stops(); stops > 0)
-        for (int i = 0; i < stops; ++i) tell(AgentStopAsked{});
+      const SignalDescriptor::Asked asked = signals_.take();
+      for (int i = 0; i < asked.stops; ++i) tell(AgentStopAsked{});
+      if (asked.saves > 0) tell(AgentSaveAsked{});
       hear_leader();
       hear_coordinator();
       look_for_stopped();
       look_after_coordinator();
       if (clock_.now() >= next_append_) append_all();
       tell(AgentTick{});
+      tell_metrics();
     }
     return end();
   }
@@ -59,6 +62,9 @@ class AgentShell {
         std::chrono::nanoseconds(static_cast<std::int64_t>(job_.control.heartbeat_s * 1e9));
     options_.alone = setup_.alone;
     state_ = start_agent(setup_.node, spool_->incarnation(), setup_.facts, clock_.now());
+    if (setup_.metrics.empty()) return {};
+    WEFT_TRY_ASSIGN(metrics_, NodeMetrics::serve(setup_.metrics, setup_.paths.root));
+    log_reason("serves this node's metrics at http://" + metrics_->address() + "/metrics");
     return {};
   }
 
@@ -202,6 +208,13 @@ class AgentShell {
                std::to_string(static_cast<int>(seconds(now - state_.election.last_heard))) +
                " s: it is ended, and another one goes on");
     child_->kill();
+  }
+
+  void tell_metrics() {
+    const Instant now = clock_.now();
+    if (!metrics_ || now < next_metrics_) return;
+    next_metrics_ = now + options_.heartbeat;
+    metrics_->set(figures_of(state_));
   }
 
   // --- Deciding and doing ----------------------------------------------------------------------
@@ -399,6 +412,8 @@ class AgentShell {
   std::unique_ptr<WorkerSet> workers_;
   std::string world_error_;  // why there is none
   std::unique_ptr<CoordinatorChild> child_;
+  std::unique_ptr<NodeMetrics> metrics_;  // null: not served
+  Instant next_metrics_{};
   std::unique_ptr<ChannelClient> client_;
   std::map<BytesKey, SpoolRecord> bytes_;  // of records that are not stored yet
   std::deque<AppendSpool> appends_;        // not in the spool file yet

@@ -29,6 +29,7 @@ struct AgentSetup {
   std::string listen = "127.0.0.1";  // what our coordinator and, for other nodes, our workers use
   int port = 0;                      // the coordinator's; 0: any
   bool alone = true;                 // the only node: nobody else could lead
+  std::string metrics = {};          // where this node's are served, HOST:PORT; "": nowhere
 };
 
 struct RunResult {

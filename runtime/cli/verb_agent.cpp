@@ -6,6 +6,7 @@
 #include "comm/tcp/tcp_world.h"
 #include "runtime/agent/agent_shell.h"
 #include "runtime/agent/node_checks.h"
+#include "runtime/agent/node_leaf.h"
 #include "runtime/cli/progress.h"
 #include "runtime/cli/verbs.h"
 #include "runtime/job/load.h"
@@ -83,6 +84,8 @@ int verb_agent(const AgentOptions& options, Io& io) {
   setup.facts.roster = options.roster;
   setup.facts.version = build_fingerprint();
   setup.facts.address = options.listen;
+  setup.facts.leaf = leaf_of_node(options.leaf);
+  setup.metrics = options.metrics;
   setup.listen = options.listen;
   setup.port = loaded.job.control.port;
   setup.alone = false;

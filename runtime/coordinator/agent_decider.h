@@ -35,6 +35,7 @@ class AgentDecider {
   void operator()(const ClaimDecided& decided);
   void operator()(const CoordinatorExited& exited);
   void operator()(const AgentStopAsked&);
+  void operator()(const AgentSaveAsked&);
   void operator()(const AgentTick&);
 
   /// After every event: a change is reported at once.

@@ -30,11 +30,11 @@ std::vector<LineEntry> line_of(std::vector<Checkpoint> checkpoints) {
   return line;
 }
 
-/// What the run knows beyond its end: what ran, and what its lost agents may still have to say.
+/// What the run knows beyond its end: what ran, and what its lost agents may still have to say. Not
+/// which checkpoints were damaged: somebody may have restored them.
 CoordinatorState go_on(CoordinatorState before, int world, Instant now) {
   CoordinatorState state = start_state(world, now, {});
   state.line = std::move(before.line);
-  state.damaged = std::move(before.damaged);
   state.generation = before.generation;
   state.best_step = before.best_step;
   state.saved_step = before.saved_step;

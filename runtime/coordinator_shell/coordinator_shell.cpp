@@ -15,6 +15,7 @@
 #include "runtime/control/wire_error.h"
 #include "runtime/coordinator/state_json.h"
 #include "runtime/coordinator_shell/begin_run.h"
+#include "runtime/coordinator_shell/flagged_ranks.h"
 #include "runtime/coordinator_shell/record_book.h"
 #include "runtime/job/load.h"
 #include "runtime/log/log.h"
@@ -67,7 +68,7 @@ class CoordinatorShell {
       if (clock_.now() >= next_tick_) {
         next_tick_ = clock_.now() + kTick;
         events_.push_back(Tick{});
-        if (told_refused_ != num_refused()) describe();
+        if (should_describe_ || told_refused_ != num_refused()) describe();
       }
       work();
       if (state_.phase == RunPhase::Ended && waiting_.empty()) code_ = kCoordinatorEnded;
@@ -109,6 +110,11 @@ class CoordinatorShell {
     options_.hang_factor = job.control.hang_factor;
     options_.hang_bound_min = in_duration(job.control.hang_min_s);
     options_.storage_bound = in_duration(job.control.disk_wait_s);
+    options_.swap_stragglers = job.watch.swap_stragglers;
+    const ParallelJob& parallel = job.parallel;
+    if (const auto kind = dualpipe::parse_kind(parallel.schedule))
+      options_.layout = scheduler::Layout{*kind, parallel.pipeline, parallel.data, parallel.expert,
+                                          parallel.micro_batches};
   }
 
   // --- What comes in ---------------------------------------------------------------------------
@@ -203,8 +209,7 @@ class CoordinatorShell {
                                       {{"generation", state_.generation}, {"term", setup_.term}});
     status_.say({{"type", "notice"}, {"kind", kind}, {"message", reason}});
     last_reason_ = reason;
-    must_save_ = true;
-    describe();
+    should_save_ = should_describe_ = true;
   }
 
   /// From the ranks' rings; asks nobody, takes milliseconds.
@@ -224,6 +229,7 @@ class CoordinatorShell {
 
   void describe() {
     told_refused_ = num_refused();
+    should_describe_ = false;
     RunStore& store = book_->store();
     if (state_.generation > 0 && store.attempt() != state_.generation)
       (void)store.set_attempt(static_cast<int>(state_.generation));
@@ -242,14 +248,17 @@ class CoordinatorShell {
 
   /// False: the journal cannot be written, so nothing may be done.
   bool save() {
-    if (must_save_) {
+    // What only explains (thousands of nodes that join) waits for the next moment; nothing follows
+    // from it.
+    if (must_save_ || (should_save_ && clock_.now() >= next_save_)) {
       JournalEntry entry;
       forget_old_records();
       entry.state = to_json(state_, clock_.now()).dump();
       Expected<void> saved = book_->note(entry);
       if (saved) saved = journal_->save(entry, std::exchange(last_reason_, ""));
       if (!saved) return storage_failed(saved.error());
-      must_save_ = false;
+      must_save_ = should_save_ = false;
+      next_save_ = clock_.now() + kTick;
     }
     if (failing_) {
       failing_ = false;
@@ -298,6 +307,8 @@ class CoordinatorShell {
       const auto stored =
           book_->store_record(store.generation, store.rank, sequence, found->second);
       if (!stored) return fail_shell(stored.error());
+      for (StragglerFlagged& flagged : flagged_in(store.generation, found->second))
+        events_.push_back(std::move(flagged));
     }
     book_->set_next(store.generation, store.rank, store.next);
     must_save_ = true;
@@ -409,7 +420,10 @@ class CoordinatorShell {
   const std::string build_ = build_fingerprint();
   long long dropped_ = 0, told_refused_ = 0;
   std::int64_t diagnosed_ = 0;  // the generation of which it was told who waited
-  bool must_save_ = true;
+  bool must_save_ = true;     // before anything else is done
+  bool should_save_ = false;  // soon
+  bool should_describe_ = false;
+  Instant next_save_{};
   bool failing_ = false;     // the journal cannot be written
   bool cannot_act_ = false;  // something else of the run directory cannot
   std::optional<Instant> stuck_since_;

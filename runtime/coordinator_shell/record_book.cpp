@@ -56,9 +56,11 @@ Expected<void> RecordBook::write(std::int64_t generation, const json& message) {
     last_step_ = step;
     return {};
   }
-  if (type == "samples")
-    return store_->write_samples(whole(message.at("step")),
-                                 message.at("lines").get<std::vector<json>>());
+  if (type == "samples") {
+    const auto step = whole(message.at("step"));
+    if (generation >= last_generation_ && step <= last_step_) WEFT_TRY(truncate_after(step - 1));
+    return store_->write_samples(step, message.at("lines").get<std::vector<json>>());
+  }
   return store_->append_event(message.at("kind").get<std::string>(),
                               message.at("message").get<std::string>(), message.at("details"));
 }

@@ -6,10 +6,12 @@
 #include <functional>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/clock.h"
+#include "runtime/coordinator/messages.h"
 #include "runtime/job/job.h"
 #include "runtime/worker/engine.h"
 #include "runtime/worker/recipe_state.h"
@@ -27,6 +29,9 @@ class Reporter {
   /// What this rank is at, on every rank: `step` is the last complete one, -1: none yet.
   enum class Moved { Loading, Stepping, Saving, Other };
   virtual void moved(Moved /*what*/, long long /*step*/, double /*step_seconds*/) {}
+  /// The checkpoint that was to be resumed from cannot be read whole, said on every rank before it
+  /// fails.
+  virtual void damaged(const std::string& /*checkpoint*/) {}
   /// Returns once all of the above is stored, or after a short bound: a checkpoint is committed
   /// only after it, so that no step before a checkpoint is ever missing from the metrics.
   virtual void flush() = 0;
@@ -37,16 +42,20 @@ struct RecipeOptions {
   std::filesystem::path traces;       // the run's traces/; empty: nothing is recorded
   int attempt = 1;
   std::string fingerprint;  // of the model's shape and tokenizer
+  /// The checkpoint to go on from, of those in `checkpoints`; "": begin from initial weights; none:
+  /// nobody has chosen, the newest complete one.
+  std::optional<std::string> resume;
   /// Asked between steps.
   std::function<bool()> stop_requested;
+  /// The newest request to save; none: nobody can ask. Asked between steps, rank 0's answer counts.
+  std::function<SaveRequest()> save_requested;
 };
 
 enum class RecipeEnd { Complete, Stopped };
 
 class Recipe {
  public:
-  /// Collective: loads data, builds the engine, reads the newest complete checkpoint if there is
-  /// one.
+  /// Collective: loads data, builds the engine, reads the checkpoint that options.resume says.
   static Expected<std::unique_ptr<Recipe>> open(const Job& job, comm::Transport& transport,
                                                 RecipeOptions options, Reporter& reporter,
                                                 const Clock& clock);

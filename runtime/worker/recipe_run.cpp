@@ -79,8 +79,19 @@ Expected<void> check_data(RecipeRun& run) {
   return {};
 }
 
+/// What the coordinator chose and nothing else: only it knows which checkpoints count.
+Expected<Engine::Loaded> load(RecipeRun& run) {
+  const std::optional<std::string>& chosen = run.options.resume;
+  if (!chosen) return run.engine->load_newest(run.options.checkpoints);
+  Expected<Engine::Loaded> loaded = run.engine->load_chosen(run.options.checkpoints, *chosen);
+  if (loaded || chosen->empty() || loaded.error().code != Code::Corrupt) return loaded;
+  run.event("skipped_checkpoint", "skipped " + *chosen + ": " + loaded.error().message);
+  run.reporter.damaged(*chosen);
+  return loaded;
+}
+
 Expected<void> resume(RecipeRun& run) {
-  WEFT_TRY_ASSIGN(const Engine::Loaded loaded, run.engine->load_newest(run.options.checkpoints));
+  WEFT_TRY_ASSIGN(const Engine::Loaded loaded, load(run));
   for (const std::string& skipped : loaded.skipped) run.event("skipped_checkpoint", skipped);
   if (loaded.name.empty()) {
     run.event("started", "no checkpoint yet: starting from initial weights", {{"step", 0}});

@@ -70,16 +70,29 @@ class ControlReporter final : public Reporter {
     log_warning("the agent did not confirm the metrics in time; going on without it");
   }
 
+  void damaged(const std::string& checkpoint) override { damaged_ = checkpoint; }
+  const std::string& damaged() const { return damaged_; }
+
   /// Looks at what has come in; true once the coordinator asked to stop.
   bool stop_requested() {
-    while (const auto message = control_.receive(std::chrono::milliseconds(0))) take(*message);
+    take_all();
     return stop_;
+  }
+  /// The newest request to save.
+  SaveRequest save_requested() {
+    take_all();
+    return save_;
   }
 
  private:
+  void take_all() {
+    while (const auto message = control_.receive(std::chrono::milliseconds(0))) take(*message);
+  }
   std::string take(const json& message) {
     const std::string type = message["type"];
     stop_ |= type == "stop";
+    if (type == "save")
+      save_ = {message.at("id").get<std::int64_t>(), message.at("at_step").get<std::int64_t>()};
     return type;
   }
   ControlClient& control_;
@@ -88,6 +101,8 @@ class ControlReporter final : public Reporter {
   Moved moved_ = Moved::Loading;
   std::chrono::steady_clock::time_point moved_at_{};
   bool stop_ = false;
+  SaveRequest save_;
+  std::string damaged_;
 };
 
 Expected<std::string> read_descriptor(int descriptor) {
@@ -118,7 +133,8 @@ Expected<std::unique_ptr<json>> wait_for_assignment(ControlClient& control) {
 }
 
 /// `lost`: which rank was gone, where an error says that one was.
-Expected<RecipeEnd> work(const WorkerArguments& arguments, ControlClient& control, int& lost) {
+Expected<RecipeEnd> work(const WorkerArguments& arguments, ControlClient& control,
+                          ControlReporter& reporter, int& lost) {
   comm::check_messages(true);
   WEFT_TRY_ASSIGN(WorldPlace place, WorldPlace::open(arguments.world_descriptor, arguments.listen));
   control.send({{"type", "hello"},
@@ -140,8 +156,9 @@ Expected<RecipeEnd> work(const WorkerArguments& arguments, ControlClient& contro
   options.traces = assignment->at("traces").get<std::string>();
   options.attempt = assignment->at("attempt").get<int>();
   options.fingerprint = assignment->at("fingerprint").get<std::string>();
-  ControlReporter reporter(control);
+  options.resume = assignment->at("resume").get<std::string>();
   options.stop_requested = [&reporter] { return reporter.stop_requested(); };
+  options.save_requested = [&reporter] { return reporter.save_requested(); };
   SystemClock clock;
   if (job.device == "virtual") {
     ::prctl(PR_SET_TIMERSLACK, 1UL);  // the kernel may else wake it 50 us late, by default
@@ -184,18 +201,21 @@ int worker_main(const WorkerArguments& arguments) {
     log_error(control.error().message);
     return 70;
   }
+  ControlReporter reporter(**control);
   int lost = -1;
   const auto report_failure = [&](const Error& error) {
     log_error(error.message);
     const bool of_peer = error.code == Code::Unavailable || error.code == Code::DeadlineExceeded;
-    json message = {{"type", "failed"}, {"blames", of_peer ? lost : -1}};
+    json message = {{"type", "failed"},
+                    {"blames", of_peer ? lost : -1},
+                    {"damaged_checkpoint", reporter.damaged()}};
     put_error(message, error);
     (*control)->send(message);
     wait_for_shutdown(**control);
     return 70;
   };
   try {
-    const Expected<RecipeEnd> end = work(arguments, **control, lost);
+    const Expected<RecipeEnd> end = work(arguments, **control, reporter, lost);
     if (!end) return report_failure(end.error());
     if (const auto fault = fault_point(FaultAt::Shutdown); !fault)
       return report_failure(fault.error());

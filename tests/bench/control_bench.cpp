@@ -244,13 +244,14 @@ class Coordinator {
   void think(const Event& event) {
     Decision decision = decide(std::move(state_), event, now(), options_);
     state_ = std::move(decision.state);
-    must_save_ |= decision.durable || !decision.reason.empty();
+    must_save_ |= decision.durable;
+    should_save_ |= !decision.reason.empty();
     for (CoordinatorAction& action : decision.actions) actions_.push_back(std::move(action));
   }
 
   void work() {
     while (!actions_.empty()) {
-      if (must_save_) save();
+      if (must_save_ || (should_save_ && now() >= next_save_)) save();
       std::deque<CoordinatorAction> actions = std::move(actions_);
       actions_.clear();
       for (const CoordinatorAction& action : actions)
@@ -262,7 +263,8 @@ class Coordinator {
     JournalEntry entry;
     entry.state = to_json(state_, now()).dump();
     WEFT_CHECK(journal_.save(entry, "").has_value(), "journal");
-    must_save_ = false;
+    must_save_ = should_save_ = false;
+    next_save_ = now() + milliseconds(200);
     ++num_saves_;
   }
 
@@ -292,7 +294,8 @@ class Coordinator {
   std::deque<CoordinatorAction> actions_;
   std::vector<double> handling_;  // seconds
   Instant next_tick_{};
-  bool must_save_ = false;
+  bool must_save_ = false, should_save_ = false;
+  Instant next_save_{};
   int num_saves_ = 0;
 };
 

@@ -11,6 +11,8 @@ weft_test(runtime/election_test LINK weft_runtime_coordinator)
 weft_test(runtime/place_ranks_test LINK weft_runtime_coordinator)
 weft_test(runtime/state_json_test LINK weft_runtime_state_json nlohmann_json::nlohmann_json)
 find_package(nlohmann_json REQUIRED)
+weft_test(runtime/flagged_ranks_test LINK weft_runtime_coordinator_shell)
+weft_test(runtime/node_metrics_test LINK weft_runtime_agent)
 weft_test(runtime/control_test LABELS multiprocess LINK weft_runtime_control nlohmann_json::nlohmann_json)
 weft_test(runtime/channel_test LABELS multiprocess LINK weft_runtime_control weft_runtime_messages)
 weft_test(runtime/store_private_directory_test LINK weft_runtime_store)
@@ -46,7 +48,7 @@ endforeach()
 weft_test(runtime/worker_wire_error_test LINK weft_runtime_control nlohmann_json::nlohmann_json)
 # whole runs: the real binary as a child process
 foreach(unit run_complete run_resume run_failure run_input run_verbs run_trace run_exchange run_student
-             run_ckpt run_watch run_secrets bench_pipeline)
+             run_ckpt run_watch run_decided run_secrets bench_pipeline)
   weft_test(runtime/${unit}_test LABELS multiprocess SOURCES runtime/run_harness.cpp
             LINK nlohmann_json::nlohmann_json SQLite::SQLite3)
   target_compile_definitions(runtime_${unit}_test PRIVATE WEFT_BINARY="$<TARGET_FILE:weft>")
