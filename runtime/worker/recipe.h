@@ -43,9 +43,6 @@ struct RecipeOptions {
 
 enum class RecipeEnd { Complete, Stopped };
 
-/// The engine options that a job implies.
-EngineOptions engine_options(const Job& job, int longest_prompt, int longest_completion);
-
 class Recipe {
  public:
   /// Collective: loads data, builds the engine, reads the newest complete checkpoint if there is

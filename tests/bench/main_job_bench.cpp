@@ -20,6 +20,7 @@
 #include "comm/local/local_transport.h"
 #include "runtime/job/load.h"
 #include "runtime/worker/engine.h"
+#include "runtime/worker/engine_of_job.h"
 #include "runtime/worker/recipe.h"
 #include "runtime/worker/workload.h"
 #include "tests/bench/limit.h"
