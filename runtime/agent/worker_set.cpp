@@ -149,6 +149,11 @@ void WorkerSet::take(int rank, const json& message, WorkerNews& news) {
           WorkerMoved{generation, rank, activity_of(message.at("activity").get<std::string>()),
                       message.at("step").get<std::int64_t>(), 0,
                       Duration(std::isfinite(took) ? std::llround(took * 1e9) : 0)});
+    } else if (type == "copied") {
+      news.events.emplace_back(WorkerCopied{generation,
+                                            rank,
+                                            {message.at("step").get<std::int64_t>(), generation,
+                                             message.at("name").get<std::string>()}});
     } else if (type == "flush") {
       news.events.emplace_back(FlushAsked{generation, rank, message.at("id").get<std::int64_t>()});
     } else if (type == "hello") {
@@ -194,6 +199,8 @@ void WorkerSet::assign(int rank, const std::optional<Checkpoint>& resume) {
   json assignment = {{"type", "assign"},
                      {"checkpoints", options_.paths.checkpoints().string()},
                      {"traces", options_.paths.traces().string()},
+                     {"memory", options_.memory.string()},
+                     {"no_memory", options_.no_memory},
                      {"attempt", options_.generation},
                      {"resume", resume ? resume->name : ""},
                      {"fingerprint", fingerprint(job_)}};

@@ -32,6 +32,8 @@ struct WorkerSetOptions {
   int world = 1;           // ranks, of all nodes
   std::vector<int> ranks;  // here
   RunPaths paths;
+  std::filesystem::path memory;  // where workers keep copies of their state; empty: nowhere
+  std::string no_memory;         // why so
 };
 
 /// What workers said and did since the last look.

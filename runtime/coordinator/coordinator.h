@@ -206,6 +206,7 @@ struct Node {
   std::int64_t generation = 0;  // whose workers it has, as reported
   int live_workers = 0;         // of those, not gone
   std::int64_t unacknowledged = 0;
+  std::optional<Checkpoint> copy;  // in its memory
   std::optional<Instant> spool_failing_since;
   Order order;                  // what it was last told
   std::int64_t taken = 0;       // newest order of this term that it took
@@ -350,7 +351,8 @@ Decision decide(CoordinatorState state, const Event& event, Instant now,
 /// later generation did anew do not. step -1: it does while its generation is known.
 bool counts(const std::vector<LineEntry>& line, std::int64_t generation, std::int64_t step);
 
-/// The newest checkpoint that lies on the line and is not damaged.
+/// The newest checkpoint that lies on the line and is not damaged; of the same step the one in
+/// memory.
 std::optional<Checkpoint> newest_on_line(const std::vector<LineEntry>& line,
                                          const std::vector<Checkpoint>& complete,
                                          const std::set<std::string>& damaged);

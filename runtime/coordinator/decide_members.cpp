@@ -108,6 +108,7 @@ void Decider::operator()(const Report& report) {
   node->taken = report.order;
   node->generation = report.generation;
   node->unacknowledged = report.unacknowledged;
+  node->copy = report.copy;
   if (report.spool_error.empty()) {
     node->spool_failing_since.reset();
   } else if (!node->spool_failing_since) {

@@ -7,6 +7,8 @@ weft_test(runtime/job_load_test LINK weft_runtime_job)
 # coordinator, control plane
 weft_test(runtime/coordinator_test LINK weft_runtime_coordinator)
 weft_test(runtime/agent_test LINK weft_runtime_coordinator)
+weft_test(runtime/memory_root_test LINK weft_runtime_agent)
+weft_test(runtime/recipe_copies_test LINK weft_runtime_worker)
 weft_test(runtime/election_test LINK weft_runtime_coordinator)
 weft_test(runtime/place_ranks_test LINK weft_runtime_coordinator)
 weft_test(runtime/state_json_test LINK weft_runtime_state_json nlohmann_json::nlohmann_json)
