@@ -138,10 +138,10 @@ void Walker::report_step(StepOutcome& outcome) {
                  {"tokens_per_second", static_cast<double>(outcome.tokens) / step_seconds_},
                  {"step_seconds", step_seconds_},
                  {"applied", outcome.applied}};
-  record.update(*outcome.record);
   saves_->after_step(step_seconds_, record);
   copies_.add_cost(record);
-  if (!run_.reports()) return;
+  if (!run_.reports()) return;  // a GRPO step's numbers are rank 0's alone
+  record.update(*outcome.record);
   if (outcome.tries > 1) record["tries"] = outcome.tries;
   tell_left_out(run_, outcome);
   run_.reporter.metrics(record);
