@@ -235,6 +235,10 @@ class Engine {
   /// Collective. Reads the newest complete checkpoint, whatever layout wrote it. Every rank checks
   /// the hashes of what it reads; where one is damaged, all take the next older.
   Expected<Loaded> load_newest(const std::filesystem::path& directory);
+  /// The same for exactly this one, which somebody else chose among those of the directory; "": for
+  /// none, where nothing may be lost by beginning anew. Errors, on every rank: Corrupt when it is not
+  /// there or cannot be read whole, or when there are checkpoints and all are damaged.
+  Expected<Loaded> load_chosen(const std::filesystem::path& directory, const std::string& name);
   /// The same for one checkpoint, by step ("40") or name; "" takes the newest.
   Expected<Loaded> load(const std::filesystem::path& directory, const std::string& which);
 

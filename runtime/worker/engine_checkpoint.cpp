@@ -257,6 +257,35 @@ Expected<Engine::Loaded> Engine::load_newest(const std::filesystem::path& direct
   }
 }
 
+Expected<Engine::Loaded> Engine::load_chosen(const std::filesystem::path& directory,
+                                             const std::string& name) {
+  const auto look = [&]() -> Expected<std::string> {
+    if (name.empty()) {
+      WEFT_TRY_ASSIGN(const checkpoint::Choice choice,
+                      checkpoint::newest_complete(directory, checkpoint::Mode::Size));
+      if (!choice.chosen) WEFT_TRY(nothing_is_lost(directory, choice.skipped));
+      return "";
+    }
+    const std::filesystem::path path = directory / name;
+    if (path.filename() != name || name == "." || name == "..")
+      return fail(Code::InvalidArgument, "'" + name + "' is no checkpoint's name");
+    std::error_code error;
+    if (!std::filesystem::is_directory(path, error))
+      return fail(Code::Corrupt, path.string() + " is not there any more");
+    return "";
+  };
+  // One rank looks: on a shared directory all would see the same, and some would see it later.
+  WEFT_TRY(from_rank_0(*world_, recorder_, look));
+  Loaded loaded;
+  loaded.name = name;
+  if (name.empty()) return loaded;
+  const Expected<void> read =
+      at_place(recorder_, Place::Files, [&] { return read_checkpoint(directory / name, loaded); });
+  WEFT_TRY(gather(*world_, recorder_,
+                  read ? Expected<std::string>("") : tl::unexpected(read.error())));
+  return loaded;
+}
+
 Expected<Engine::Loaded> Engine::load(const std::filesystem::path& directory,
                                       const std::string& which) {
   if (which.empty()) return load_newest(directory);

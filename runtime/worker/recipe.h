@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,9 @@ class Reporter {
   /// What this rank is at, on every rank: `step` is the last complete one, -1: none yet.
   enum class Moved { Loading, Stepping, Saving, Other };
   virtual void moved(Moved /*what*/, long long /*step*/, double /*step_seconds*/) {}
+  /// The checkpoint that was to be resumed from cannot be read whole, said on every rank before it
+  /// fails.
+  virtual void damaged(const std::string& /*checkpoint*/) {}
   /// Rank 0: a whole copy of the state after this step lies in the node's memory. Said after the
   /// records of all steps up to there, on the same way: who hears of the copy has them.
   virtual void copied(long long /*step*/, const std::string& /*name*/) {}
@@ -42,6 +46,9 @@ struct RecipeOptions {
   std::string no_memory;              // why so
   int attempt = 1;
   std::string fingerprint;  // of the model's shape and tokenizer
+  /// The checkpoint to go on from, of those in `checkpoints`; "": begin from initial weights; none:
+  /// nobody has chosen, the newest complete one.
+  std::optional<std::string> resume;
   /// Asked between steps.
   std::function<bool()> stop_requested;
 };

@@ -80,8 +80,10 @@ Expected<void> RecipeCopies::open() {
   }
   on_ = why.empty();
   if (on_)
-    run_.event("memory_copies", "the state (" + amount(bytes) + ") is copied into memory every " +
-                                    std::to_string(job.memory_every_steps) + " steps");
+    run_.event("memory_copies",
+               "the state (" + amount(bytes) + ") is copied into memory every " +
+                   std::to_string(job.memory_every_steps) + " steps",
+               {{"directory", run_.options.memory.string()}, {"bytes", bytes}});
   else
     run_.event("memory_copies",
                "no copies of the state in memory: " + why + "; checkpoints go to the disk alone");

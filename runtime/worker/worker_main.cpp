@@ -72,6 +72,9 @@ class ControlReporter final : public Reporter {
     log_warning("the agent did not confirm the metrics in time; going on without it");
   }
 
+  void damaged(const std::string& checkpoint) override { damaged_ = checkpoint; }
+  const std::string& damaged() const { return damaged_; }
+
   /// Looks at what has come in; true once the coordinator asked to stop.
   bool stop_requested() {
     while (const auto message = control_.receive(std::chrono::milliseconds(0))) take(*message);
@@ -90,6 +93,7 @@ class ControlReporter final : public Reporter {
   Moved moved_ = Moved::Loading;
   std::chrono::steady_clock::time_point moved_at_{};
   bool stop_ = false;
+  std::string damaged_;
 };
 
 Expected<std::string> read_descriptor(int descriptor) {
@@ -119,7 +123,8 @@ Expected<std::unique_ptr<json>> wait_for_assignment(ControlClient& control) {
               "the coordinator assigned no work within " + format_duration(kAssignmentBound));
 }
 
-Expected<RecipeEnd> work(const WorkerArguments& arguments, ControlClient& control) {
+Expected<RecipeEnd> work(const WorkerArguments& arguments, ControlClient& control,
+                         ControlReporter& reporter) {
   control.send({{"type", "hello"}, {"pid", ::getpid()}, {"version", kControlVersion}});
   WEFT_TRY_ASSIGN(const auto assignment, wait_for_assignment(control));
   if (!control.is_sealed(assignment->at("job").dump(), assignment->at("seal").get<std::string>()))
@@ -138,7 +143,7 @@ Expected<RecipeEnd> work(const WorkerArguments& arguments, ControlClient& contro
   options.no_memory = assignment->at("no_memory").get<std::string>();
   options.attempt = assignment->at("attempt").get<int>();
   options.fingerprint = assignment->at("fingerprint").get<std::string>();
-  ControlReporter reporter(control);
+  options.resume = assignment->at("resume").get<std::string>();
   options.stop_requested = [&reporter] { return reporter.stop_requested(); };
   SystemClock clock;
   if (job.device == "virtual") {
@@ -177,16 +182,17 @@ int worker_main(const WorkerArguments& arguments) {
     log_error(control.error().message);
     return 70;
   }
+  ControlReporter reporter(**control);
   const auto report_failure = [&](const Error& error) {
     log_error(error.message);
-    json message = {{"type", "failed"}};
+    json message = {{"type", "failed"}, {"damaged_checkpoint", reporter.damaged()}};
     put_error(message, error);
     (*control)->send(message);
     wait_for_shutdown(**control);
     return 70;
   };
   try {
-    const Expected<RecipeEnd> end = work(arguments, **control);
+    const Expected<RecipeEnd> end = work(arguments, **control, reporter);
     if (!end) return report_failure(end.error());
     if (const auto fault = fault_point(FaultAt::Shutdown); !fault)
       return report_failure(fault.error());

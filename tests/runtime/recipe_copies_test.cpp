@@ -16,8 +16,8 @@ TEST(MemoryRoom, ThreeCopiesAndABufferFitIntoHalfOfWhatIsAvailable) {
 TEST(MemoryRoom, TheFileSystemInMemoryAndTheLimitCountToo) {
   const std::string full = why_no_room(kGib, {.free_in_root = 2.9 * kGib, .available = 99 * kGib});
   EXPECT_NE(full.find("memory file system"), std::string::npos) << full;
-  const std::string limited = why_no_room(
-      kGib, {.free_in_root = 99 * kGib, .available = 99 * kGib, .limit = 2.9 * kGib});
+  const std::string limited =
+      why_no_room(kGib, {.free_in_root = 99 * kGib, .available = 99 * kGib, .limit = 2.9 * kGib});
   EXPECT_NE(limited.find("checkpoint.memory_limit is 2.9 GiB"), std::string::npos) << limited;
 }
 
