@@ -217,8 +217,10 @@ class Engine {
   /// begin_save and finish_saves. Collective. Returns the committed directory's name on every rank.
   Expected<std::string> save(const SaveInfo& info);
   /// begin_save into a directory in memory, with a buffer and a writer of its own: waits only while
-  /// the copy before is still being written there.
+  /// this rank's part of the copy before is still being written there.
   void begin_copy(const SaveInfo& info);
+  /// Rank 0: one is not whole yet, here or on another rank.
+  bool is_copying() const;
   /// What has been copied since the last call. Never waits. Errors: the first copy that failed on
   /// this rank, on rank 0 on any; there are no copies any more after it, and saves go on.
   Expected<std::vector<Saved>> finished_copies();
@@ -236,8 +238,8 @@ class Engine {
   /// the hashes of what it reads; where one is damaged, all take the next older.
   Expected<Loaded> load_newest(const std::filesystem::path& directory);
   /// The same for exactly this one, which somebody else chose among those of the directory; "": for
-  /// none, where nothing may be lost by beginning anew. Errors, on every rank: Corrupt when it is not
-  /// there or cannot be read whole, or when there are checkpoints and all are damaged.
+  /// none, where nothing may be lost by beginning anew. Errors, on every rank: Corrupt when it is
+  /// not there or cannot be read whole, or when there are checkpoints and all are damaged.
   Expected<Loaded> load_chosen(const std::filesystem::path& directory, const std::string& name);
   /// The same for one checkpoint, by step ("40") or name; "" takes the newest.
   Expected<Loaded> load(const std::filesystem::path& directory, const std::string& which);

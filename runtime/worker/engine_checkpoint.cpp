@@ -193,6 +193,10 @@ void Engine::begin_copy(const SaveInfo& info) {
   copy_.asked = copy_.wanted = false;
 }
 
+bool Engine::is_copying() const {
+  return copier_ && !copier_->wait_idle(std::chrono::milliseconds(0));
+}
+
 Expected<std::vector<Engine::Saved>> Engine::finished_copies() {
   return copier_ ? take_ended(*copier_) : Expected<std::vector<Saved>>();
 }
@@ -281,8 +285,8 @@ Expected<Engine::Loaded> Engine::load_chosen(const std::filesystem::path& direct
   if (name.empty()) return loaded;
   const Expected<void> read =
       at_place(recorder_, Place::Files, [&] { return read_checkpoint(directory / name, loaded); });
-  WEFT_TRY(gather(*world_, recorder_,
-                  read ? Expected<std::string>("") : tl::unexpected(read.error())));
+  WEFT_TRY(
+      gather(*world_, recorder_, read ? Expected<std::string>("") : tl::unexpected(read.error())));
   return loaded;
 }
 

@@ -91,7 +91,9 @@ Expected<void> RecipeCopies::open() {
 }
 
 void RecipeCopies::before_step() {
-  if (on_ && (run_.state.step + 1) % run_.job.checkpoint.memory_every_steps == 0)
+  // One that is not whole yet is not waited for: the next turn will do.
+  if (on_ && (run_.state.step + 1) % run_.job.checkpoint.memory_every_steps == 0 &&
+      !run_.engine->is_copying())
     run_.engine->want_copy();
 }
 
@@ -105,6 +107,8 @@ void RecipeCopies::begin() {
   Engine::SaveInfo info = save_info(run_);
   info.directory = run_.options.memory;
   info.keep = kKept;
+  info.keep_every_steps = 0;
+  info.keep_every_seconds = 0;
   run_.engine->begin_copy(info);
   stall_seconds_ += seconds(run_.clock.now() - start);
 }
