@@ -148,6 +148,9 @@ class Transport {
   /// Result[i] is this rank's end of specs[i], or null where it is not a member.
   virtual Expected<std::vector<std::unique_ptr<Communicator>>> make_groups(
       std::span<const GroupSpec> specs) = 0;
+  /// The world rank that was the first to be gone while it was needed; -1: nobody is missed, or
+  /// this transport cannot tell.
+  virtual int lost_rank() const { return -1; }
 };
 
 /// The transport of a world of one rank: no shared memory, no system call.

@@ -203,4 +203,11 @@ std::string TcpForming::missing() const {
   return text;
 }
 
+int TcpForming::missing_rank() const {
+  for (std::size_t r = 0; r < ranks_.size(); ++r)
+    if (!ranks_[r].socket.is_open() && static_cast<int>(r) != self_.rank)
+      return static_cast<int>(r);
+  return -1;
+}
+
 }  // namespace weft::comm

@@ -25,6 +25,8 @@ class TcpForming {
   Expected<std::vector<int>> run(std::chrono::milliseconds bound);
 
   int num_strangers() const { return num_strangers_; }
+  /// The lowest rank that is not connected, or -1.
+  int missing_rank() const;
 
  private:
   /// A connection before it is believed.

@@ -67,6 +67,7 @@ Operation* TcpCommunicator::first_receive_from(int peer) {
 /// A peer that is over will neither take nor send what `op` wants.
 void TcpCommunicator::miss(const Operation& op) {
   const TcpLink& by = link(op.peer);
+  rank_->miss(members()[static_cast<std::size_t>(op.peer)].world_rank);
   if (by.lost())
     set_fault(op, by.lost()->code, by.lost()->message);
   else

@@ -81,9 +81,11 @@ bool TcpRank::progress() {
 
 void TcpRank::tell(const TcpLink& link) {
   if (!link.lost()) return;  // who left in good order is missed by those who still expect something
-  for (int rank = 0; rank < world_size(); ++rank)
-    if (this->link(rank) == &link)
-      for (TcpCommunicator* const group : groups_) group->lose(rank, *link.lost());
+  for (int rank = 0; rank < world_size(); ++rank) {
+    if (this->link(rank) != &link) continue;
+    miss(rank);
+    for (TcpCommunicator* const group : groups_) group->lose(rank, *link.lost());
+  }
 }
 
 void TcpRank::sleep(Duration longest) {

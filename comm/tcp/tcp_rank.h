@@ -33,6 +33,12 @@ class TcpRank final : public FarLinks {
   /// Null: ourselves.
   TcpLink* link(int world_rank) const { return links_[static_cast<std::size_t>(world_rank)].get(); }
 
+  /// The first that was gone while it was needed, or -1.
+  int lost_rank() const { return lost_rank_; }
+  void miss(int world_rank) {
+    if (lost_rank_ < 0) lost_rank_ = world_rank;
+  }
+
   void add(TcpCommunicator* group) { groups_.push_back(group); }
   void remove(TcpCommunicator* group) { std::erase(groups_, group); }
 
@@ -44,6 +50,7 @@ class TcpRank final : public FarLinks {
   std::shared_ptr<LocalRank> near_;
   int world_rank_;
   int poller_;
+  int lost_rank_ = -1;
   std::vector<std::unique_ptr<TcpLink>> links_;
   std::vector<TcpCommunicator*> groups_;
   std::vector<std::byte> scratch_;

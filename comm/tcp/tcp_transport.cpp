@@ -29,6 +29,7 @@ class TcpTransport final : public Transport {
 
   int world_rank() const override { return rank_->world_rank(); }
   int world_size() const override { return rank_->world_size(); }
+  int lost_rank() const override { return rank_->lost_rank(); }
 
   // First the streams, then the agreement: nobody sends into a group before all know of it.
   Expected<std::vector<std::unique_ptr<Communicator>>> make_groups(

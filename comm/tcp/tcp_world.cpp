@@ -54,12 +54,14 @@ TcpWorld::TcpWorld(int listener, std::string endpoint)
 TcpWorld::TcpWorld(TcpWorld&& other) noexcept
     : listener_(std::exchange(other.listener_, -1)),
       endpoint_(std::move(other.endpoint_)),
-      num_strangers_(other.num_strangers_) {}
+      num_strangers_(other.num_strangers_),
+      missing_rank_(other.missing_rank_) {}
 
 TcpWorld& TcpWorld::operator=(TcpWorld&& other) noexcept {
   std::swap(listener_, other.listener_);
   std::swap(endpoint_, other.endpoint_);
   std::swap(num_strangers_, other.num_strangers_);
+  std::swap(missing_rank_, other.missing_rank_);
   return *this;
 }
 
@@ -97,7 +99,10 @@ Expected<std::unique_ptr<Transport>> TcpWorld::join(const TcpWorldOptions& optio
                      });
   auto sockets = forming.run(options.join_bound);
   num_strangers_ = forming.num_strangers();
-  if (!sockets) return tl::unexpected<Error>(sockets.error());
+  if (!sockets) {
+    missing_rank_ = forming.missing_rank();
+    return tl::unexpected<Error>(sockets.error());
+  }
   WEFT_TRY_ASSIGN(std::shared_ptr<TcpRank> rank,
                   TcpRank::create(std::make_shared<LocalRank>(memory, near_rank), options.rank,
                                   std::move(*sockets), options.endpoints));

@@ -65,6 +65,8 @@ class TcpWorld {
 
   /// Connections that were dropped because they proved nothing, so far.
   int num_strangers() const { return num_strangers_; }
+  /// After a join that failed: the lowest rank that had not connected, or -1.
+  int missing_rank() const { return missing_rank_; }
 
  private:
   TcpWorld(int listener, std::string endpoint);
@@ -72,6 +74,7 @@ class TcpWorld {
   int listener_;
   std::string endpoint_;
   int num_strangers_ = 0;
+  int missing_rank_ = -1;
 };
 
 }  // namespace weft::comm

@@ -9,6 +9,7 @@
 
 #include "runtime/agent/claims.h"
 #include "runtime/agent/memory_root.h"
+#include "runtime/agent/node_metrics.h"
 #include "runtime/agent/signals.h"
 #include "runtime/agent/spool.h"
 #include "runtime/agent/worker_set.h"
@@ -26,7 +27,8 @@ constexpr std::chrono::milliseconds kTick{100};
 constexpr Duration kStoppedBound = std::chrono::seconds(3);  // then a stopped worker is a dead one
 constexpr Duration kCoordinatorSilent = std::chrono::seconds(8);  // then our own is ended
 constexpr int kSilentLooks = 8;
-constexpr Duration kLastWords = std::chrono::seconds(10);  // for the coordinator's own end
+constexpr Duration kAppendAgain = std::chrono::milliseconds(500);  // after the disk refused
+constexpr Duration kLastWords = std::chrono::seconds(10);          // for the coordinator's own end
 
 class AgentShell {
  public:
@@ -38,13 +40,16 @@ class AgentShell {
     if (const auto begun = begin(); !begun) return failed(begun.error());
     while (!left_) {
       wait();
-      if (const int stops = signals_.take_stops(); stops > 0)
-        for (int i = 0; i < stops; ++i) tell(AgentStopAsked{});
+      const SignalDescriptor::Asked asked = signals_.take();
+      for (int i = 0; i < asked.stops; ++i) tell(AgentStopAsked{});
+      if (asked.saves > 0) tell(AgentSaveAsked{});
       hear_leader();
       hear_coordinator();
       look_for_stopped();
       look_after_coordinator();
+      if (clock_.now() >= next_append_) append_all();
       tell(AgentTick{});
+      tell_metrics();
     }
     return end();
   }
@@ -58,6 +63,9 @@ class AgentShell {
         std::chrono::nanoseconds(static_cast<std::int64_t>(job_.control.heartbeat_s * 1e9));
     options_.alone = setup_.alone;
     state_ = start_agent(setup_.node, spool_->incarnation(), setup_.facts, clock_.now());
+    if (setup_.metrics.empty()) return {};
+    WEFT_TRY_ASSIGN(metrics_, NodeMetrics::serve(setup_.metrics, setup_.paths.root));
+    log_reason("serves this node's metrics at http://" + metrics_->address() + "/metrics");
     return {};
   }
 
@@ -203,6 +211,13 @@ class AgentShell {
     child_->kill();
   }
 
+  void tell_metrics() {
+    const Instant now = clock_.now();
+    if (!metrics_ || now < next_metrics_) return;
+    next_metrics_ = now + options_.heartbeat;
+    metrics_->set(figures_of(state_));
+  }
+
   // --- Deciding and doing ----------------------------------------------------------------------
 
   void tell(AgentEvent event) {
@@ -229,18 +244,14 @@ class AgentShell {
     looks_stopped_.clear();
     workers_.reset();
     world_error_.clear();
-    const int world = job_.parallel.pipeline * job_.parallel.data;
-    if (static_cast<int>(make.ranks.size()) < world) {
-      // Else they would wait for each other until control.wait_bound, and nobody would know why.
-      world_error_ = "node " + setup_.node + " was given " + std::to_string(make.ranks.size()) +
-                     " of " + std::to_string(world) +
-                     " ranks, and workers of different nodes cannot reach each other yet; give one "
-                     "node room for all (weft agent --slots " +
-                     std::to_string(world) + "), the others are spares";
-      return;
-    }
-    WorkerSetOptions options{make.generation, world, {}, setup_.paths, {}, {}};
+    WorkerSetOptions options;
+    options.generation = make.generation;
+    options.world = job_.parallel.pipeline * job_.parallel.data;
+    options.paths = setup_.paths;
     for (const RankSlot& slot : make.ranks) options.ranks.push_back(slot.rank);
+    options.listen = setup_.listen;
+    options.secret =
+        derive_secret(setup_.keys, "ranks of generation " + std::to_string(make.generation));
     find_memory(options);
     auto made = WorkerSet::make(job_, std::move(options));
     if (made)
@@ -274,7 +285,8 @@ class AgentShell {
     tell(WorkerExited{spawn.generation, spawn.where.rank, 0, 0, error});
   }
   void act(const AssignWorker& assign) {
-    if (has(assign.generation)) workers_->assign(assign.rank, assign.resume);
+    if (has(assign.generation))
+      workers_->assign(assign.rank, assign.resume, assign.addresses.get());
   }
   void act(const TellStop& stop) {
     if (workers_) workers_->ask_to_stop(stop.rank);
@@ -292,11 +304,21 @@ class AgentShell {
     if (has(kill.generation)) workers_->kill(kill.rank, kill.hard);
   }
   void act(const AppendSpool& append) {
-    const auto found = bytes_.find({append.generation, append.rank, append.key.sequence});
-    if (found != bytes_.end())
-      if (const auto written = spool_->append(found->second); !written)
-        return tell(SpoolFailed{written.error()});
-    tell(SpoolWritten{append.generation, append.rank, append.key.sequence + 1});
+    appends_.push_back(append);
+    if (appends_.size() == 1) append_all();
+  }
+  /// In order; what the disk refuses stays first and is tried again.
+  void append_all() {
+    for (; !appends_.empty(); appends_.pop_front()) {
+      const AppendSpool& next = appends_.front();
+      const auto found = bytes_.find({next.generation, next.rank, next.key.sequence});
+      if (found != bytes_.end())
+        if (const auto written = spool_->append(found->second); !written) {
+          next_append_ = clock_.now() + kAppendAgain;
+          return tell(SpoolFailed{written.error()});
+        }
+      tell(SpoolWritten{next.generation, next.rank, next.key.sequence + 1});
+    }
   }
   void act(const AnswerFlush& answer) {
     if (!workers_) return;
@@ -357,10 +379,9 @@ class AgentShell {
   }
   void connect_to(const std::string& endpoint) {
     auto client = ChannelClient::connect(endpoint, setup_.node, setup_.keys);
-    if (client)
-      client_ = std::move(*client);
-    else
-      log_error(client.error().message);
+    if (!client) return log_error(client.error().message);
+    client_ = std::move(*client);
+    tell(LeaderConnected{});
   }
   void act(const LeaveRun& leave) {
     left_ = true;
@@ -412,8 +433,12 @@ class AgentShell {
   std::unique_ptr<WorkerSet> workers_;
   std::string world_error_;  // why there is none
   std::unique_ptr<CoordinatorChild> child_;
+  std::unique_ptr<NodeMetrics> metrics_;  // null: not served
+  Instant next_metrics_{};
   std::unique_ptr<ChannelClient> client_;
   std::map<BytesKey, SpoolRecord> bytes_;  // of records that are not stored yet
+  std::deque<AppendSpool> appends_;        // not in the spool file yet
+  Instant next_append_{};                  // when what failed is tried again
   std::map<int, int> looks_stopped_;       // how often a rank was seen to stand still, in a row
   Instant next_look_{};
   Instant next_coordinator_look_{};

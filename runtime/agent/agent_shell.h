@@ -26,9 +26,10 @@ struct AgentSetup {
   std::string node;
   NodeFacts facts;
   RunKeys keys;
-  std::string listen = "127.0.0.1";  // what our coordinator listens on
-  int port = 0;
-  bool alone = true;  // the only node: nobody else could lead
+  std::string listen = "127.0.0.1";  // what our coordinator and, for other nodes, our workers use
+  int port = 0;                      // the coordinator's; 0: any
+  bool alone = true;                 // the only node: nobody else could lead
+  std::string metrics = {};          // where this node's are served, HOST:PORT; "": nowhere
 };
 
 struct RunResult {

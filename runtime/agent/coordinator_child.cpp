@@ -9,6 +9,7 @@
 
 #include "base/files.h"
 #include "runtime/agent/process.h"
+#include "runtime/control/whole_number.h"
 
 namespace weft::runtime {
 
@@ -34,11 +35,11 @@ Expected<CoordinatorSetup> parse_setup(const std::string& text) {
   CoordinatorSetup setup;
   try {
     setup.run = given.at("run").get<std::string>();
-    setup.term = given.at("term").get<std::int64_t>();
+    setup.term = whole(given.at("term"));
     setup.node = given.at("node").get<std::string>();
-    setup.incarnation = given.at("incarnation").get<std::uint64_t>();
+    setup.incarnation = whole<std::uint64_t>(given.at("incarnation"));
     setup.host = given.at("host").get<std::string>();
-    setup.port = given.at("port").get<int>();
+    setup.port = whole<int>(given.at("port"));
     setup.begins = given.at("begins").get<bool>();
     WEFT_TRY_ASSIGN(setup.keys, parse_run_keys(given.at("keys").get<std::string>()));
   } catch (const json::exception& error) {

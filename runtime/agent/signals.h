@@ -13,7 +13,7 @@ class SignalDescriptor {
   SignalDescriptor() {
     sigset_t wanted;
     sigemptyset(&wanted);
-    for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGCHLD}) sigaddset(&wanted, signal);
+    for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGCHLD}) sigaddset(&wanted, signal);
     ::sigprocmask(SIG_BLOCK, &wanted, &before_);
     descriptor_ = ::signalfd(-1, &wanted, SFD_NONBLOCK | SFD_CLOEXEC);
   }
@@ -25,13 +25,18 @@ class SignalDescriptor {
   SignalDescriptor& operator=(const SignalDescriptor&) = delete;
 
   int get() const { return descriptor_; }
-  /// How often a person asked to stop since the last call.
-  int take_stops() const {
-    int stops = 0;
+  /// How often it was asked since the last call: to stop, and (SIGUSR1) to save.
+  struct Asked {
+    int stops = 0, saves = 0;
+  };
+  Asked take() const {
+    Asked asked;
     signalfd_siginfo info;
-    while (::read(descriptor_, &info, sizeof info) == sizeof info)
-      stops += info.ssi_signo != SIGCHLD;
-    return stops;
+    while (::read(descriptor_, &info, sizeof info) == sizeof info) {
+      asked.saves += info.ssi_signo == SIGUSR1;
+      asked.stops += info.ssi_signo != SIGCHLD && info.ssi_signo != SIGUSR1;
+    }
+    return asked;
   }
 
  private:

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/files.h"
+#include "runtime/control/whole_number.h"
 
 namespace weft::runtime {
 
@@ -33,10 +34,10 @@ Expected<SpoolRecord> parse_record(std::string_view line) {
   json object = json::parse(line, nullptr, false);
   try {
     SpoolRecord record;
-    record.generation = object.at("generation").get<std::int64_t>();
-    record.rank = object.at("rank").get<int>();
-    record.key.sequence = object.at("sequence").get<std::int64_t>();
-    record.key.step = object.at("step").get<std::int64_t>();
+    record.generation = whole(object.at("generation"));
+    record.rank = whole<int>(object.at("rank"));
+    record.key.sequence = whole(object.at("sequence"));
+    record.key.step = whole(object.at("step"));
     record.message = object.at("message").get<std::string>();
     return record;
   } catch (const json::exception& error) {

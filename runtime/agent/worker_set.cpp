@@ -14,6 +14,7 @@
 #include "comm/local/local_transport.h"
 #include "runtime/agent/process.h"
 #include "runtime/control/control.h"
+#include "runtime/control/whole_number.h"
 #include "runtime/control/wire_error.h"
 #include "runtime/job/serial.h"
 
@@ -33,7 +34,7 @@ bool is_record(const std::string& type) {
 std::int64_t step_of(const std::string& type, const json& message) {
   if (type == "event") return -1;  // history: kept whatever becomes of its step
   const json& step = type == "metrics" ? message.at("record").at("step") : message.at("step");
-  return step.get<std::int64_t>();
+  return whole(step);
 }
 
 Activity activity_of(const std::string& name) {
@@ -55,7 +56,9 @@ char process_state(pid_t pid) {
 }  // namespace
 
 WorkerSet::WorkerSet(const Job& job, WorkerSetOptions options)
-    : job_(job), options_(std::move(options)) {}
+    : job_(job), options_(std::move(options)) {
+  std::ranges::sort(options_.ranks);
+}
 
 Expected<std::unique_ptr<WorkerSet>> WorkerSet::make(const Job& job, WorkerSetOptions options) {
   std::unique_ptr<WorkerSet> set(new WorkerSet(job, std::move(options)));
@@ -73,7 +76,8 @@ WorkerSet::~WorkerSet() {
 
 Expected<void> WorkerSet::open() {
   WEFT_TRY_ASSIGN(control_, ControlServer::open("127.0.0.1", 0, options_.ranks));
-  WEFT_TRY_ASSIGN(comm::LocalWorld memory, comm::LocalWorld::create(options_.world));
+  WEFT_TRY_ASSIGN(comm::LocalWorld memory,
+                  comm::LocalWorld::create(static_cast<int>(options_.ranks.size())));
   // Each worker is handed it by name; nobody else that is started from here may hold it.
   ::fcntl(memory.descriptor(), F_SETFD, FD_CLOEXEC);
   memory_ = std::make_unique<comm::LocalWorld>(std::move(memory));
@@ -90,6 +94,10 @@ Expected<void> WorkerSet::spawn_worker(int rank) {
                        "--world",        std::to_string(kWorldDescriptor),
                        "--control",      std::to_string(kControlDescriptor),
                        "--parent",       std::to_string(::getpid())};
+  if (spans_nodes()) {
+    options.arguments.emplace_back("--listen");
+    options.arguments.push_back(options_.listen);
+  }
   options.environment = {{"OMP_NUM_THREADS", std::to_string(job_.parallel.threads)},
                          {"OMP_WAIT_POLICY", "passive"}};
   options.log = options_.paths.worker_log(rank);
@@ -147,15 +155,15 @@ void WorkerSet::take(int rank, const json& message, WorkerNews& news) {
       const double took = message.at("step_seconds").get<double>();
       news.events.emplace_back(
           WorkerMoved{generation, rank, activity_of(message.at("activity").get<std::string>()),
-                      message.at("step").get<std::int64_t>(), 0,
-                      Duration(std::isfinite(took) ? std::llround(took * 1e9) : 0)});
+                      whole(message.at("step")), 0,
+                      Duration(took >= 0 && took < 1e9 ? std::llround(took * 1e9) : 0)});
     } else if (type == "copied") {
-      news.events.emplace_back(WorkerCopied{generation,
-                                            rank,
-                                            {message.at("step").get<std::int64_t>(), generation,
-                                             message.at("name").get<std::string>()}});
+      news.events.emplace_back(WorkerCopied{
+          generation,
+          rank,
+          {whole(message.at("step")), generation, message.at("name").get<std::string>()}});
     } else if (type == "flush") {
-      news.events.emplace_back(FlushAsked{generation, rank, message.at("id").get<std::int64_t>()});
+      news.events.emplace_back(FlushAsked{generation, rank, whole(message.at("id"))});
     } else if (type == "hello") {
       news.events.emplace_back(WorkerHello{generation, rank, message.value("address", "")});
     } else if (type == "done") {
@@ -163,7 +171,7 @@ void WorkerSet::take(int rank, const json& message, WorkerNews& news) {
           WorkerDone{generation, rank, message.at("outcome").get<std::string>() == "stopped"});
     } else if (type == "failed") {
       news.events.emplace_back(WorkerFailed{generation, rank, take_error(message),
-                                            message.value("blames", -1),
+                                            whole<int>(message.value("blames", json(-1))),
                                             message.value("damaged_checkpoint", "")});
     }
   } catch (const json::exception& error) {
@@ -177,16 +185,25 @@ void WorkerSet::take(int rank, const json& message, WorkerNews& news) {
 void WorkerSet::take_record(int rank, const std::string& type, const json& message,
                             WorkerNews& news) {
   Worker* worker = find(rank);
-  // Counted up by the worker as well: one that came twice is one.
-  if (worker == nullptr || message.at("seq").get<std::int64_t>() < worker->records) return;
+  // Counted up by the worker as well: one that came twice is one, and one that never came (its
+  // connection broke) must not be missing without anybody's knowing.
+  const auto sequence = whole(message.at("seq"));
+  if (worker == nullptr || sequence < worker->records) return;
+  if (sequence > worker->records) {
+    news.events.emplace_back(WorkerFailed{
+        options_.generation, rank,
+        Error{Code::Unavailable, "record " + std::to_string(worker->records) +
+                                     " was lost on its way to the agent; its steps are done again"},
+        -1, ""});
+    return;
+  }
   if (type == "event" && message.at("kind") == "checkpoint") {
     const json& details = message.at("details");
-    news.events.emplace_back(
-        WorkerSaved{options_.generation,
-                    rank,
-                    {details.at("step").get<std::int64_t>(), options_.generation,
-                     details.at("name").get<std::string>()},
-                    details.value("request", std::int64_t{0})});
+    news.events.emplace_back(WorkerSaved{
+        options_.generation,
+        rank,
+        {whole(details.at("step")), options_.generation, details.at("name").get<std::string>()},
+        whole(details.value("request", json(0)))});
   }
   const RecordKey key{worker->records, step_of(type, message)};
   ++worker->records;
@@ -195,7 +212,8 @@ void WorkerSet::take_record(int rank, const std::string& type, const json& messa
                           message.dump(-1, ' ', false, json::error_handler_t::replace)});
 }
 
-void WorkerSet::assign(int rank, const std::optional<Checkpoint>& resume) {
+void WorkerSet::assign(int rank, const std::optional<Checkpoint>& resume,
+                       const std::vector<std::string>* addresses) {
   json assignment = {{"type", "assign"},
                      {"checkpoints", options_.paths.checkpoints().string()},
                      {"traces", options_.paths.traces().string()},
@@ -206,6 +224,12 @@ void WorkerSet::assign(int rank, const std::optional<Checkpoint>& resume) {
                      {"fingerprint", fingerprint(job_)}};
   assignment["job"] = to_json(job_);
   assignment["seal"] = control_->seal(assignment["job"].dump());
+  if (spans_nodes())
+    assignment["world"] = {
+        {"run", job_.name},
+        {"ranks_here", options_.ranks},
+        {"addresses", addresses == nullptr ? std::vector<std::string>() : *addresses},
+        {"secret", to_text(options_.secret)}};
   control_->send(rank, assignment);
 }
 

@@ -1,5 +1,7 @@
 // The workers of one generation on this node: their processes, the shared memory between them and
-// the control plane that they talk over. Knows nothing of why; it starts, listens, and ends them.
+// the control plane that they talk over. Ranks are those of the world everywhere; only in shared
+// memory is the i-th rank of this node, ascending, number i. Knows nothing of why; it starts,
+// listens, and ends them.
 #pragma once
 
 #include <sys/types.h>
@@ -15,6 +17,7 @@
 #include "base/clock.h"
 #include "base/expected.h"
 #include "runtime/agent/spool.h"
+#include "runtime/control/channel.h"
 #include "runtime/coordinator/agent.h"
 #include "runtime/job/job.h"
 #include "runtime/store/run_store.h"
@@ -32,6 +35,9 @@ struct WorkerSetOptions {
   int world = 1;           // ranks, of all nodes
   std::vector<int> ranks;  // here
   RunPaths paths;
+  /// For ranks on several nodes: where those here can be reached, and what all of them know.
+  std::string listen = "127.0.0.1";
+  Secret secret{};
   std::filesystem::path memory;  // where workers keep copies of their state; empty: nowhere
   std::string no_memory;         // why so
 };
@@ -57,7 +63,9 @@ class WorkerSet {
   /// Waits at most `timeout`, or until one of `descriptors` is readable.
   Expected<WorkerNews> poll(std::chrono::milliseconds timeout, std::span<const int> descriptors);
 
-  void assign(int rank, const std::optional<Checkpoint>& resume);
+  /// `addresses`: by rank of the world, as the workers said them; null when all ranks are here.
+  void assign(int rank, const std::optional<Checkpoint>& resume,
+              const std::vector<std::string>* addresses);
   void ask_to_stop(int rank);
   void ask_to_save(int rank, const SaveRequest& save);
   /// Lets a worker go that has said how it ended.
@@ -75,6 +83,7 @@ class WorkerSet {
     std::int64_t records = 0;  // so far: the next one's sequence
   };
   WorkerSet(const Job& job, WorkerSetOptions options);
+  bool spans_nodes() const { return static_cast<int>(options_.ranks.size()) < options_.world; }
   Expected<void> open();
   Expected<void> listen(std::chrono::milliseconds timeout, std::span<const int> descriptors,
                         WorkerNews& news);

@@ -48,6 +48,7 @@ int run_worker(int argc, char** argv) {
     if (name == "--world") arguments.world_descriptor = value;
     if (name == "--control") arguments.control_descriptor = value;
     if (name == "--parent") arguments.parent = value;
+    if (name == "--listen") arguments.listen = argv[i + 1];
   }
   if (arguments.world_descriptor < 0 || arguments.control_descriptor < 0) {
     std::cerr << "weft: error: workers are started by 'weft run'\n";

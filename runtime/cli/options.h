@@ -38,6 +38,8 @@ struct AgentOptions {
   std::string listen = "127.0.0.1";
   int slots = 0;   // 0: all ranks
   int roster = 0;  // place in the launcher's list
+  std::string leaf;     // the switch that it hangs on; "": as the environment says
+  std::string metrics;  // HOST:PORT; "": none
   bool quiet = false;
 };
 

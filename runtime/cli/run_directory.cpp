@@ -13,6 +13,7 @@
 #include "runtime/cli/progress.h"
 #include "runtime/job/serial.h"
 #include "runtime/launch/local_run.h"
+#include "runtime/store/lease.h"
 
 namespace weft::cli {
 namespace {
@@ -149,6 +150,11 @@ int run_in_directory(const Loaded& loaded, const std::string& job_text, const fs
   // Before the directory is touched: a refused job leaves the run there as it is.
   if (const auto same = check_same_job({directory}, loaded.job); !same)
     return report(same.error(), io);
+  if (are_led({{directory}}).front())
+    return report({Code::Busy, directory.string() +
+                                   " is being run by the agents of several nodes (stop one of "
+                                   "them, or choose another directory with --dir)"},
+                  io);
   auto opened = RunStore::open(directory, io.clock);
   if (!opened) return report(opened.error(), io);
   RunStore& store = **opened;

@@ -24,6 +24,13 @@ void add_agents(VerbTree& tree) {
   sub->add_option("--roster", o->roster, "This node's place among the nodes: who leads first")
       ->type_name("N")
       ->check(at_least(0));
+  sub->add_option("--leaf", o->leaf,
+                  "The switch or rack that this node hangs on: expert groups stay under one, where "
+                  "all nodes say it (default: WEFT_LEAF, or as Slurm says)")
+      ->type_name("NAME");
+  sub->add_option("--metrics", o->metrics,
+                  "Serve this node's metrics for Prometheus at HOST:PORT, or PORT on loopback")
+      ->type_name("HOST:PORT");
   sub->add_flag("-q,--quiet", o->quiet, "Only errors");
 }
 

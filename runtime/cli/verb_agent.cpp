@@ -3,8 +3,10 @@
 #include <ostream>
 
 #include "base/units.h"
+#include "comm/tcp/tcp_world.h"
 #include "runtime/agent/agent_shell.h"
 #include "runtime/agent/node_checks.h"
+#include "runtime/agent/node_leaf.h"
 #include "runtime/cli/progress.h"
 #include "runtime/cli/verbs.h"
 #include "runtime/job/load.h"
@@ -37,6 +39,18 @@ bool good_name(const std::string& name) {
              std::string::npos;
 }
 
+/// Said now, and not by a worker of the first generation.
+Expected<void> check_address(const std::string& host) {
+  if (host == "0.0.0.0" || host == "::" || host == "*")
+    return fail(Code::InvalidArgument,
+                "--listen " + host +
+                    " names no node: give the address at which the others reach "
+                    "this one");
+  const auto place = comm::TcpWorld::listen(host);
+  if (!place) return fail_in("--listen", place.error());
+  return {};
+}
+
 }  // namespace
 
 int verb_agent(const AgentOptions& options, Io& io) {
@@ -50,6 +64,8 @@ int verb_agent(const AgentOptions& options, Io& io) {
            << "': up to 64 letters, digits, '-' and '_' are a node's name\n";
     return kUsage;
   }
+  if (const auto reachable = check_address(options.listen); !reachable)
+    return report(reachable.error(), io);
   const auto keys = keys_for_agents(setup.paths);
   if (!keys) return report(keys.error(), io);
   setup.keys = *keys;
@@ -68,6 +84,8 @@ int verb_agent(const AgentOptions& options, Io& io) {
   setup.facts.roster = options.roster;
   setup.facts.version = build_fingerprint();
   setup.facts.address = options.listen;
+  setup.facts.leaf = leaf_of_node(options.leaf);
+  setup.metrics = options.metrics;
   setup.listen = options.listen;
   setup.port = loaded.job.control.port;
   setup.alone = false;

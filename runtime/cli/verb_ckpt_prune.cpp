@@ -7,6 +7,7 @@
 #include "runtime/cli/render.h"
 #include "runtime/cli/verbs.h"
 #include "runtime/job/load.h"
+#include "runtime/store/lease.h"
 #include "runtime/store/run_store.h"
 #include "trainer/checkpoint/checkpoint.h"
 
@@ -42,7 +43,7 @@ Expected<checkpoint::PruneRule> rule_of(const fs::path& run, const PruneOptions&
   }
   // While the run lives its writers may be at partial checkpoints: the newest attempts' are theirs.
   WEFT_TRY_ASSIGN(const json state, runtime::read_state(run));
-  const bool lives = runtime::is_locked(paths);
+  const bool lives = runtime::is_alive(paths);
   rule.attempt = state.value("attempt", std::uint64_t{0}) + (lives ? 0 : 2);
   if (lives) {
     WEFT_TRY_ASSIGN(const auto newest,

@@ -11,6 +11,7 @@
 #include "runtime/cli/pattern.h"
 #include "runtime/cli/render.h"
 #include "runtime/cli/verbs.h"
+#include "runtime/store/lease.h"
 #include "runtime/store/run_store.h"
 
 namespace weft::cli {
@@ -110,7 +111,7 @@ int verb_logs(const LogsOptions& options, Io& io) {
                                        (options.ranks.empty() ? "" : " of these ranks")},
                   io);
   for (const LogFile& file : files) printer.print_new(file, options.lines);
-  while (options.follow && io.out.good() && runtime::is_locked(paths)) {
+  while (options.follow && io.out.good() && runtime::is_alive(paths)) {
     io.out.flush();
     std::this_thread::sleep_for(kPoll);
     for (const LogFile& file : log_files(paths.logs(), options.ranks)) printer.print_new(file, 0);

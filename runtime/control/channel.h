@@ -2,7 +2,9 @@
 // authenticated (CURVE) with keys made for this run. What the bytes mean is messages.h's business.
 #pragma once
 
+#include <array>
 #include <chrono>
+#include <cstddef>
 #include <memory>
 #include <span>
 #include <string>
@@ -22,6 +24,12 @@ RunKeys make_run_keys();
 std::string to_text(const RunKeys& keys);
 /// Errors: InvalidArgument when it is not what to_text made.
 Expected<RunKeys> parse_run_keys(std::string_view text);
+/// A secret for one purpose, the same on every node; it tells nothing of the keys (HMAC-SHA256).
+using Secret = std::array<std::byte, 32>;
+Secret derive_secret(const RunKeys& keys, std::string_view purpose);
+std::string to_text(const Secret& secret);
+/// Errors: InvalidArgument when it is not what to_text made.
+Expected<Secret> parse_secret(std::string_view text);
 /// The keys of a run directory's keys/, made there (0600, in a 0700 directory) by whoever comes
 /// first. Errors: Io; InvalidArgument when others may read the file or it is no key file.
 Expected<RunKeys> keys_of_run(const std::string& directory);

@@ -5,36 +5,17 @@
 #include <openssl/hmac.h>
 
 #include <array>
-#include <cerrno>
 #include <charconv>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <zmq.hpp>
+
+#include "runtime/control/curve.h"
 
 namespace weft::runtime {
 
 using nlohmann::json;
 
 namespace {
-
-constexpr std::size_t kKeyLength = 40;  // Z85 text of a 32-byte key
-constexpr int kQueueLength = 10'000;    // messages a side keeps for a slow or absent other
-
-struct KeyPair {
-  std::string public_key, secret_key;
-};
-
-KeyPair make_keys() {
-  std::array<char, kKeyLength + 1> public_key{}, secret_key{};
-  zmq_curve_keypair(public_key.data(), secret_key.data());
-  return {public_key.data(), secret_key.data()};
-}
-
-std::string raw_key(const std::string& z85) {
-  std::string raw(32, '\0');
-  zmq_z85_decode(reinterpret_cast<std::uint8_t*>(raw.data()), z85.c_str());
-  return raw;
-}
 
 /// 64 hexadecimal digits. `key`: a Z85 secret of this run.
 std::string sign(const std::string& key, std::string_view text) {
@@ -53,6 +34,8 @@ std::string text_of(const json& message) {
   return message.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
+std::string identity_of(int rank) { return "rank-" + std::to_string(rank); }
+
 /// A JSON object with a string "type", or null.
 std::unique_ptr<json> parse_message(std::string_view text) {
   auto message = std::make_unique<json>(json::parse(text, nullptr, false));
@@ -64,18 +47,10 @@ std::unique_ptr<json> parse_message(std::string_view text) {
 }  // namespace
 
 struct ControlServer::Impl {
-  zmq::context_t context{1};
-  zmq::socket_t authenticator{context, zmq::socket_type::rep};
-  zmq::socket_t router{context, zmq::socket_type::router};
-  KeyPair keys = make_keys();
-  std::string seal_key = make_keys().secret_key;  // of jobs; each worker has it too
-  std::map<int, KeyPair> workers;                 // by rank
-  std::map<std::string, int> rank_of_key;         // raw public key -> rank
-  std::string endpoint;
-  long long refused = 0;
-
-  void answer_handshake();
-  void receive_all(std::vector<Incoming>& messages);
+  CurveListener listener;
+  CurveKeys keys = make_curve_keys();
+  std::string seal_key = make_curve_keys().secret;  // of jobs; each worker has it too
+  std::map<int, CurveKeys> workers;                 // by rank
 };
 
 ControlServer::ControlServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -84,121 +59,53 @@ ControlServer::~ControlServer() = default;
 Expected<std::unique_ptr<ControlServer>> ControlServer::open(const std::string& host, int port,
                                                              const std::vector<int>& ranks) {
   auto impl = std::make_unique<Impl>();
+  CurveOptions options{host, port, impl->keys.secret, {}, kMaxMessageBytes};
   for (const int rank : ranks) {
-    impl->workers[rank] = make_keys();
-    impl->rank_of_key[raw_key(impl->workers[rank].public_key)] = rank;
+    impl->workers[rank] = make_curve_keys();
+    options.allowed[impl->workers[rank].open] = std::to_string(rank);
   }
-  const std::string address =
-      "tcp://" + host + ":" + (port == 0 ? std::string("*") : std::to_string(port));
-  try {
-    // Every connection is first asked of this socket (ZeroMQ's authentication protocol, RFC 27).
-    impl->authenticator.set(zmq::sockopt::linger, 0);
-    impl->authenticator.bind("inproc://zeromq.zap.01");
-    impl->router.set(zmq::sockopt::linger, 1000);
-    impl->router.set(zmq::sockopt::curve_server, true);
-    impl->router.set(zmq::sockopt::curve_secretkey, impl->keys.secret_key);
-    impl->router.set(zmq::sockopt::maxmsgsize, static_cast<std::int64_t>(kMaxMessageBytes));
-    impl->router.set(zmq::sockopt::sndhwm, kQueueLength);
-    impl->router.set(zmq::sockopt::rcvhwm, kQueueLength);
-    impl->router.bind(address);
-    impl->endpoint = impl->router.get(zmq::sockopt::last_endpoint);
-  } catch (const zmq::error_t& error) {
-    if (error.num() == EADDRINUSE)
-      return fail(Code::Busy, "control port " + std::to_string(port) + " on " + host +
-                                  " is in use by another process; choose another with "
-                                  "--set control.port=N, or 0 for any free one");
-    return fail(Code::InvalidArgument, "cannot listen on " + address + ": " + error.what() +
-                                           "; check control.host and control.port");
-  }
+  WEFT_TRY(impl->listener.open(options));
   return std::unique_ptr<ControlServer>(new ControlServer(std::move(impl)));
 }
 
-std::string ControlServer::endpoint() const { return impl_->endpoint; }
-long long ControlServer::num_refused() const { return impl_->refused; }
+std::string ControlServer::endpoint() const { return impl_->listener.endpoint(); }
+long long ControlServer::num_refused() const { return impl_->listener.num_refused(); }
 
 std::string ControlServer::credentials(int rank) const {
-  const KeyPair& worker = impl_->workers.at(rank);
-  return json{{"version", kControlVersion},      {"rank", rank},
-              {"endpoint", impl_->endpoint},     {"server_key", impl_->keys.public_key},
-              {"public_key", worker.public_key}, {"secret_key", worker.secret_key},
+  const CurveKeys& worker = impl_->workers.at(rank);
+  return json{{"version", kControlVersion},
+              {"rank", rank},
+              {"endpoint", impl_->listener.endpoint()},
+              {"server_key", impl_->keys.open},
+              {"public_key", worker.open},
+              {"secret_key", worker.secret},
               {"seal_key", impl_->seal_key}}
       .dump();
 }
 
 std::string ControlServer::seal(std::string_view job) const { return sign(impl_->seal_key, job); }
 
-void ControlServer::Impl::answer_handshake() {
-  // version, request id, domain, address, identity, mechanism, then the credentials
-  std::vector<std::string> frames;
-  for (bool more = true; more;) {
-    zmq::message_t frame;
-    if (!authenticator.recv(frame, zmq::recv_flags::dontwait)) return;
-    more = frame.more();
-    frames.push_back(frame.to_string());
-  }
-  const auto worker =
-      frames.size() >= 7 && frames[5] == "CURVE" ? rank_of_key.find(frames[6]) : rank_of_key.end();
-  const bool known = worker != rank_of_key.end();
-  if (!known) ++refused;
-  const std::array<std::string, 6> answer = {"1.0",
-                                             frames.size() > 1 ? frames[1] : std::string(),
-                                             known ? "200" : "400",
-                                             known ? "OK" : "unknown key",
-                                             known ? std::to_string(worker->second) : std::string(),
-                                             std::string()};
-  for (std::size_t i = 0; i < answer.size(); ++i)
-    authenticator.send(zmq::buffer(answer[i]),
-                       i + 1 < answer.size() ? zmq::send_flags::sndmore : zmq::send_flags::none);
-}
-
-void ControlServer::Impl::receive_all(std::vector<Incoming>& messages) {
-  for (;;) {
-    zmq::message_t identity, body;
-    if (!router.recv(identity, zmq::recv_flags::dontwait)) return;
-    if (!identity.more() || !router.recv(body, zmq::recv_flags::dontwait)) return;
-    bool extra = body.more();
-    for (zmq::message_t rest; extra; extra = rest.more())
-      if (!router.recv(rest, zmq::recv_flags::dontwait)) break;
-    int rank = -1;
-    const std::string_view user = body.gets("User-Id");
-    std::from_chars(user.data(), user.data() + user.size(), rank);
-    std::unique_ptr<json> message = parse_message(body.to_string_view());
-    // A worker speaks for itself only: the identity that answers go to must be its own.
-    if (!message || identity.to_string() != "rank-" + std::to_string(rank)) {
-      ++refused;
-      continue;
-    }
-    messages.push_back({rank, std::move(message)});
-  }
-}
-
 Expected<std::vector<Incoming>> ControlServer::poll(std::chrono::milliseconds timeout,
                                                     std::span<const int> descriptors) {
   std::vector<Incoming> messages;
-  std::vector<zmq::pollitem_t> items = {{impl_->authenticator.handle(), 0, ZMQ_POLLIN, 0},
-                                        {impl_->router.handle(), 0, ZMQ_POLLIN, 0}};
-  for (const int descriptor : descriptors) items.push_back({nullptr, descriptor, ZMQ_POLLIN, 0});
-  try {
-    zmq::poll(items.data(), items.size(), timeout);
-    if (items[0].revents & ZMQ_POLLIN) impl_->answer_handshake();
-    if (items[1].revents & ZMQ_POLLIN) impl_->receive_all(messages);
-  } catch (const zmq::error_t& error) {
-    if (error.num() != EINTR)
-      return fail(Code::Internal, std::string("control plane: ") + error.what());
-  }
+  WEFT_TRY(impl_->listener.poll(
+      timeout, descriptors,
+      [&](const std::string& peer, std::string_view name, std::string_view body) {
+        int rank = -1;
+        std::from_chars(name.data(), name.data() + name.size(), rank);
+        std::unique_ptr<json> message = parse_message(body);
+        // A worker speaks for itself only: the identity that answers go to must be its own.
+        if (!message || peer != identity_of(rank)) return false;
+        messages.push_back({rank, std::move(message)});
+        return true;
+      }));
   return messages;
 }
 
 void ControlServer::send(int rank, const json& message) { send_text(rank, text_of(message)); }
 
 void ControlServer::send_text(int rank, const std::string& message) {
-  try {
-    impl_->router.send(zmq::buffer("rank-" + std::to_string(rank)),
-                       zmq::send_flags::sndmore | zmq::send_flags::dontwait);
-    impl_->router.send(zmq::buffer(message), zmq::send_flags::dontwait);
-  } catch (const zmq::error_t&) {
-    // The worker is gone; its exit is reported through its process.
-  }
+  impl_->listener.send(identity_of(rank), message);
 }
 
 struct ControlClient::Impl {
@@ -219,9 +126,10 @@ Expected<std::unique_ptr<ControlClient>> ControlClient::connect(std::string_view
                : std::string();
   };
   if (!given.is_object() || given.value("version", json()) != kControlVersion ||
-      !given.value("rank", json()).is_number_integer() || text("server_key").size() != kKeyLength ||
-      text("public_key").size() != kKeyLength || text("secret_key").size() != kKeyLength ||
-      text("seal_key").size() != kKeyLength)
+      !given.value("rank", json()).is_number_integer() ||
+      text("server_key").size() != kCurveKeyLength ||
+      text("public_key").size() != kCurveKeyLength ||
+      text("secret_key").size() != kCurveKeyLength || text("seal_key").size() != kCurveKeyLength)
     return fail(Code::InvalidArgument,
                 "the control-plane credentials are not those of this version of weft; workers are "
                 "started by 'weft run'");
@@ -230,12 +138,8 @@ Expected<std::unique_ptr<ControlClient>> ControlClient::connect(std::string_view
   impl->seal_key = text("seal_key");
   try {
     zmq::socket_t& dealer = impl->dealer;
-    dealer.set(zmq::sockopt::routing_id, "rank-" + std::to_string(impl->rank));
-    dealer.set(zmq::sockopt::curve_serverkey, text("server_key"));
-    dealer.set(zmq::sockopt::curve_publickey, text("public_key"));
-    dealer.set(zmq::sockopt::curve_secretkey, text("secret_key"));
-    dealer.set(zmq::sockopt::maxmsgsize, static_cast<std::int64_t>(kMaxMessageBytes));
-    dealer.set(zmq::sockopt::sndhwm, kQueueLength);
+    prepare_client(dealer, identity_of(impl->rank), text("server_key"),
+                   {text("public_key"), text("secret_key")}, kMaxMessageBytes);
     dealer.set(zmq::sockopt::linger, 2000);
     dealer.connect(text("endpoint"));
   } catch (const zmq::error_t& error) {

@@ -16,11 +16,12 @@
 namespace weft::runtime {
 
 /// A message is one JSON object with "type" and what that type needs:
-///   worker -> agent: hello {pid, version} · flush {id} · done {outcome} · failed {code, message}
-///     and records, numbered upwards from 1 (seq): metrics {record} · event {kind, message,
-///     details} · samples {step, lines}
-///   agent -> worker: assign {job, seal, checkpoints, traces, attempt, generation, fingerprint} ·
-///     flushed {id} · stop {reason} · shutdown {}
+///   worker -> agent: hello {pid, version, address} · flush {id} · done {outcome} · failed {code,
+///     message, blames, damaged_checkpoint} and records, numbered upwards from 0 (seq): metrics
+///     {record} · event {kind, message, details} · samples {step, lines}
+///   agent -> worker: assign {job, seal, checkpoints, traces, attempt, resume, fingerprint, and for
+///     ranks on several nodes world {run, ranks_here, addresses, secret}} · flushed {id} · stop
+///     {reason} · save {id, at_step} · shutdown {}
 inline constexpr std::size_t kMaxMessageBytes = 64u << 20;
 inline constexpr int kControlVersion = 2;  // 2: jobs are sealed
 

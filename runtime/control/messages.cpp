@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "runtime/control/whole_number.h"
 #include "runtime/coordinator/state_json.h"
 
 namespace weft::runtime {
@@ -120,12 +121,10 @@ Expected<WireMessage> read(const json& wire) {
   }
   if (type == "records") return read_records(wire);
   if (type == "order") return read_order(wire);
-  if (type == "beat")
-    return Beat{wire.at("term").get<std::int64_t>(), wire.at("order").get<std::int64_t>()};
+  if (type == "beat") return Beat{whole(wire.at("term")), whole(wire.at("order"))};
   if (type == "stored")
-    return Acknowledgement{wire.at("term").get<std::int64_t>(),
-                           wire.at("generation").get<std::int64_t>(), wire.at("rank").get<int>(),
-                           wire.at("next").get<std::int64_t>()};
+    return Acknowledgement{whole(wire.at("term")), whole(wire.at("generation")),
+                           whole<int>(wire.at("rank")), whole(wire.at("next"))};
   if (type == "refusal") return RefusalMessage{wire.at("reason").get<std::string>()};
   return fail(Code::Corrupt, "a message of the unknown type '" + type.substr(0, 40) + "'");
 }

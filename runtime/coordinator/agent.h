@@ -125,14 +125,19 @@ struct CoordinatorExited {
   Outcome outcome = Outcome::Undecided;  // with Ended
   std::string reason;
 };
+/// The way to the leader is open: what was reported before may have gone nowhere.
+struct LeaderConnected {};
 /// The person at this agent's terminal, or the launcher, asked to stop.
 struct AgentStopAsked {};
+/// Somebody (a batch system's signal) asked this agent for a checkpoint.
+struct AgentSaveAsked {};
 struct AgentTick {};
 
-using AgentEvent = std::variant<Order, Beat, Acknowledgement, WorkerHello, WorkerMoved, WorkerDone,
-                                WorkerFailed, WorkerExited, WorkerSaved, WorkerCopied, RecordMade,
-                                FlushAsked, SpoolWritten, SpoolFailed, ClaimsRead, ClaimsUnreadable,
-                                ClaimDecided, CoordinatorExited, AgentStopAsked, AgentTick>;
+using AgentEvent =
+    std::variant<Order, Beat, Acknowledgement, WorkerHello, WorkerMoved, WorkerDone, WorkerFailed,
+                 WorkerExited, WorkerSaved, WorkerCopied, RecordMade, FlushAsked, SpoolWritten,
+                 SpoolFailed, ClaimsRead, ClaimsUnreadable, ClaimDecided, CoordinatorExited,
+                 LeaderConnected, AgentStopAsked, AgentSaveAsked, AgentTick>;
 
 // --- What to do about it -------------------------------------------------------------------------
 
@@ -259,6 +264,7 @@ struct AgentState {
   Instant coordinator_since{};
   bool coordinator_dying = false;  // it was killed by us
   int stops_asked = 0;
+  int saves_asked = 0;
   std::optional<RunEnd> end;  // of the run, once seen
   std::optional<Instant> leaving_since;
   bool left = false;  // LeaveRun was said: nothing is done any more

@@ -32,9 +32,11 @@ class AgentDecider {
   void operator()(const SpoolFailed& failed);
   void operator()(const ClaimsRead& read);
   void operator()(const ClaimsUnreadable& failed);
+  void operator()(const LeaderConnected&) { s().changed = true; }
   void operator()(const ClaimDecided& decided);
   void operator()(const CoordinatorExited& exited);
   void operator()(const AgentStopAsked&);
+  void operator()(const AgentSaveAsked&);
   void operator()(const AgentTick&);
 
   /// After every event: a change is reported at once.

@@ -80,7 +80,7 @@ void AgentDecider::operator()(const ClaimDecided& decided) {
   state.coordinator_dying = false;
   act(StartCoordinator{decided.term});
   act(Connect{self});
-  say("leads term " + std::to_string(decided.term));
+  say("starts a coordinator");
 }
 
 void AgentDecider::claim_next() {
@@ -142,6 +142,11 @@ void AgentDecider::operator()(const AgentStopAsked&) {
   // Nobody there to ask.
   state.end = RunEnd{Outcome::Stopped, "stopped at once; the newest checkpoint stands"};
   if (!state.leaving_since) state.leaving_since = now_;
+}
+
+void AgentDecider::operator()(const AgentSaveAsked&) {
+  ++s().saves_asked;
+  s().changed = true;
 }
 
 void AgentDecider::operator()(const AgentTick&) {
@@ -219,6 +224,7 @@ Report AgentDecider::make_report(bool left) {
   report.saved_request = state.saved_request;
   report.copy = state.copy;
   report.stops_asked = state.stops_asked;
+  report.saves_asked = state.saves_asked;
   report.left = left;
   return report;
 }

@@ -33,12 +33,16 @@ bool counts(const std::vector<LineEntry>& line, std::int64_t generation, std::in
   return generation == 0;  // from before there were generations
 }
 
+std::string damage_key(const Checkpoint& checkpoint) {
+  return checkpoint.name + " of generation " + std::to_string(checkpoint.generation);
+}
+
 std::optional<Checkpoint> newest_on_line(const std::vector<LineEntry>& line,
                                          const std::vector<Checkpoint>& complete,
                                          const std::set<std::string>& damaged) {
   std::optional<Checkpoint> best;
   for (const Checkpoint& checkpoint : complete) {
-    if (damaged.contains(checkpoint.name)) continue;
+    if (damaged.contains(damage_key(checkpoint))) continue;
     if (!line.empty() && !counts(line, checkpoint.generation, checkpoint.step)) continue;
     const auto key = [](const Checkpoint& one) {
       return std::tuple(one.step, one.generation, is_in_memory(one.name), one.name);

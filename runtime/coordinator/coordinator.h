@@ -25,6 +25,7 @@
 #include "base/expected.h"
 #include "runtime/coordinator/messages.h"
 #include "runtime/coordinator/place_ranks.h"
+#include "scheduler/placement.h"
 
 namespace weft::runtime {
 
@@ -70,11 +71,12 @@ struct WaitsExplained {
   int culprit = -1;
   std::string text;
 };
-/// A rank is slower than its peers, or computes other numbers than they do.
+/// A rank is slower than its peers, or computes other numbers than they do (`corrupt`).
 struct StragglerFlagged {
   std::int64_t generation = 0;
   int rank = 0;
   std::string reason;
+  bool corrupt = false;
 };
 /// The run's end is in the shared directory.
 struct EndRecorded {};
@@ -208,7 +210,10 @@ struct Node {
   std::int64_t unacknowledged = 0;
   std::optional<Checkpoint> copy;  // in its memory
   std::optional<Instant> spool_failing_since;
+  std::string spool_error;      // why, while it fails
   Order order;                  // what it was last told
+  Instant told{};               // when that was sent
+  int saves_asked = 0;          // of its agent's that were heard
   std::int64_t taken = 0;       // newest order of this term that it took
   std::vector<int> ranks;       // of the current generation
   std::vector<Instant> blamed;  // when a generation ended because of it, ascending
@@ -258,7 +263,7 @@ struct CoordinatorState {
   std::string reason;  // why the outcome is what it is
   Cause cause;         // of the present or last generation's end
   std::vector<LineEntry> line;
-  std::set<std::string> damaged;    // checkpoints that a worker could not load
+  std::set<std::string> damaged;    // damage_key() of checkpoints that a worker could not load
   std::map<std::string, Ban> bans;  // by node
   int stops_asked = 0;
   bool pause_asked = false;
@@ -292,8 +297,9 @@ struct CoordinatorState {
   std::vector<std::string> addresses;
   std::shared_ptr<const std::vector<std::string>> shared_addresses;  // once all are there
   int num_ready = 0, num_done = 0, num_gone = 0, num_not_stepping = 0;
-  std::int64_t step = 0;  // highest completed of this generation
-  Duration step_time{};   // smoothed
+  std::vector<StragglerFlagged> without_spare;  // to be swapped once a node joins
+  std::int64_t step = 0;                        // highest completed of this generation
+  Duration step_time{};                         // smoothed
   Instant last_progress{};
   std::optional<Instant> explaining;  // until when an explanation of the hang is waited for
   std::map<std::pair<std::int64_t, int>, std::int64_t> stored;  // next sequence wanted
@@ -330,6 +336,8 @@ struct CoordinatorOptions {
   Duration ban_window = std::chrono::hours(1);
   Duration ban_length = std::chrono::hours(1);
   bool swap_stragglers = false;
+  /// Of the run's ranks: where nodes say which leaf they hang on, ranks are placed by it.
+  std::optional<scheduler::Layout> layout;
 };
 
 struct Decision {
@@ -350,6 +358,10 @@ Decision decide(CoordinatorState state, const Event& event, Instant now,
 /// Does a record of this step and generation count, given the generations that ran? Steps that a
 /// later generation did anew do not. step -1: it does while its generation is known.
 bool counts(const std::vector<LineEntry>& line, std::int64_t generation, std::int64_t step);
+
+/// What a checkpoint is known by once it was found damaged: a later generation writes the same step
+/// anew under the same name.
+std::string damage_key(const Checkpoint& checkpoint);
 
 /// The newest checkpoint that lies on the line and is not damaged; of the same step the one in
 /// memory.

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "runtime/coordinator/decider.h"
+#include "runtime/coordinator/place_by_leaf.h"
 
 namespace weft::runtime {
 
@@ -51,7 +52,7 @@ std::vector<NodeRoom> Decider::rooms(const std::string& without) const {
   std::vector<std::pair<int, NodeRoom>> usable;
   for (const auto& [name, node] : d_.state.nodes)
     if (name != without && why_not(name, node).empty())
-      usable.push_back({node.facts.roster, {name, node.facts.slots}});
+      usable.push_back({node.facts.roster, {name, node.facts.slots, node.facts.leaf}});
   std::ranges::stable_sort(usable, {}, &std::pair<int, NodeRoom>::first);
   std::vector<NodeRoom> rooms;
   for (auto& [roster, room] : usable) rooms.push_back(std::move(room));
@@ -67,9 +68,7 @@ void Decider::try_form() {
   for (const auto& [name, node] : state.nodes)
     if (node.heard && !node.lost && !node.left) slots += node.facts.slots;
   if (slots < state.world) return;
-  auto placed = place_ranks(rooms(""), state.placement, state.world);
-  if (!placed) return;
-  state.placement = std::move(*placed);
+  if (!place_all()) return;
   for (auto& [name, node] : state.nodes) node.ranks.clear();
   for (int rank = 0; rank < state.world; ++rank)
     state.nodes[state.placement[rank].node].ranks.push_back(rank);
@@ -78,6 +77,19 @@ void Decider::try_form() {
   enter(RunPhase::Claiming, options_.nodes_bound);
   state.next_ask = now_ + options_.retry;
   act(ClaimGeneration{state.generation});
+}
+
+bool Decider::place_all() {
+  CoordinatorState& state = s();
+  const std::vector<NodeRoom> room = rooms("");
+  if (options_.layout && options_.layout->world() == state.world)
+    if (auto placed = place_by_leaf(room, state.placement, *options_.layout)) {
+      state.placement = std::move(*placed);
+      return true;
+    }
+  auto placed = place_ranks(room, state.placement, state.world);
+  if (placed) state.placement = std::move(*placed);
+  return placed.has_value();
 }
 
 void Decider::operator()(const GenerationClaimed& claimed) {
@@ -103,6 +115,7 @@ void Decider::operator()(const CheckpointsListed& listed) {
     if (node.copy && static_cast<int>(node.ranks.size()) == state.world)
       complete.push_back(*node.copy);
   state.resume = newest_on_line(state.line, complete, state.damaged);
+  if (all_damaged(listed.complete)) return;
   // Somebody may have been lost since the ranks were placed.
   for (const auto& [name, node] : state.nodes)
     if (!node.ranks.empty() && !why_not(name, node).empty()) {
@@ -111,6 +124,21 @@ void Decider::operator()(const CheckpointsListed& listed) {
       return;
     }
   form();
+}
+
+/// A run whose checkpoints are all damaged must not begin again over what it has written.
+bool Decider::all_damaged(const std::vector<Checkpoint>& complete) {
+  CoordinatorState& state = s();
+  if (state.resume || !newest_on_line(state.line, complete, {})) return false;
+  std::string names;
+  for (const Checkpoint& checkpoint : complete)
+    if (state.damaged.contains(damage_key(checkpoint)))
+      names += (names.empty() ? "" : ", ") + checkpoint.name;
+  close(Outcome::Failed, "no checkpoint can be used: " + names +
+                             " cannot be read whole (weft ckpt verify says what is wrong). Restore "
+                             "one of them, or begin again in another directory");
+  state.cause.code = Code::Corrupt;
+  return true;
 }
 
 void Decider::form() {
@@ -127,10 +155,12 @@ void Decider::form() {
   state.step = from;
   state.step_time = {};
   state.explaining.reset();
+  state.without_spare.clear();
   state.cause = {};
   state.abdications = 0;
   enter(RunPhase::Forming, options_.forming_bound);
-  act(TruncateAfter{from});
+  // A resume that may fail drops nothing: steps that are done anew replace those of before anyway.
+  if (state.damaged.empty()) act(TruncateAfter{from});
   refresh_all();
   // What a lost agent's workers said before this checkpoint is in its spool by now: they flushed
   // before they committed.
@@ -220,8 +250,8 @@ void Decider::take_status(const std::string& node, const WorkerStatus& status) {
       cause.code = Code::Unavailable;
       cause.text = who + " died: " + describe_exit(failure.exit_code, failure.signal);
     }
-    if (!failure.damaged_checkpoint.empty()) {
-      state.damaged.insert(failure.damaged_checkpoint);
+    if (state.resume && failure.damaged_checkpoint == state.resume->name) {
+      state.damaged.insert(damage_key(*state.resume));
       cause.code = Code::Corrupt;
     }
     if (!consequence) note(std::move(cause));
@@ -274,6 +304,7 @@ void Decider::finish_ending() {
   CoordinatorState& state = s();
   const Cause cause = state.cause;
   blame(cause);
+  state.swap_node.clear();  // its ban keeps it out
   for (auto& [name, node] : state.nodes) node.ranks.clear();
   const bool progressed =
       state.best_step > state.first_best_step || state.saved_step > state.first_saved_step;
@@ -312,17 +343,19 @@ void Decider::blame(const Cause& cause) {
   blamed.push_back(now_);
   if (static_cast<int>(blamed.size()) < options_.ban_blames) return;
   if (ban_if_spared(cause.node,
-                    "ended " + counted(blamed.size(), "generation") + ", lately: " + cause.text))
+                    "ended " + counted(blamed.size(), "generation") + ", lately: " + cause.text,
+                    now_ + options_.ban_length))
     blamed.clear();
 }
 
-/// Bans for the usual length, where the run can go on without the node.
-bool Decider::ban_if_spared(const std::string& node, const std::string& reason) {
+/// Bans where the run can go on without the node; `until` none: until a person lifts it.
+bool Decider::ban_if_spared(const std::string& node, const std::string& reason,
+                            std::optional<Instant> until) {
   CoordinatorState& state = s();
   int slots = 0;
   for (const NodeRoom& room : rooms(node)) slots += room.slots;
   if (slots < state.world) return false;
-  state.bans[node] = {reason, now_ + options_.ban_length};
+  state.bans[node] = {reason, until};
   say("node " + node + " is banned: " + reason);
   durable();
   return true;

@@ -1,5 +1,6 @@
 // Who is there: reports, lost nodes, and what each node is told to be.
 #include <algorithm>
+#include <utility>
 
 #include "runtime/coordinator/decider.h"
 
@@ -45,10 +46,13 @@ void Decider::operator()(const TermBegan& began) {
     state.deadline = now_ + options_.ending_bound + options_.rejoin_bound;
   if (state.phase == RunPhase::Closing)
     state.deadline = now_ + options_.closing_bound + options_.rejoin_bound;
-  say("term " + std::to_string(began.term) + " begins on node " + began.node +
-      (state.generation == 0 ? ""
-                             : ", takes over generation " + std::to_string(state.generation) +
-                                   " (" + to_string(state.phase) + ")"));
+  // A number means something to those who have seen the one before.
+  if (state.generation == 0)
+    say("node " + began.node + " leads");
+  else
+    say("term " + std::to_string(began.term) + " begins on node " + began.node +
+        ", takes over generation " + std::to_string(state.generation) + " (" +
+        to_string(state.phase) + ")");
   durable();
 }
 
@@ -109,6 +113,7 @@ void Decider::operator()(const Report& report) {
   node->generation = report.generation;
   node->unacknowledged = report.unacknowledged;
   node->copy = report.copy;
+  node->spool_error = report.spool_error;
   if (report.spool_error.empty()) {
     node->spool_failing_since.reset();
   } else if (!node->spool_failing_since) {
@@ -118,14 +123,21 @@ void Decider::operator()(const Report& report) {
   take_workers(*node, report);
   learn_saved(report);
   while (state.stops_asked < std::min(report.stops_asked, 2)) (*this)(StopAsked{});
+  if (report.saves_asked > node->saves_asked) (*this)(SaveAsked{});
+  node->saves_asked = report.saves_asked;
   if (node->left) return;
   if (first && state.phase == RunPhase::Waiting) try_form();
+  if (first && state.phase == RunPhase::Running)
+    for (const StragglerFlagged& flagged : std::exchange(state.without_spare, {})) (*this)(flagged);
   if (node->order.term != state.term) {
     refresh(report.node, *node);
-  } else if (report.order < node->order.number) {
-    act(SendOrder{report.node, node->order});
-  } else {
+  } else if (took_order(*node)) {
     act(SendBeat{report.node, {state.term, node->order.number}});
+  } else if (now_ - node->told >= options_.heartbeat) {
+    node->told = now_;
+    act(SendOrder{report.node, node->order});
+  } else {  // still on its way; the beat says nothing of it, or it would be asked for at once
+    act(SendBeat{report.node, {state.term, node->taken}});
   }
 }
 
@@ -213,6 +225,7 @@ void Decider::refresh(const std::string& name, Node& node) {
   if (same_but_number(order, node.order)) return;
   order.number = (node.order.term == order.term ? node.order.number : 0) + 1;
   node.order = order;
+  node.told = now_;
   act(SendOrder{name, std::move(order)});
 }
 

@@ -79,6 +79,8 @@ void Decider::operator()(const ContinueAsked&) {
 void Decider::operator()(const SaveAsked& asked) {
   CoordinatorState& state = s();
   if (state.outcome != Outcome::Undecided) return;
+  // What is asked for already answers this too: a signal reaches all agents of a run.
+  if (state.save.id > state.saves_done && state.save.at_step <= asked.at_step) return;
   state.save = {state.save.id + 1, asked.at_step};
   durable();
   say("asked to save after step " +
@@ -116,17 +118,23 @@ void Decider::operator()(const UnbanAsked& asked) {
 
 void Decider::operator()(const StragglerFlagged& flagged) {
   CoordinatorState& state = s();
-  if (flagged.generation != state.generation || state.phase != RunPhase::Running ||
-      flagged.rank < 0 || flagged.rank >= state.world || !state.swap_node.empty())
+  if (flagged.generation != state.generation || state.outcome != Outcome::Undecided ||
+      !has_generation() || flagged.rank < 0 || flagged.rank >= state.world)
     return;
+  // One that computes wrong may have ended the generation itself by now.
+  if (state.phase == RunPhase::Ending && !flagged.corrupt) return;
   const std::string node = state.placement[flagged.rank].node;
+  if (state.bans.contains(node)) return;  // known, for another reason or rank
   const std::string what =
       "rank " + std::to_string(flagged.rank) + " on node " + node + ": " + flagged.reason;
-  if (!options_.swap_stragglers) {
+  std::optional<Instant> until;  // wrong numbers do not pass with time
+  if (!flagged.corrupt) until = now_ + options_.ban_length;
+  if (!flagged.corrupt && !options_.swap_stragglers) {
     say(what);
-  } else if (ban_if_spared(node, what)) {
+  } else if (ban_if_spared(node, what, until)) {
     swap_after_save(node);
   } else {
+    state.without_spare.push_back(flagged);
     say(what + "; there is no spare to swap it for");
   }
 }

@@ -92,7 +92,7 @@ void Decider::watch_storage() {
         now_ - *node.spool_failing_since > options_.storage_bound)
       fail_run({Cause::Kind::None, -1, name, Code::Io,
                 "node " + name + " could not keep its records for " +
-                    in_seconds(options_.storage_bound)});
+                    in_seconds(options_.storage_bound) + ": " + node.spool_error});
 }
 
 void Decider::watch_phase() {

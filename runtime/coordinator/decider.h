@@ -68,6 +68,7 @@ class Decider {
   std::string why_not(const std::string& name, const Node& node) const;
   std::vector<NodeRoom> rooms(const std::string& without) const;
   void try_form();
+  bool place_all();
   void form();
   void run_generation();
   void take_status(const std::string& node, const WorkerStatus& status);
@@ -78,7 +79,9 @@ class Decider {
   void finish_ending();
   void blame(const Cause& cause);
   void learn_saved(const Report& report);
-  bool ban_if_spared(const std::string& node, const std::string& reason);
+  bool ban_if_spared(const std::string& node, const std::string& reason,
+                     std::optional<Instant> until);
+  bool all_damaged(const std::vector<Checkpoint>& complete);
 
   // Run
   void stop_at_once();

@@ -34,6 +34,7 @@ struct NodeFacts {
   int roster = 0;       // its place in the launcher's list of nodes
   std::string version;  // build_fingerprint() of its binary
   std::string address;  // where its workers can be reached by other nodes
+  std::string leaf;     // the switch or rack that it hangs on; "": not known
   std::int64_t memory_bytes = 0;
   std::vector<CheckResult> checks;
 };
@@ -108,6 +109,7 @@ struct Report {
   std::int64_t saved_request = 0;
   std::optional<Checkpoint> copy;  // the newest whole one in its memory
   int stops_asked = 0;             // by the person at this agent's terminal
+  int saves_asked = 0;             // by a signal to this agent
   bool left = false;               // its last report: workers gone, it exits
 };
 

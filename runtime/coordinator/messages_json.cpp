@@ -93,11 +93,9 @@ json put_facts(const NodeFacts& facts) {
   json checks = json::array();
   for (const CheckResult& check : facts.checks)
     checks.push_back({{"name", check.name}, {"passed", check.passed}, {"message", check.message}});
-  return {{"slots", facts.slots},
-          {"roster", facts.roster},
-          {"version", facts.version},
-          {"address", facts.address},
-          {"memory_bytes", facts.memory_bytes},
+  return {{"slots", facts.slots},     {"roster", facts.roster},
+          {"version", facts.version}, {"address", facts.address},
+          {"leaf", facts.leaf},       {"memory_bytes", facts.memory_bytes},
           {"checks", checks}};
 }
 
@@ -107,6 +105,7 @@ NodeFacts get_facts(JsonFields fields) {
   facts.roster = fields.small("roster");
   facts.version = fields.text("version", 4096);
   facts.address = fields.text("address", 4096);
+  if (fields.has("leaf")) facts.leaf = fields.text("leaf", 4096);  // not in older journals
   facts.memory_bytes = fields.integer("memory_bytes");
   std::size_t index = 0;
   for (const json& element : fields.array("checks", 1000)) {
@@ -133,6 +132,7 @@ json to_json(const Report& report) {
                  {"saved_request", report.saved_request},
                  {"copy", put_checkpoint(report.copy)},
                  {"stops_asked", report.stops_asked},
+                 {"saves_asked", report.saves_asked},
                  {"left", report.left}};
   if (report.facts) object["facts"] = put_facts(*report.facts);
   return object;
@@ -158,6 +158,7 @@ Expected<Report> report_from_json(const json& object) {
   report.saved_request = fields.integer("saved_request");
   report.copy = get_checkpoint(fields, "copy");
   report.stops_asked = fields.small("stops_asked");
+  report.saves_asked = fields.small("saves_asked");
   report.left = fields.boolean("left");
   return result(std::move(report), error);
 }

@@ -14,6 +14,7 @@ namespace weft::runtime {
 struct NodeRoom {
   std::string node;
   int slots = 0;
+  std::string leaf = {};  // the switch or rack that it hangs on; "": not known
 };
 
 struct RankPlacement {

@@ -33,6 +33,7 @@ json put_node(const Node& node, Instant now) {
           {"lost", node.lost},
           {"left", node.left},
           {"generation", node.generation},
+          {"saves_asked", node.saves_asked},
           {"blamed", std::move(blamed)},
           {"why_unfit", node.why_unfit}};
 }
@@ -66,6 +67,7 @@ Node get_node(JsonFields fields, Instant now) {
   node.lost = fields.boolean("lost");
   node.left = fields.boolean("left");
   node.generation = fields.integer("generation");
+  if (fields.has("saves_asked")) node.saves_asked = fields.small("saves_asked");
   for (const json& then : fields.array("blamed", 1 << 16)) {
     constexpr std::int64_t kFar = std::int64_t{1} << 62;
     if (then.is_number_integer() && then > -kFar && then < kFar)

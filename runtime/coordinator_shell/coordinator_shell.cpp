@@ -15,6 +15,7 @@
 #include "runtime/control/wire_error.h"
 #include "runtime/coordinator/state_json.h"
 #include "runtime/coordinator_shell/begin_run.h"
+#include "runtime/coordinator_shell/flagged_ranks.h"
 #include "runtime/coordinator_shell/record_book.h"
 #include "runtime/job/load.h"
 #include "runtime/log/log.h"
@@ -108,6 +109,11 @@ class CoordinatorShell {
     options_.hang_factor = job.control.hang_factor;
     options_.hang_bound_min = in_duration(job.control.hang_min_s);
     options_.storage_bound = in_duration(job.control.disk_wait_s);
+    options_.swap_stragglers = job.watch.swap_stragglers;
+    const ParallelJob& parallel = job.parallel;
+    if (const auto kind = dualpipe::parse_kind(parallel.schedule))
+      options_.layout = scheduler::Layout{*kind, parallel.pipeline, parallel.data, parallel.expert,
+                                          parallel.micro_batches};
   }
 
   // --- What comes in ---------------------------------------------------------------------------
@@ -285,6 +291,8 @@ class CoordinatorShell {
       const auto stored =
           book_->store_record(store.generation, store.rank, sequence, found->second);
       if (!stored) return fail_shell(stored.error());
+      for (StragglerFlagged& flagged : flagged_in(store.generation, found->second))
+        events_.push_back(std::move(flagged));
     }
     book_->set_next(store.generation, store.rank, store.next);
     must_save_ = true;

@@ -2,9 +2,11 @@
 
 #include <sqlite3.h>
 
+#include <cerrno>
 #include <nlohmann/json.hpp>
 
 #include "base/files.h"
+#include "runtime/control/whole_number.h"
 
 namespace weft::runtime {
 
@@ -19,6 +21,16 @@ struct Database {
   sqlite3* handle = nullptr;
   ~Database() { sqlite3_close(handle); }
   std::string message() const { return sqlite3_errmsg(handle); }
+  /// As any other file that could not be written: with the kernel's reason and what to do.
+  tl::unexpected<Error> write_error(const fs::path& path) const {
+    const int code = sqlite3_errcode(handle) & 0xff;
+    const int reason = code == SQLITE_FULL       ? ENOSPC
+                       : code == SQLITE_READONLY ? EROFS
+                                                 : sqlite3_system_errno(handle);
+    if (reason == 0) return fail(Code::Io, "cannot write " + path.string() + ": " + message());
+    const Error error = io_error("write", path, reason).value();
+    return fail(Code::Io, error.message);
+  }
 };
 
 struct Statement {
@@ -45,11 +57,10 @@ std::string positions_text(const JournalEntry& entry) {
 Expected<void> take_positions(const std::string& text, JournalEntry& entry) {
   const json given = json::parse(text, nullptr, false);
   try {
-    entry.files.metrics = given.at("metrics").get<std::uint64_t>();
-    entry.files.events = given.at("events").get<std::uint64_t>();
+    entry.files.metrics = whole<std::uint64_t>(given.at("metrics"));
+    entry.files.events = whole<std::uint64_t>(given.at("events"));
     for (const json& one : given.at("stored"))
-      entry.stored[{one.at(0).get<std::int64_t>(), one.at(1).get<int>()}] =
-          one.at(2).get<std::int64_t>();
+      entry.stored[{whole(one.at(0)), whole<int>(one.at(1))}] = whole(one.at(2));
   } catch (const json::exception& error) {
     return fail(Code::Corrupt, std::string("positions that cannot be read: ") + error.what());
   }
@@ -64,7 +75,7 @@ struct Journal::Impl {
 
   Expected<void> run(const char* sql) {
     if (sqlite3_exec(database.handle, sql, nullptr, nullptr, nullptr) == SQLITE_OK) return {};
-    return fail(Code::Io, "cannot write " + path.string() + ": " + database.message());
+    return database.write_error(path);
   }
   Expected<void> put(const char* sql, const std::string& one, const std::string& two) {
     Statement statement;
@@ -76,7 +87,7 @@ struct Journal::Impl {
       good = sqlite3_step(statement.handle) == SQLITE_DONE;
     }
     if (good) return {};
-    return fail(Code::Io, "cannot write " + path.string() + ": " + database.message());
+    return database.write_error(path);
   }
 };
 

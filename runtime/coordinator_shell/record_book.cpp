@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "runtime/control/whole_number.h"
+
 namespace weft::runtime {
 
 using nlohmann::json;
@@ -44,7 +46,7 @@ Expected<void> RecordBook::write(std::int64_t generation, const json& message) {
   const std::string type = message.at("type").get<std::string>();
   if (type == "metrics") {
     const json& record = message.at("record");
-    const auto step = record.at("step").get<std::int64_t>();
+    const auto step = whole(record.at("step"));
     // What an agent that is gone had not handed over yet comes late: into its place.
     if (generation < last_generation_ && step <= last_step_) return store_->insert_metrics(record);
     // Steps that are done anew replace those of before, whatever became of the order to drop them.
@@ -54,9 +56,11 @@ Expected<void> RecordBook::write(std::int64_t generation, const json& message) {
     last_step_ = step;
     return {};
   }
-  if (type == "samples")
-    return store_->write_samples(message.at("step").get<std::int64_t>(),
-                                 message.at("lines").get<std::vector<json>>());
+  if (type == "samples") {
+    const auto step = whole(message.at("step"));
+    if (generation >= last_generation_ && step <= last_step_) WEFT_TRY(truncate_after(step - 1));
+    return store_->write_samples(step, message.at("lines").get<std::vector<json>>());
+  }
   return store_->append_event(message.at("kind").get<std::string>(),
                               message.at("message").get<std::string>(), message.at("details"));
 }

@@ -92,8 +92,9 @@ std::vector<Foreign> foreign(std::string_view path) {
   // One field may be known to several systems by the same name: one entry a field.
   for (std::vector<Foreign>* found : {&same_group, &exact, &same_leaf}) {
     if (found->empty()) continue;
-    const auto tail = std::ranges::unique(*found, {}, &Foreign::field);
-    found->erase(tail.begin(), tail.end());
+    found->erase(std::unique(found->begin(), found->end(),
+                             [](const Foreign& a, const Foreign& b) { return a.field == b.field; }),
+                 found->end());
     return *found;
   }
   return {};

@@ -462,7 +462,9 @@ void add_parallel(std::vector<Field>& out) {
        .type = FieldType::Choice,
        .slot = WEFT_AT(parallel.transport),
        .choices = {"local"},
-       .help = "How bytes move between ranks. local: shared memory between processes of one host.",
+       .help =
+           "How bytes move between ranks. local: shared memory between the processes of a node, "
+           "and TCP between the nodes of a run that several agents share.",
        .interacts = "nothing yet",
        .example = "local",
        .names = {{"PyTorch", "backend"}},

@@ -13,6 +13,7 @@
 #include "base/units.h"
 #include "runtime/store/index.h"
 #include "runtime/store/json_lines.h"
+#include "runtime/store/lease.h"
 #include "runtime/store/private_directory.h"
 #include "runtime/store/run_lock.h"
 
@@ -295,8 +296,11 @@ Expected<void> RunStore::rewind(const Position& position) {
 
 bool is_locked(const RunPaths& paths) { return RunLock::is_taken(paths.lock()); }
 
-Expected<json> read_state(const fs::path& root) {
-  const RunPaths paths{root};
+namespace {
+
+/// run.json as it stands, and whether the lock is held.
+Expected<json> look_at_state(const RunPaths& paths) {
+  const fs::path& root = paths.root;
   const auto text = read_file(paths.run(), std::size_t{1} << 24);
   if (!text && text.error().code == Code::NotFound)
     return fail(Code::NotFound, root.string() + " is no run directory: it has no run.json");
@@ -304,14 +308,38 @@ Expected<json> read_state(const fs::path& root) {
   json state = json::parse(*text, nullptr, false);
   if (!state.is_object() || !state.contains("state") || !state["state"].is_string())
     return fail(Code::Corrupt, paths.run().string() + " is damaged; metrics.jsonl is not");
-  const bool alive = is_locked(paths);
-  state["alive"] = alive;
+  state["alive"] = is_locked(paths);
   state["directory"] = root.string();
-  if (!alive && state["state"] == "running") {
-    state["state"] = "dead";
-    state["reason"] = "run.json says running, but no process holds the run directory";
-  }
   return state;
+}
+
+/// Of these, those that say running and that nobody holds: led by agents, or dead.
+void look_for_leaders(std::vector<json>& states) {
+  std::vector<RunPaths> runs;
+  std::vector<std::size_t> which;
+  for (std::size_t i = 0; i < states.size(); ++i)
+    if (states[i]["state"] == "running" && states[i]["alive"] == false) {
+      runs.push_back({states[i]["directory"].get<std::string>()});
+      which.push_back(i);
+    }
+  const std::vector<bool> led = are_led(runs);
+  for (std::size_t i = 0; i < runs.size(); ++i) {
+    json& state = states[which[i]];
+    state["alive"] = static_cast<bool>(led[i]);
+    if (led[i]) continue;
+    state["state"] = "dead";
+    state["reason"] =
+        "run.json says running, but no process holds the run directory and no agent leads";
+  }
+}
+
+}  // namespace
+
+Expected<json> read_state(const fs::path& root) {
+  WEFT_TRY_ASSIGN(json state, look_at_state({root}));
+  std::vector<json> one = {std::move(state)};
+  look_for_leaders(one);
+  return std::move(one.front());
 }
 
 Expected<std::vector<json>> list_runs(const fs::path& parent) {
@@ -321,7 +349,7 @@ Expected<std::vector<json>> list_runs(const fs::path& parent) {
   std::vector<json> runs;
   for (const fs::directory_entry& entry : entries) {
     if (!fs::exists(RunPaths{entry.path()}.run(), error)) continue;
-    auto state = read_state(entry.path());
+    auto state = look_at_state({entry.path()});
     if (state)
       runs.push_back(std::move(*state));
     else
@@ -330,6 +358,7 @@ Expected<std::vector<json>> list_runs(const fs::path& parent) {
                       {"state", "unreadable"},
                       {"reason", state.error().message}});
   }
+  look_for_leaders(runs);
   std::sort(runs.begin(), runs.end(), [](const json& a, const json& b) {
     const json none = "";
     return std::pair(b.value("updated", none), a.value("name", none)) <

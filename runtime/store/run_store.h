@@ -107,12 +107,13 @@ class RunStore {
 /// Errors: NotFound, Io, Corrupt (a whole line that is no JSON object).
 Expected<std::vector<nlohmann::json>> read_json_lines(const std::filesystem::path& path);
 
-/// Is a writer alive? Decided by the lock, not by the pid that a dead writer left in run.json.
+/// Does a `weft run` hold the directory? Decided by the lock, not by the pid that a dead writer
+/// left in run.json. Agents hold no lock: is_alive (lease.h) asks after both.
 bool is_locked(const RunPaths& paths);
 
 /// run.json with "alive" and an honest "state": one of running finished failed stopped, or "dead"
-/// when run.json says running and nobody holds the lock. Errors: NotFound when this is no run
-/// directory.
+/// when run.json says running, nobody holds the lock and no agent renews a lease (lease.h). Errors:
+/// NotFound when this is no run directory.
 Expected<nlohmann::json> read_state(const std::filesystem::path& root);
 
 /// read_state of every run directory directly below `parent`, newest first. Directories that are no

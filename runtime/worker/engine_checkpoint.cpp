@@ -1,5 +1,6 @@
 // Engine::begin_save and Engine::load_newest: each tensor is written once, by its owner, and read
 // by name, so that any layout can resume what any other wrote.
+#include <array>
 #include <nlohmann/json.hpp>
 #include <random>
 #include <utility>
@@ -18,6 +19,7 @@ namespace checkpoint = trainer::checkpoint;
 
 namespace {
 
+constexpr std::chrono::milliseconds kSaveRound{1000};  // ranks tell each other how their saves go
 constexpr const char* kMoment1 = ".exp_avg";
 constexpr const char* kMoment2 = ".exp_avg_sq";
 
@@ -215,9 +217,11 @@ Expected<std::vector<Engine::Saved>> Engine::take_ended(checkpoint::Saver& saver
 Expected<std::vector<Engine::Saved>> Engine::finish_saves() {
   // In rounds, so that a slow disk is not taken for a silent rank.
   for (;;) {
-    double open = saver_->wait_idle(options_.wait_bound / 4) ? 0 : 1;
-    WEFT_TRY(comm::all_reduce_sum(*world_, std::span(&open, 1)));
-    if (open == 0) break;
+    const bool idle = saver_->wait_idle(std::min(options_.wait_bound / 4, kSaveRound));
+    std::array<double, 2> open_failed = {idle ? 0.0 : 1.0, saver_->has_failed() ? 1.0 : 0.0};
+    WEFT_TRY(comm::all_reduce_sum(*world_, std::span(open_failed)));
+    // A rank that could not even leave its report fails alone; nobody waits for that report.
+    if (open_failed[0] == 0 || open_failed[1] > 0) break;
   }
   Expected<std::vector<Saved>> saved = finished_saves();
   WEFT_TRY(gather(*world_, recorder_,

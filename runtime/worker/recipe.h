@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "runtime/coordinator/messages.h"
 #include "runtime/job/job.h"
 #include "runtime/worker/engine.h"
 #include "runtime/worker/recipe_state.h"
@@ -51,14 +52,15 @@ struct RecipeOptions {
   std::optional<std::string> resume;
   /// Asked between steps.
   std::function<bool()> stop_requested;
+  /// The newest request to save; none: nobody can ask. Asked between steps, rank 0's answer counts.
+  std::function<SaveRequest()> save_requested;
 };
 
 enum class RecipeEnd { Complete, Stopped };
 
 class Recipe {
  public:
-  /// Collective: loads data, builds the engine, reads the newest complete checkpoint if there is
-  /// one.
+  /// Collective: loads data, builds the engine, reads the checkpoint that options.resume says.
   static Expected<std::unique_ptr<Recipe>> open(const Job& job, comm::Transport& transport,
                                                 RecipeOptions options, Reporter& reporter,
                                                 const Clock& clock);

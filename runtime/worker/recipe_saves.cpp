@@ -65,7 +65,10 @@ RecipeSaves::RecipeSaves(RecipeRun& run)
                                                                              : run.state.step) {}
 
 void RecipeSaves::before_step() {
-  if (run_.reports() && pace_.is_due(run_.state.step + 1)) run_.engine->want_snapshot();
+  if (!run_.reports()) return;
+  if (run_.options.save_requested) asked_ = run_.options.save_requested();
+  const long long step = run_.state.step + 1;
+  if (pace_.is_due(step) || is_asked(step)) run_.engine->want_snapshot();
 }
 
 Expected<void> RecipeSaves::save(const std::string& why) {
@@ -74,7 +77,9 @@ Expected<void> RecipeSaves::save(const std::string& why) {
   WEFT_TRY(fault_point(FaultAt::Checkpoint));
   run_.engine->begin_save(save_info(run_));
   saved_step_ = run_.state.step;
-  saving_[run_.state.step] = why;
+  const bool asked = is_asked(run_.state.step);
+  saving_[run_.state.step] = {why, asked ? asked_.id : 0};
+  if (asked) answered_ = asked_.id;
   const double stall = run_.engine->take_stall_seconds();
   stall_seconds_ += stall;
   pace_.began(run_.state.step, stall);
@@ -83,10 +88,13 @@ Expected<void> RecipeSaves::save(const std::string& why) {
 
 Expected<void> RecipeSaves::save_snapshot() {
   if (!run_.engine->has_snapshot()) return {};
-  return save("every " + std::to_string(pace_.every_steps()) + " steps");
+  return save(is_asked(run_.state.step)
+                  ? "as asked"
+                  : "every " + std::to_string(pace_.every_steps()) + " steps");
 }
 
 Expected<void> RecipeSaves::finish() {
+  run_.reporter.moved(Reporter::Moved::Saving, run_.state.step, 0);
   const Instant begin = run_.clock.now();
   WEFT_TRY_ASSIGN(const std::vector<Engine::Saved> saved, run_.engine->finish_saves());
   stall_seconds_ += seconds(run_.clock.now() - begin);
@@ -111,12 +119,14 @@ void RecipeSaves::report(const std::vector<Engine::Saved>& saved) {
   for (const Engine::Saved& one : saved) {
     write_seconds_ += one.write_seconds;
     pace_.wrote(one.write_seconds + one.commit_seconds);
-    run_.event("checkpoint", "saved " + one.name + " (" + saving_[one.step] + ")",
-               {{"step", one.step},
-                {"name", one.name},
-                {"bytes", one.bytes},
-                {"write_seconds", one.write_seconds},
-                {"commit_seconds", one.commit_seconds}});
+    const Begun& begun = saving_[one.step];
+    json details = {{"step", one.step},
+                    {"name", one.name},
+                    {"bytes", one.bytes},
+                    {"write_seconds", one.write_seconds},
+                    {"commit_seconds", one.commit_seconds}};
+    if (begun.request > 0) details["request"] = begun.request;
+    run_.event("checkpoint", "saved " + one.name + " (" + begun.why + ")", details);
     for (const std::string& warning : one.warnings)
       run_.event("warning", one.name + ": " + warning);
     saving_.erase(one.step);

@@ -20,7 +20,7 @@ class RecipeSaves {
   /// Of a run that has been opened; it must outlive this.
   explicit RecipeSaves(RecipeRun& run);
 
-  /// Rank 0: the step that comes is to be saved; the step's sum tells the others.
+  /// Rank 0: is the step that comes to be saved? The step's sum tells the others.
   void before_step();
   /// Is the state as it is now begun to be saved?
   bool has_saved() const { return saved_step_ == run_.state.step; }
@@ -36,14 +36,21 @@ class RecipeSaves {
   void after_step(double step_seconds, nlohmann::json& record);
 
  private:
+  struct Begun {
+    std::string why;
+    std::int64_t request = 0;  // that it answers; 0: none
+  };
+  bool is_asked(long long step) const { return asked_.id > answered_ && step >= asked_.at_step; }
   void report(const std::vector<Engine::Saved>& saved);
 
   RecipeRun& run_;
-  CheckpointPace pace_;                      // rank 0's says when
-  long long saved_step_ = -1;                // begun to be saved
-  std::map<long long, std::string> saving_;  // step -> why
-  double stall_seconds_ = 0;                 // for saves, since a step was last reported
-  double write_seconds_ = 0;                 // of the saves that ended since then
+  CheckpointPace pace_;                // rank 0's says when
+  long long saved_step_ = -1;          // begun to be saved
+  std::map<long long, Begun> saving_;  // by step
+  SaveRequest asked_;                  // rank 0: the newest request
+  std::int64_t answered_ = 0;          // by a save that was begun
+  double stall_seconds_ = 0;           // for saves, since a step was last reported
+  double write_seconds_ = 0;           // of the saves that ended since then
 };
 
 }  // namespace weft::runtime

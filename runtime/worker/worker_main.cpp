@@ -8,12 +8,12 @@
 #include <nlohmann/json.hpp>
 
 #include "base/units.h"
-#include "comm/local/local_transport.h"
 #include "runtime/control/control.h"
 #include "runtime/control/wire_error.h"
 #include "runtime/job/serial.h"
 #include "runtime/log/log.h"
 #include "runtime/worker/fault.h"
+#include "runtime/worker/join_world.h"
 #include "runtime/worker/recipe.h"
 #include "runtime/worker/virtual_run.h"
 
@@ -77,14 +77,24 @@ class ControlReporter final : public Reporter {
 
   /// Looks at what has come in; true once the coordinator asked to stop.
   bool stop_requested() {
-    while (const auto message = control_.receive(std::chrono::milliseconds(0))) take(*message);
+    take_all();
     return stop_;
+  }
+  /// The newest request to save.
+  SaveRequest save_requested() {
+    take_all();
+    return save_;
   }
 
  private:
+  void take_all() {
+    while (const auto message = control_.receive(std::chrono::milliseconds(0))) take(*message);
+  }
   std::string take(const json& message) {
     const std::string type = message["type"];
     stop_ |= type == "stop";
+    if (type == "save")
+      save_ = {message.at("id").get<std::int64_t>(), message.at("at_step").get<std::int64_t>()};
     return type;
   }
   ControlClient& control_;
@@ -93,6 +103,7 @@ class ControlReporter final : public Reporter {
   Moved moved_ = Moved::Loading;
   std::chrono::steady_clock::time_point moved_at_{};
   bool stop_ = false;
+  SaveRequest save_;
   std::string damaged_;
 };
 
@@ -123,9 +134,14 @@ Expected<std::unique_ptr<json>> wait_for_assignment(ControlClient& control) {
               "the coordinator assigned no work within " + format_duration(kAssignmentBound));
 }
 
+/// `lost`: which rank was gone, where an error says that one was.
 Expected<RecipeEnd> work(const WorkerArguments& arguments, ControlClient& control,
-                         ControlReporter& reporter) {
-  control.send({{"type", "hello"}, {"pid", ::getpid()}, {"version", kControlVersion}});
+                         ControlReporter& reporter, int& lost) {
+  WEFT_TRY_ASSIGN(WorldPlace place, WorldPlace::open(arguments.world_descriptor, arguments.listen));
+  control.send({{"type", "hello"},
+                {"pid", ::getpid()},
+                {"version", kControlVersion},
+                {"address", place.address()}});
   WEFT_TRY_ASSIGN(const auto assignment, wait_for_assignment(control));
   if (!control.is_sealed(assignment->at("job").dump(), assignment->at("seal").get<std::string>()))
     return fail(Code::InvalidArgument,
@@ -133,9 +149,9 @@ Expected<RecipeEnd> work(const WorkerArguments& arguments, ControlClient& contro
   WEFT_TRY_ASSIGN(const Job job, from_json(assignment->at("job")));
   WEFT_TRY(arm_fault(control.rank(), assignment->at("attempt").get<int>()));
   WEFT_TRY(fault_point(FaultAt::Forming));
-  WEFT_TRY_ASSIGN(const comm::LocalWorld world,
-                  comm::LocalWorld::attach(arguments.world_descriptor));
-  WEFT_TRY_ASSIGN(const auto transport, world.join(control.rank()));
+  auto joined = place.join(control.rank(), job, *assignment);
+  lost = place.missing_rank();
+  WEFT_TRY_ASSIGN(const auto transport, std::move(joined));
   RecipeOptions options;
   options.checkpoints = assignment->at("checkpoints").get<std::string>();
   options.traces = assignment->at("traces").get<std::string>();
@@ -145,16 +161,22 @@ Expected<RecipeEnd> work(const WorkerArguments& arguments, ControlClient& contro
   options.fingerprint = assignment->at("fingerprint").get<std::string>();
   options.resume = assignment->at("resume").get<std::string>();
   options.stop_requested = [&reporter] { return reporter.stop_requested(); };
+  options.save_requested = [&reporter] { return reporter.save_requested(); };
   SystemClock clock;
   if (job.device == "virtual") {
     ::prctl(PR_SET_TIMERSLACK, 1UL);  // the kernel may else wake it 50 us late, by default
-    return run_virtually(job, *transport, options, reporter, clock);
+    auto end = run_virtually(job, *transport, options, reporter, clock);
+    lost = transport->lost_rank();
+    return end;
   }
-  WEFT_TRY_ASSIGN(const auto recipe,
-                  Recipe::open(job, *transport, std::move(options), reporter, clock));
+  auto recipe = Recipe::open(job, *transport, std::move(options), reporter, clock);
+  lost = transport->lost_rank();
+  if (!recipe) return tl::unexpected(recipe.error());
   log_info("ready: rank " + std::to_string(control.rank()) + " of " +
-           std::to_string(world.world_size()));
-  return recipe->run();
+           std::to_string(transport->world_size()));
+  auto end = (*recipe)->run();
+  lost = transport->lost_rank();
+  return end;
 }
 
 /// The coordinator lets go of a worker once it has read everything that the worker sent.
@@ -183,16 +205,20 @@ int worker_main(const WorkerArguments& arguments) {
     return 70;
   }
   ControlReporter reporter(**control);
+  int lost = -1;
   const auto report_failure = [&](const Error& error) {
     log_error(error.message);
-    json message = {{"type", "failed"}, {"damaged_checkpoint", reporter.damaged()}};
+    const bool of_peer = error.code == Code::Unavailable || error.code == Code::DeadlineExceeded;
+    json message = {{"type", "failed"},
+                    {"blames", of_peer ? lost : -1},
+                    {"damaged_checkpoint", reporter.damaged()}};
     put_error(message, error);
     (*control)->send(message);
     wait_for_shutdown(**control);
     return 70;
   };
   try {
-    const Expected<RecipeEnd> end = work(arguments, **control, reporter);
+    const Expected<RecipeEnd> end = work(arguments, **control, reporter, lost);
     if (!end) return report_failure(end.error());
     if (const auto fault = fault_point(FaultAt::Shutdown); !fault)
       return report_failure(fault.error());

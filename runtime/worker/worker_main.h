@@ -8,9 +8,10 @@
 namespace weft::runtime {
 
 struct WorkerArguments {
-  int world_descriptor = -1;    // comm::LocalWorld's memory, inherited
+  int world_descriptor = -1;    // comm::LocalWorld's memory, inherited: of the node
   int control_descriptor = -1;  // the control plane's credentials, inherited
-  int parent = -1;              // the coordinator's process id: the worker dies with it
+  int parent = -1;              // the agent's process id: the worker dies with it
+  std::string listen;           // where ranks of other nodes reach this one; "": all are here
 };
 
 /// Runs to the end of the recipe. Returns the process's exit code; what went wrong has been

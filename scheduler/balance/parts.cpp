@@ -39,7 +39,7 @@ std::vector<Part> parts_of(const LayerReplicas& layer, const ExpertGrid& grid) {
     std::vector<int>& experts = out[p].experts;
     experts.assign(layer.expert_of.begin() + p * slots, layer.expert_of.begin() + (p + 1) * slots);
     std::ranges::sort(experts);
-    experts.erase(std::ranges::unique(experts).begin(), experts.end());
+    experts.erase(std::unique(experts.begin(), experts.end()), experts.end());
   }
   return out;
 }

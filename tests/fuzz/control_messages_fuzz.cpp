@@ -137,6 +137,8 @@ std::vector<std::string> weft::fuzz::seed_inputs() {
   seeds.push_back(encode(Beat{1, 2}));
   seeds.push_back(encode(Acknowledgement{1, 1, 2, 17}));
   seeds.push_back(encode(RefusalMessage{"another version"}));
+  seeds.push_back("{\"weft\":" + std::to_string(kWireVersion) +
+                  R"(,"type":"stored","term":1,"generation":1e104,"rank":2,"next":17})");
   seeds.push_back("{\"weft\":" + std::string(60, '[') + std::string(60, ']') + "}");
   return seeds;
 }

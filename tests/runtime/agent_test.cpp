@@ -62,6 +62,22 @@ struct Bench {
   std::vector<AgentAction> actions;
 };
 
+TEST(Agent, TellsOfASignalForACheckpointAtOnceAndHandsTheRequestToItsWorkersOnce) {
+  Bench bench;
+  bench.work();
+  bench.tell(AgentSaveAsked{});
+  EXPECT_EQ(bench.last<SendReport>()->report.saves_asked, 1);
+  Order asked = bench.order(Wanted::Work);
+  asked.save = {1, 0};
+  bench.tell(asked);
+  EXPECT_EQ(bench.count<TellSave>(), 2);
+  asked.number = ++bench.number;
+  bench.tell(asked);
+  EXPECT_EQ(bench.count<TellSave>(), 2);
+  bench.tell(WorkerSaved{1, 4, {7, 1, "step-7"}, 1});
+  EXPECT_EQ(bench.last<SendReport>()->report.saved_request, 1);
+}
+
 TEST(Agent, IntroducesItselfUntilItsLeaderAnswers) {
   Bench bench;
   bench.clock.advance(1s);
@@ -70,6 +86,18 @@ TEST(Agent, IntroducesItselfUntilItsLeaderAnswers) {
   EXPECT_TRUE(bench.last<SendReport>()->report.facts);
   bench.tell(bench.order(Wanted::Idle));
   EXPECT_FALSE(bench.last<SendReport>()->report.facts);
+}
+
+TEST(Agent, SaysAtOnceWhatItIsWhenTheWayToItsLeaderOpens) {
+  Bench bench;
+  bench.clock.advance(1s);
+  bench.tell(AgentTick{});  // nobody listens yet: this one is lost
+  bench.actions.clear();
+  bench.tell(AgentTick{});
+  EXPECT_EQ(bench.count<SendReport>(), 0);  // the next would be due in a second
+  bench.tell(LeaderConnected{});
+  ASSERT_EQ(bench.count<SendReport>(), 1);
+  EXPECT_TRUE(bench.last<SendReport>()->report.facts);
 }
 
 TEST(Agent, StartsAssignsAndReportsItsWorkers) {

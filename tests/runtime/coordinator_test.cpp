@@ -260,7 +260,14 @@ TEST(Coordinator, SendsAnOrderAgainUntilItIsTaken) {
   late.number += 1;
   late.order = 0;
   bench.tell(late);
-  EXPECT_EQ(bench.count<SendOrder>(), 1);
+  EXPECT_EQ(bench.count<SendOrder>(), 0) << "it has just been sent";
+  EXPECT_EQ(bench.last<SendBeat>()->beat.order, 0) << "nor is the agent told to ask for it";
+  bench.clock.advance(1s);
+  for (int again = 1; again <= 2; ++again) {
+    late.number += 1;
+    bench.tell(late);
+    EXPECT_EQ(bench.count<SendOrder>(), 1) << "once a heartbeat";
+  }
 }
 
 TEST(Coordinator, DropsReportsThatAreOlderOrOfAnOlderIncarnation) {
@@ -542,6 +549,131 @@ TEST(Coordinator, RepeatsARequestToSaveUntilACheckpointAnswersIt) {
   EXPECT_EQ(bench.last<SendOrder>()->order.save.id, 0);
 }
 
+TEST(Coordinator, ASignalToAllAgentsIsOneRequestToSave) {
+  Bench bench(4);
+  bench.run(2, 2);
+  bench.of("a").saves_asked = 1;
+  bench.of("b").saves_asked = 1;
+  bench.say("a");
+  bench.say("b");
+  bench.say("a");
+  EXPECT_EQ(bench.state.save.id, 1);
+  bench.of("a").saved = Checkpoint{5, 1, "step-5"};
+  bench.of("a").saved_request = 1;
+  bench.say("a");
+  bench.say("b");
+  EXPECT_EQ(bench.state.save.id, 1) << "answered, and nobody has asked since";
+  bench.of("b").saves_asked = 2;
+  bench.say("b");
+  EXPECT_EQ(bench.state.save.id, 2);
+}
+
+TEST(Coordinator, ADamagedCheckpointIsLeftOutUntilItIsWrittenAnew) {
+  Bench bench(2);
+  bench.join("a", 2);
+  bench.let_form({{20, 0, "step-20"}, {10, 0, "step-10"}});
+  bench.all(WorkerPhase::Ready);
+  bench.all(WorkerPhase::Working);
+  WorkerStatus& worker = bench.worker(1);
+  worker.phase = WorkerPhase::Failed;
+  worker.failure = WorkerFailure{};
+  worker.failure->message = "a hash differs";
+  worker.failure->damaged_checkpoint = "step-20";
+  bench.say("a");
+  bench.let_end();
+  bench.actions.clear();
+  bench.let_form({{20, 0, "step-20"}, {10, 0, "step-10"}});
+  EXPECT_EQ(bench.state.resume->step, 10);
+  EXPECT_EQ(bench.last<SendOrder>()->order.resume->name, "step-10");
+  EXPECT_EQ(bench.count<TruncateAfter>(), 0) << "nothing is dropped for a resume that may fail";
+  bench.all(WorkerPhase::Ready);
+  bench.all(WorkerPhase::Working, 21);
+  bench.die(0);
+  bench.let_end();
+  bench.let_form({{20, 2, "step-20"}, {10, 0, "step-10"}});
+  EXPECT_EQ(bench.state.resume->step, 20) << "generation 2 wrote it anew, under the same name";
+}
+
+TEST(Coordinator, WithAllCheckpointsDamagedTheRunEndsInsteadOfBeginningAgain) {
+  Bench bench(2);
+  bench.join("a", 2);
+  bench.let_form({{10, 0, "step-10"}});
+  bench.all(WorkerPhase::Ready);
+  bench.all(WorkerPhase::Working);
+  WorkerStatus& worker = bench.worker(0);
+  worker.phase = WorkerPhase::Failed;
+  worker.failure = WorkerFailure{};
+  worker.failure->message = "a hash differs";
+  worker.failure->damaged_checkpoint = "step-10";
+  bench.say("a");
+  bench.let_end();
+  bench.let_form({{10, 0, "step-10"}});
+  EXPECT_EQ(bench.state.outcome, Outcome::Failed);
+  EXPECT_EQ(bench.state.cause.code, Code::Corrupt);
+  EXPECT_NE(bench.state.reason.find("step-10"), std::string::npos) << bench.state.reason;
+}
+
+TEST(Coordinator, ALastingStragglerIsSwappedAfterSavingAlsoWhenTheSpareComesLater) {
+  Bench bench(2);
+  bench.options.swap_stragglers = true;
+  bench.run(1, 2);
+  bench.tell(StragglerFlagged{1, 1, "half as fast as its peers"});
+  EXPECT_TRUE(bench.said("there is no spare to swap it for"));
+  EXPECT_EQ(bench.state.save.id, 0);
+  bench.join("b", 2, 1);
+  EXPECT_TRUE(bench.said("node a is banned: rank 1 on node a: half as fast"));
+  ASSERT_EQ(bench.state.save.id, 1);
+  EXPECT_EQ(bench.state.phase, RunPhase::Running) << "until it is saved";
+  bench.of("a").saved = Checkpoint{9, 1, "step-9"};
+  bench.of("a").saved_request = 1;
+  bench.say("a");
+  EXPECT_EQ(bench.state.phase, RunPhase::Ending);
+  bench.let_end();
+  bench.let_form({{9, 1, "step-9"}});
+  EXPECT_EQ(bench.state.generation, 2);
+  EXPECT_EQ(bench.state.resume->step, 9);
+  for (const RankPlacement& place : bench.state.placement) EXPECT_EQ(place.node, "b");
+}
+
+TEST(Coordinator, ARankProvenWrongLosesItsNodeForGoodAlsoWhenItEndedTheGeneration) {
+  Bench bench(2);
+  bench.run(1, 2);
+  bench.join("b", 2, 1);
+  bench.tell(StragglerFlagged{1, 0, "silent corruption in step 7", true});
+  ASSERT_TRUE(bench.state.bans.contains("a"));
+  EXPECT_FALSE(bench.state.bans.at("a").until) << "until a person lifts it";
+  bench.die(1);  // with watch.on_corruption: stop the workers fail at once
+  bench.let_end();
+  bench.let_form();
+  EXPECT_EQ(bench.state.placement[0].node, "b");
+  bench.all(WorkerPhase::Ready);
+  bench.all(WorkerPhase::Working, 3);
+  bench.of("b").saved = Checkpoint{3, 2, "step-3"};
+  bench.of("b").saved_request = bench.state.save.id;
+  bench.say("b");
+  EXPECT_EQ(bench.state.phase, RunPhase::Running) << "the swap is done, nobody waits for it";
+}
+
+TEST(Coordinator, PlacesRanksByLeafWhereAllNodesSayTheirs) {
+  Bench bench(4);
+  bench.options.layout = scheduler::Layout{dualpipe::Kind::OneFOneB, 2, 2, 2, 4};
+  std::map<std::string, std::string> leaf = {{"a", "x"}, {"b", "y"}, {"c", "x"}, {"d", "y"}};
+  int roster = 0;
+  for (const auto& [node, its] : leaf) {
+    Report& report = bench.of(node);
+    report.facts = NodeFacts{};
+    report.facts->slots = 1;
+    report.facts->roster = roster++;
+    report.facts->leaf = its;
+    bench.say(node);
+  }
+  // Ranks 0 and 1 exchange experts, and so do 2 and 3.
+  const auto& placed = bench.state.placement;
+  ASSERT_EQ(placed.size(), 4u);
+  EXPECT_EQ(leaf[placed[0].node], leaf[placed[1].node]);
+  EXPECT_EQ(leaf[placed[2].node], leaf[placed[3].node]);
+}
+
 TEST(Coordinator, TakesOverFromTheJournalWithoutEndingTheGeneration) {
   Bench bench(4);
   bench.run(2, 2);
@@ -704,7 +836,7 @@ TEST(Line, NewestCheckpointIsOfTheLineAndNotDamaged) {
   const std::vector<LineEntry> line = {{1, 0}, {2, 20}};
   const std::vector<Checkpoint> complete = {
       {20, 1, "a"}, {40, 1, "zombie's"}, {30, 2, "b"}, {35, 2, "torn"}};
-  EXPECT_EQ(newest_on_line(line, complete, {"torn"})->name, "b");
+  EXPECT_EQ(newest_on_line(line, complete, {damage_key(complete[3])})->name, "b");
   EXPECT_EQ(newest_on_line({}, complete, {})->name, "zombie's") << "the first generation of all";
 }
 

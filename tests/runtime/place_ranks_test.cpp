@@ -6,6 +6,7 @@
 #include <set>
 
 #include "base/rng.h"
+#include "runtime/coordinator/place_by_leaf.h"
 
 namespace weft::runtime {
 namespace {
@@ -65,6 +66,49 @@ TEST(PlaceRanks, NeverUsesASlotTwiceNorOneThatIsNotThere) {
       EXPECT_LT(place.slot, slots.at(place.node));
     }
   }
+}
+
+/// Four nodes of two under two leaves, pipeline 2 x data 4, experts over 4.
+const scheduler::Layout kEight = {dualpipe::Kind::OneFOneB, 2, 4, 4, 4};
+
+std::string leaf_of(const std::vector<NodeRoom>& nodes, const std::string& name) {
+  for (const NodeRoom& node : nodes)
+    if (node.node == name) return node.leaf;
+  return "none";
+}
+
+TEST(PlaceByLeaf, KeepsAnExpertGroupUnderOneLeafWhateverTheOrderOfTheNodes) {
+  const std::vector<NodeRoom> nodes = {{"a", 2, "x"}, {"b", 2, "y"}, {"c", 2, "x"}, {"d", 2, "y"}};
+  const auto placed = place_by_leaf(nodes, {}, kEight);
+  ASSERT_TRUE(placed);
+  for (int rank = 0; rank < 8; ++rank)
+    EXPECT_EQ(leaf_of(nodes, (*placed)[rank].node),
+              leaf_of(nodes, (*placed)[rank < 4 ? 0 : 4].node));
+  EXPECT_EQ(*placed, *place_by_leaf(nodes, {}, kEight)) << "the same question, the same answer";
+}
+
+TEST(PlaceByLeaf, OfALostNodeOnlyItsRanksMoveAndToTheSameLeafWhereThereIsRoom) {
+  std::vector<NodeRoom> nodes = {{"a", 2, "x"}, {"b", 2, "x"}, {"c", 2, "y"},
+                                 {"d", 2, "y"}, {"e", 2, "x"}, {"f", 2, "y"}};
+  const auto before = place_by_leaf(nodes, {}, kEight);
+  ASSERT_TRUE(before);
+  const std::string lost = (*before)[7].node, leaf = leaf_of(nodes, lost);
+  std::erase_if(nodes, [&](const NodeRoom& node) { return node.node == lost; });
+  const auto placed = place_by_leaf(nodes, *before, kEight);
+  ASSERT_TRUE(placed);
+  for (int rank = 0; rank < 8; ++rank) {
+    if ((*before)[rank].node != lost)
+      EXPECT_EQ((*placed)[rank], (*before)[rank]);
+    else
+      EXPECT_EQ(leaf_of(nodes, (*placed)[rank].node), leaf);
+  }
+}
+
+TEST(PlaceByLeaf, SaysNothingWhereItCannotTell) {
+  EXPECT_FALSE(place_by_leaf({{"a", 4, "x"}, {"b", 4, ""}}, {}, kEight)) << "a node without a leaf";
+  EXPECT_FALSE(place_by_leaf({{"a", 4, "x"}}, {}, kEight)) << "too few slots";
+  const std::vector<RankPlacement> twice(8, {"a", 0});
+  EXPECT_FALSE(place_by_leaf({{"a", 8, "x"}}, twice, kEight)) << "two ranks in one slot";
 }
 
 }  // namespace

@@ -29,11 +29,12 @@ class Kept final : public Reporter {
     kinds.push_back(kind);
   }
   void samples(long long, const std::vector<json>&) override {}
+  void damaged(const std::string& checkpoint) override { found_damaged = checkpoint; }
   void flush() override {}
 
   std::vector<double> losses, validation;
   std::vector<std::string> kinds;
-  std::string error;
+  std::string error, found_damaged;
 };
 
 class RecipeFiles : public testing::Test {
@@ -79,7 +80,8 @@ class RecipeFiles : public testing::Test {
     job.parallel.micro_batches = micro_batches;
   }
 
-  Kept walk(const Job& job, const std::string& run) const {
+  Kept walk(const Job& job, const std::string& run,
+            const std::optional<std::string>& resume = {}) const {
     const int world_size = job.parallel.pipeline * job.parallel.data;
     Kept kept;
     auto world = comm::LocalWorld::create(world_size);
@@ -93,6 +95,7 @@ class RecipeFiles : public testing::Test {
           RecipeOptions options;
           options.checkpoints = root / run / "ckpt";
           options.stop_requested = [] { return false; };
+          options.resume = resume;
           WEFT_TRY_ASSIGN(const auto recipe, Recipe::open(job, *transport, options, kept, clock));
           WEFT_TRY(recipe->run());
           return {};
@@ -147,6 +150,23 @@ TEST_F(RecipeFiles, AResumedRunRefusesOtherData) {
   EXPECT_NE(walk(run, "run").error.find("text.jsonl has changed"), std::string::npos);
   fs::remove_all(root / "run" / "data");  // even if its index is made anew
   EXPECT_NE(walk(run, "run").error.find("other data"), std::string::npos);
+}
+
+TEST_F(RecipeFiles, GoesOnFromTheCheckpointThatWasChosenAndNoOther) {
+  const Job whole = job("text.jsonl", false);
+  const Kept first = walk(whole, "run");
+  ASSERT_EQ(first.losses.size(), 8u) << first.error;
+  const Kept chosen = walk(whole, "run", "step-000000004");
+  EXPECT_EQ(chosen.losses, std::vector(first.losses.begin() + 4, first.losses.end()))
+      << "step 8 was there and was not asked for; " << chosen.error;
+  const Kept fresh = walk(whole, "run", "");
+  EXPECT_EQ(fresh.losses, first.losses) << "from initial weights as told; " << fresh.error;
+  const Kept missing = walk(whole, "run", "step-000000005");
+  EXPECT_TRUE(missing.losses.empty());
+  EXPECT_EQ(missing.found_damaged, "step-000000005");
+  EXPECT_NE(missing.error.find("is not there any more"), std::string::npos) << missing.error;
+  const Kept outside = walk(whole, "run", "../run/ckpt/step-000000004");
+  EXPECT_NE(outside.error.find("is no checkpoint's name"), std::string::npos) << outside.error;
 }
 
 }  // namespace

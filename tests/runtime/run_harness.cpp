@@ -64,13 +64,14 @@ double since(SteadyClock::time_point begin) {
 }  // namespace
 
 Weft::Weft(const std::vector<std::string>& arguments, const fs::path& working_directory,
-           const std::vector<std::string>& environment) {
+           const std::vector<std::string>& environment, const std::vector<std::string>& launcher) {
   static std::atomic<int> count = 0;
   mark_ = kMarkName + std::to_string(::getpid()) + "-" + std::to_string(++count);
   talk_ = new_directory();
   const std::string out = talk_ / "out", err = talk_ / "err";
   const std::string directory = working_directory.empty() ? "/" : working_directory.string();
-  std::vector<std::string> words = {WEFT_BINARY};
+  std::vector<std::string> words = launcher;
+  words.emplace_back(WEFT_BINARY);
   words.insert(words.end(), arguments.begin(), arguments.end());
   std::vector<char*> argv, envp;
   for (std::string& word : words) argv.push_back(word.data());
@@ -92,7 +93,7 @@ Weft::Weft(const std::vector<std::string>& arguments, const fs::path& working_di
   ::dup2(to_err, 2);
   for (const int own : {null, to_out, to_err}) ::close(own);
   if (::chdir(directory.c_str()) != 0) ::_exit(126);
-  ::execve(argv[0], argv.data(), envp.data());
+  ::execvpe(argv[0], argv.data(), envp.data());
   ::_exit(127);
 }
 

@@ -25,9 +25,11 @@ struct Ended {
 /// can hide; the destructor kills all of that.
 class Weft {
  public:
+  /// `launcher`: words in front of the binary, such as those of ip netns exec.
   explicit Weft(const std::vector<std::string>& arguments,
                 const std::filesystem::path& working_directory = {},
-                const std::vector<std::string>& environment = {});
+                const std::vector<std::string>& environment = {},
+                const std::vector<std::string>& launcher = {});
   ~Weft();
   Weft(const Weft&) = delete;
   Weft& operator=(const Weft&) = delete;

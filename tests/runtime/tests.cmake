@@ -13,6 +13,8 @@ weft_test(runtime/election_test LINK weft_runtime_coordinator)
 weft_test(runtime/place_ranks_test LINK weft_runtime_coordinator)
 weft_test(runtime/state_json_test LINK weft_runtime_state_json nlohmann_json::nlohmann_json)
 find_package(nlohmann_json REQUIRED)
+weft_test(runtime/flagged_ranks_test LINK weft_runtime_coordinator_shell)
+weft_test(runtime/node_metrics_test LINK weft_runtime_agent)
 weft_test(runtime/control_test LABELS multiprocess LINK weft_runtime_control nlohmann_json::nlohmann_json)
 weft_test(runtime/channel_test LABELS multiprocess LINK weft_runtime_control weft_runtime_messages)
 weft_test(runtime/store_private_directory_test LINK weft_runtime_store)
@@ -49,11 +51,17 @@ weft_test(runtime/worker_wire_error_test LINK weft_runtime_control nlohmann_json
 # whole runs: the real binary as a child process
 foreach(unit run_complete run_resume run_failure run_input run_verbs run_trace run_exchange run_student
              run_ckpt run_memory run_watch run_secrets bench_pipeline)
+             run_ckpt run_watch run_decided run_secrets bench_pipeline)
   weft_test(runtime/${unit}_test LABELS multiprocess SOURCES runtime/run_harness.cpp
             LINK nlohmann_json::nlohmann_json SQLite::SQLite3)
   target_compile_definitions(runtime_${unit}_test PRIVATE WEFT_BINARY="$<TARGET_FILE:weft>")
   add_dependencies(runtime_${unit}_test weft)
 endforeach()
+# faults below real processes: preloaded, without sanitizers of its own
+add_library(weft_faulty_system SHARED runtime/faulty_system.cpp)
+target_include_directories(weft_faulty_system PRIVATE ${PROJECT_SOURCE_DIR})
+target_compile_options(weft_faulty_system PRIVATE -Wall -Wextra -Wshadow)
+target_link_libraries(weft_faulty_system PRIVATE dl)
 # faults on real processes: a few rows of the matrix, and all of them
 foreach(unit fault_quick fault_matrix)
   if(unit STREQUAL fault_matrix)
@@ -62,11 +70,20 @@ foreach(unit fault_quick fault_matrix)
     set(labels multiprocess)
   endif()
   weft_test(runtime/${unit}_test LABELS ${labels} TIMEOUT 900
-            SOURCES runtime/fault_matrix.cpp runtime/run_harness.cpp
+            SOURCES runtime/fault_matrix.cpp runtime/fault_nodes.cpp runtime/nodes.cpp runtime/run_harness.cpp
+            SOURCES runtime/fault_matrix.cpp runtime/fault_matrix_system.cpp runtime/faulty_run.cpp
+                    runtime/run_harness.cpp
             LINK nlohmann_json::nlohmann_json fmt::fmt)
-  target_compile_definitions(runtime_${unit}_test PRIVATE WEFT_BINARY="$<TARGET_FILE:weft>")
-  add_dependencies(runtime_${unit}_test weft)
+  target_compile_definitions(runtime_${unit}_test PRIVATE
+      WEFT_BINARY="$<TARGET_FILE:weft>" WEFT_FAULTY_SYSTEM="$<TARGET_FILE:weft_faulty_system>")
+  add_dependencies(runtime_${unit}_test weft weft_faulty_system)
 endforeach()
+# runs over the agents of several nodes
+weft_test(runtime/run_nodes_test LABELS multiprocess TIMEOUT 300
+          SOURCES runtime/nodes.cpp runtime/run_harness.cpp
+          LINK nlohmann_json::nlohmann_json fmt::fmt)
+target_compile_definitions(runtime_run_nodes_test PRIVATE WEFT_BINARY="$<TARGET_FILE:weft>")
+add_dependencies(runtime_run_nodes_test weft)
 weft_test(runtime/recipe_layout_test LABELS multiprocess LINK weft_runtime_worker
           nlohmann_json::nlohmann_json)
 weft_test(runtime/recipe_files_test LABELS multiprocess LINK weft_runtime_worker

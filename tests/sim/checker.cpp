@@ -65,7 +65,7 @@ void Checker::check_line(Duration at, const CoordinatorState& state, const Event
   for (auto older = std::next(state.line.rbegin()); older != state.line.rend(); ++older) {
     for (const Checkpoint& checkpoint : listed->complete)
       if (checkpoint.generation == older->generation && checkpoint.step <= cap &&
-          !state.damaged.contains(checkpoint.name))
+          !state.damaged.contains(damage_key(checkpoint)))
         newest = std::max(newest, checkpoint.step);
     cap = std::min(cap, older->resumed_step);
   }

@@ -74,6 +74,11 @@ Expected<std::vector<Saved>> Saver::take_finished() {
   return std::exchange(finished_, {});
 }
 
+bool Saver::has_failed() {
+  const std::lock_guard lock(mutex_);
+  return error_.has_value();
+}
+
 bool Saver::wait_idle(std::chrono::milliseconds bound) {
   std::unique_lock lock(mutex_);
   return changed_.wait_for(lock, bound, [&] { return !busy_ && orders_.empty(); });

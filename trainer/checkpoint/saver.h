@@ -79,6 +79,8 @@ class Saver {
   /// What has ended since the last call. Errors: the first save that failed, of write_shard, commit
   /// or another rank; nothing is saved any more after it.
   Expected<std::vector<Saved>> take_finished();
+  /// Will take_finished() return an error?
+  bool has_failed();
   /// True once nothing is under way, false after `bound`.
   bool wait_idle(std::chrono::milliseconds bound);
 

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
+#include <utility>
 #ifdef __AVX512BF16__
 #include <immintrin.h>
 #endif
@@ -117,21 +118,21 @@ inline void word_product(int rows, int inner, int n, LeftWords<Words, kRowStride
   }
 }
 
+/// Words of a and b in turn, from the word `begin` of each on.
+template <int begin, class WordVector, std::size_t... i>
+inline WordVector interleave(WordVector a, WordVector b, std::index_sequence<i...>) {
+  return __builtin_shufflevector(a, b, (begin + i / 2 + (i % 2) * kLanes)...);
+}
+
 /// Transposes kLanes rows of kLanes words: a perfect shuffle of halves for every doubling.
 template <class WordVector>
 inline void transpose(WordVector* rows) {
-  typedef std::conditional_t<sizeof(Real) == 4, std::int32_t, std::int64_t> Index;
-  typedef Index Order __attribute__((vector_size(64)));
-  Order low = {}, high = {};
-  for (int i = 0; i < kLanes; ++i) {
-    low[i] = i / 2 + (i % 2) * kLanes;
-    high[i] = low[i] + kLanes / 2;
-  }
+  constexpr auto kWords = std::make_index_sequence<kLanes>();
   for (int done = 1; done < kLanes; done *= 2) {
     WordVector shuffled[kLanes];
     for (int i = 0; i < kLanes / 2; ++i) {
-      shuffled[2 * i] = __builtin_shuffle(rows[i], rows[i + kLanes / 2], low);
-      shuffled[2 * i + 1] = __builtin_shuffle(rows[i], rows[i + kLanes / 2], high);
+      shuffled[2 * i] = interleave<0>(rows[i], rows[i + kLanes / 2], kWords);
+      shuffled[2 * i + 1] = interleave<kLanes / 2>(rows[i], rows[i + kLanes / 2], kWords);
     }
     for (int i = 0; i < kLanes; ++i) rows[i] = shuffled[i];
   }

@@ -192,11 +192,12 @@ void StageImpl<Act>::experts_backward_input(int slot, int layer) {
   Act* d_gate_up = take(a.routed.d_gate_up, elements(slots_here, 2 * width));
   Act* d_in = take(a.d_slot_in, elements(slots_here, hidden));
   const Act* gate_up = gate_up_for_backward(a.routed, slots_here, width);
-  for_each_expert<Act>(
-      context, linear, *a.layout, w.experts, [&](const Mlp<Act>& expert, std::ptrdiff_t at) {
-        expert.backward_input(a.d_slot_out.data() + at * hidden, gate_up + at * 2 * width,
-                              d_act + at * width, d_gate_up + at * 2 * width, d_in + at * hidden);
-      });
+  for_each_expert<Act>(context, linear, *a.layout, w.experts,
+                       [&, &a = a](const Mlp<Act>& expert, std::ptrdiff_t at) {
+                         expert.backward_input(a.d_slot_out.data() + at * hidden,
+                                               gate_up + at * 2 * width, d_act + at * width,
+                                               d_gate_up + at * 2 * width, d_in + at * hidden);
+                       });
   scatter_slots(*a.layout, d_in, false, take(a.d_rows_in, elements(a.layout->num_rows, hidden)));
   drop(a.mlp.gate_up, a.slot_out, a.routed.gate_up, a.d_slot_in);
 }
@@ -216,7 +217,8 @@ void StageImpl<Act>::experts_backward_weights(int slot, int layer) {
   const int width = config.moe_intermediate_size, slots_here = a.layout->num_slots;
   const Act* act = act_for_weights(a.routed, slots_here, width);
   for_each_expert<Act>(
-      context, linear, *a.layout, w.experts, [&](const Mlp<Act>& expert, std::ptrdiff_t at) {
+      context, linear, *a.layout, w.experts,
+      [&, &a = a](const Mlp<Act>& expert, std::ptrdiff_t at) {
         const Act* d_gate_up = a.routed.d_gate_up.data() + at * 2 * width;
         linear.backward_weight(expert.context, expert.weights.down,
                                a.d_slot_out.data() + at * hidden, act + at * width, expert.rows);

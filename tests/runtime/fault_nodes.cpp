@@ -1,0 +1,108 @@
+#include "tests/runtime/fault_nodes.h"
+
+#include <fmt/format.h>
+#include <signal.h>
+
+#include <algorithm>
+#include <chrono>
+#include <optional>
+
+#include "tests/runtime/nodes.h"
+
+namespace weft::test {
+namespace {
+
+using nlohmann::json;
+namespace fs = std::filesystem;
+using namespace std::chrono_literals;
+
+constexpr int kLeader = 0, kFollower = 1, kSpare = 2;
+
+double wall_now() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+/// A follower comes back while the others work, and is a spare from then on; then the run is asked
+/// to stop. What went wrong, or "".
+std::string come_back(Nodes& nodes, Network& network) {
+  if (!nodes.told("generation 2 runs")) return "no second generation ran";
+  network.mend(kFollower);
+  if (!nodes.told("node n1 is back")) return "the node that was cut off did not come back";
+  nodes.agent(kLeader).signal(SIGINT);
+  return "";
+}
+
+void measure(const fs::path& run, double when, FaultOutcome& outcome) {
+  const double ended = time_of(run, "ends: ", when), lost = time_of(run, "is lost: ", when);
+  const double noticed = ended < 0 ? lost : lost < 0 ? ended : std::min(ended, lost);
+  const double again =
+      std::max(time_of(run, "resumed from", when), time_of(run, "no checkpoint yet", when));
+  if (noticed > 0) outcome.detected = noticed - when;
+  if (again > 0) outcome.recovered = again - when;
+}
+
+FaultOutcome run_disturbed(const FaultRow& row, const Place& place) {
+  const std::string fault = row.fault;
+  const bool cuts = fault == "node cut off";
+  const int victim = fault == "leading agent kill" ? kLeader : kFollower;
+  const fs::path run = place / "run";
+  // Who comes back must find the run still going on: it goes slowly, until it is asked to stop.
+  const std::vector<std::string> forever = {"--set", "pretrain.steps=100000"};
+  const std::vector<std::string> slowly = {"WEFT_FAULT=do=slow at=compute rank=0"};
+  const std::vector<std::string> none;
+  std::optional<Network> network;
+  if (cuts) network.emplace(3);
+
+  FaultOutcome outcome;
+  Nodes nodes(place.supervised_job(), run, cuts ? forever : none);
+  nodes.start(kLeader, 2, cuts, cuts ? slowly : none);
+  // The one that is to lead does so before anybody else can.
+  if (!eventually([&] { return nodes.leader() == kLeader || !nodes.anybody_running(); }, 60s))
+    outcome.problem = "nobody leads";
+  nodes.start(kFollower, 2, cuts);
+  if (!nodes.told("generation 1 forms")) outcome.problem = "no generation was formed";
+  nodes.start(kSpare, 2, cuts);
+  if (!nodes.told("node n2 joined")) outcome.problem = "the spare did not join";
+
+  const long long step = std::string(row.phase) == "checkpoint" ? 20 : 13;
+  eventually([&] { return nodes.steps() >= step || !nodes.anybody_running(); });
+  const double when = wall_now();
+  if (cuts)
+    network->cut(victim);
+  else
+    nodes.agent(victim).kill_agent();
+  if (cuts && outcome.problem.empty()) outcome.problem = come_back(nodes, *network);
+  if (outcome.problem.empty()) outcome.problem = nodes.end_with(cuts ? 130 : 0);
+  measure(run, when, outcome);
+  return outcome;
+}
+
+}  // namespace
+
+const std::vector<FaultRow>& node_fault_rows() {
+  static const std::vector<FaultRow> rows = {{"agent kill", "compute"},
+                                             {"agent kill", "checkpoint"},
+                                             {"leading agent kill", "compute"},
+                                             {"node cut off", "compute"}};
+  return rows;
+}
+
+bool is_node_fault(const FaultRow& row) {
+  return std::ranges::any_of(
+      node_fault_rows(), [&](const FaultRow& one) { return std::string(one.fault) == row.fault; });
+}
+
+FaultOutcome try_node_fault(const FaultRow& row) {
+  if (std::string(row.fault) == "node cut off" && !Network::why_not().empty())
+    return {-1, -1, "skipped: " + Network::why_not()};
+  const Place place;
+  FaultOutcome outcome = run_disturbed(row, place);
+  if (!outcome.problem.empty()) return outcome;
+  const std::vector<json> metrics = metrics_of(place / "run");
+  const auto steps = fmt::format("pretrain.steps={}", metrics.size());
+  if (metrics.empty() || metrics != metrics_on_one_node(place.supervised_job(), {"--set", steps}))
+    outcome.problem = "other numbers than those of one undisturbed node";
+  return outcome;
+}
+
+}  // namespace weft::test
