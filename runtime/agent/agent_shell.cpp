@@ -428,8 +428,8 @@ class AgentShell {
   SignalDescriptor signals_;
   AgentState state_;
   std::unique_ptr<SpoolWriter> spool_;
-  std::unique_ptr<MemoryRoot>
-      memory_;  // outlives the workers; null: not needed yet, or there is none
+  /// Outlives the workers; null: not needed yet, or there is none.
+  std::unique_ptr<MemoryRoot> memory_;
   std::unique_ptr<WorkerSet> workers_;
   std::string world_error_;  // why there is none
   std::unique_ptr<CoordinatorChild> child_;
