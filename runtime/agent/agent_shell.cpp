@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "runtime/agent/claims.h"
+#include "runtime/agent/memory_root.h"
 #include "runtime/agent/node_metrics.h"
 #include "runtime/agent/signals.h"
 #include "runtime/agent/spool.h"
@@ -251,11 +252,28 @@ class AgentShell {
     options.listen = setup_.listen;
     options.secret =
         derive_secret(setup_.keys, "ranks of generation " + std::to_string(make.generation));
+    find_memory(options);
     auto made = WorkerSet::make(job_, std::move(options));
     if (made)
       workers_ = std::move(*made);
     else
       world_error_ = made.error().message;
+  }
+  /// Where the workers may keep copies of their state that outlive them.
+  void find_memory(WorkerSetOptions& options) {
+    if (job_.checkpoint.memory_every_steps == 0) return;
+    if (static_cast<int>(options.ranks.size()) < options.world) {
+      options.no_memory = "the ranks are on several nodes, and each would hold a part of it";
+      return;
+    }
+    if (!memory_) {
+      auto made = MemoryRoot::make(setup_.paths.root, setup_.node);
+      if (made)
+        memory_ = std::move(*made);
+      else
+        options.no_memory = made.error().message;
+    }
+    if (memory_) options.memory = memory_->path();
   }
   void act(const SpawnWorker& spawn) {
     std::string error = world_error_;
@@ -387,6 +405,7 @@ class AgentShell {
     if (child_)
       for (const json& said : child_->hear()) take_status(said);
     workers_.reset();
+    memory_.reset();
     child_.reset();
     if (bytes_.empty()) spool_->all_stored(true);
     if (conclusion_) return *conclusion_;
@@ -409,6 +428,8 @@ class AgentShell {
   SignalDescriptor signals_;
   AgentState state_;
   std::unique_ptr<SpoolWriter> spool_;
+  /// Outlives the workers; null: not needed yet, or there is none.
+  std::unique_ptr<MemoryRoot> memory_;
   std::unique_ptr<WorkerSet> workers_;
   std::string world_error_;  // why there is none
   std::unique_ptr<CoordinatorChild> child_;

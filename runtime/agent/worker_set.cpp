@@ -157,6 +157,11 @@ void WorkerSet::take(int rank, const json& message, WorkerNews& news) {
           WorkerMoved{generation, rank, activity_of(message.at("activity").get<std::string>()),
                       whole(message.at("step")), 0,
                       Duration(took >= 0 && took < 1e9 ? std::llround(took * 1e9) : 0)});
+    } else if (type == "copied") {
+      news.events.emplace_back(WorkerCopied{
+          generation,
+          rank,
+          {whole(message.at("step")), generation, message.at("name").get<std::string>()}});
     } else if (type == "flush") {
       news.events.emplace_back(FlushAsked{generation, rank, whole(message.at("id"))});
     } else if (type == "hello") {
@@ -212,6 +217,8 @@ void WorkerSet::assign(int rank, const std::optional<Checkpoint>& resume,
   json assignment = {{"type", "assign"},
                      {"checkpoints", options_.paths.checkpoints().string()},
                      {"traces", options_.paths.traces().string()},
+                     {"memory", options_.memory.string()},
+                     {"no_memory", options_.no_memory},
                      {"attempt", options_.generation},
                      {"resume", resume ? resume->name : ""},
                      {"fingerprint", fingerprint(job_)}};

@@ -38,6 +38,8 @@ struct WorkerSetOptions {
   /// For ranks on several nodes: where those here can be reached, and what all of them know.
   std::string listen = "127.0.0.1";
   Secret secret{};
+  std::filesystem::path memory;  // where workers keep copies of their state; empty: nowhere
+  std::string no_memory;         // why so
 };
 
 /// What workers said and did since the last look.

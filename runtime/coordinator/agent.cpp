@@ -205,4 +205,9 @@ void AgentDecider::operator()(const WorkerSaved& saved) {
   state.changed = true;
 }
 
+/// The next report says it; nobody needs it before the generation has ended.
+void AgentDecider::operator()(const WorkerCopied& copied) {
+  if (find(copied.generation, copied.rank) != nullptr) s().copy = copied.copy;
+}
+
 }  // namespace weft::runtime

@@ -71,6 +71,13 @@ struct WorkerSaved {
   Checkpoint checkpoint;
   std::int64_t request = 0;
 };
+/// A worker has a whole copy of the state in this node's memory, where it outlives the worker.
+/// Every record of the steps up to there came before.
+struct WorkerCopied {
+  std::int64_t generation = 0;
+  int rank = 0;
+  Checkpoint copy;
+};
 /// A worker made a record. Sequences count up from 0 within (generation, rank).
 struct RecordMade {
   std::int64_t generation = 0;
@@ -128,9 +135,9 @@ struct AgentTick {};
 
 using AgentEvent =
     std::variant<Order, Beat, Acknowledgement, WorkerHello, WorkerMoved, WorkerDone, WorkerFailed,
-                 WorkerExited, WorkerSaved, RecordMade, FlushAsked, SpoolWritten, SpoolFailed,
-                 ClaimsRead, ClaimsUnreadable, ClaimDecided, CoordinatorExited, LeaderConnected,
-                 AgentStopAsked, AgentSaveAsked, AgentTick>;
+                 WorkerExited, WorkerSaved, WorkerCopied, RecordMade, FlushAsked, SpoolWritten,
+                 SpoolFailed, ClaimsRead, ClaimsUnreadable, ClaimDecided, CoordinatorExited,
+                 LeaderConnected, AgentStopAsked, AgentSaveAsked, AgentTick>;
 
 // --- What to do about it -------------------------------------------------------------------------
 
@@ -248,7 +255,8 @@ struct AgentState {
   std::string spool_error;
   std::optional<Checkpoint> saved;  // by our workers, the newest
   std::int64_t saved_request = 0;
-  std::int64_t report = 0;  // number of the last
+  std::optional<Checkpoint> copy;  // in this node's memory, the newest, of any generation
+  std::int64_t report = 0;         // number of the last
   Instant next_report{};
   Instant next_records{};             // when what was sent and not acknowledged is sent again
   bool changed = false;               // something to report at once

@@ -25,6 +25,7 @@ class AgentDecider {
   void operator()(const WorkerFailed& failed);
   void operator()(const WorkerExited& exited);
   void operator()(const WorkerSaved& saved);
+  void operator()(const WorkerCopied& copied);
   void operator()(const RecordMade& made);
   void operator()(const FlushAsked& asked);
   void operator()(const SpoolWritten& written);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <tuple>
 
 #include "runtime/coordinator/decider.h"
 
@@ -43,7 +44,10 @@ std::optional<Checkpoint> newest_on_line(const std::vector<LineEntry>& line,
   for (const Checkpoint& checkpoint : complete) {
     if (damaged.contains(damage_key(checkpoint))) continue;
     if (!line.empty() && !counts(line, checkpoint.generation, checkpoint.step)) continue;
-    if (!best || checkpoint > *best) best = checkpoint;
+    const auto key = [](const Checkpoint& one) {
+      return std::tuple(one.step, one.generation, is_in_memory(one.name), one.name);
+    };
+    if (!best || key(checkpoint) > key(*best)) best = checkpoint;
   }
   return best;
 }

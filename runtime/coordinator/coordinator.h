@@ -208,6 +208,7 @@ struct Node {
   std::int64_t generation = 0;  // whose workers it has, as reported
   int live_workers = 0;         // of those, not gone
   std::int64_t unacknowledged = 0;
+  std::optional<Checkpoint> copy;  // in its memory
   std::optional<Instant> spool_failing_since;
   std::string spool_error;      // why, while it fails
   Order order;                  // what it was last told
@@ -362,7 +363,8 @@ bool counts(const std::vector<LineEntry>& line, std::int64_t generation, std::in
 /// anew under the same name.
 std::string damage_key(const Checkpoint& checkpoint);
 
-/// The newest checkpoint that lies on the line and is not damaged.
+/// The newest checkpoint that lies on the line and is not damaged; of the same step the one in
+/// memory.
 std::optional<Checkpoint> newest_on_line(const std::vector<LineEntry>& line,
                                          const std::vector<Checkpoint>& complete,
                                          const std::set<std::string>& damaged);

@@ -109,7 +109,12 @@ void Decider::operator()(const GenerationClaimed& claimed) {
 void Decider::operator()(const CheckpointsListed& listed) {
   CoordinatorState& state = s();
   if (state.deposed || state.phase != RunPhase::Claiming || !state.claimed) return;
-  state.resume = newest_on_line(state.line, listed.complete, state.damaged);
+  std::vector<Checkpoint> complete = listed.complete;
+  // A copy in a node's memory serves where all ranks are on that node: each reads from all shards.
+  for (const auto& [name, node] : state.nodes)
+    if (node.copy && static_cast<int>(node.ranks.size()) == state.world)
+      complete.push_back(*node.copy);
+  state.resume = newest_on_line(state.line, complete, state.damaged);
   if (all_damaged(listed.complete)) return;
   // Somebody may have been lost since the ranks were placed.
   for (const auto& [name, node] : state.nodes)
@@ -166,9 +171,11 @@ void Decider::form() {
   }
   say("generation " + std::to_string(state.generation) + " forms: " + counted(state.world, "rank") +
       " on " + counted(used, "node") + ", " +
-      (state.resume
-           ? "from checkpoint " + state.resume->name + " (step " + std::to_string(from) + ")"
-           : "from initial weights"));
+      (state.resume ? (is_in_memory(state.resume->name)
+                           ? "from the copy in memory of step " + std::to_string(from)
+                           : "from checkpoint " + state.resume->name + " (step " +
+                                 std::to_string(from) + ")")
+                    : "from initial weights"));
   durable();
 }
 

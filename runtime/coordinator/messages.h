@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/clock.h"
@@ -76,13 +77,18 @@ struct WorkerStatus {
   friend bool operator==(const WorkerStatus&, const WorkerStatus&) = default;
 };
 
-/// A complete checkpoint, as found in the run directory.
+/// A complete checkpoint in the run directory, or a copy of the state in a node's memory.
 struct Checkpoint {
   std::int64_t step = 0;
   std::int64_t generation = 0;  // that wrote it
-  std::string name;             // its directory
+  std::string name;             // its directory; in_memory() of it for a copy in memory
   friend auto operator<=>(const Checkpoint&, const Checkpoint&) = default;
 };
+
+inline constexpr std::string_view kInMemory = "memory/";
+/// What such a copy is called where checkpoints are named too: "memory/step-000000045".
+inline std::string in_memory(const std::string& name) { return std::string(kInMemory) + name; }
+inline bool is_in_memory(std::string_view name) { return name.starts_with(kInMemory); }
 
 /// Sent every heartbeat, and at once when something other than a position changed.
 struct Report {
@@ -101,9 +107,10 @@ struct Report {
   /// The newest checkpoint that its workers committed, and the request that it answered (0: none).
   std::optional<Checkpoint> saved;
   std::int64_t saved_request = 0;
-  int stops_asked = 0;  // by the person at this agent's terminal
-  int saves_asked = 0;  // by a signal to this agent
-  bool left = false;    // its last report: workers gone, it exits
+  std::optional<Checkpoint> copy;  // the newest whole one in its memory
+  int stops_asked = 0;             // by the person at this agent's terminal
+  int saves_asked = 0;             // by a signal to this agent
+  bool left = false;               // its last report: workers gone, it exits
 };
 
 /// One record of a worker: what it is about. Its bytes stay with the shells, which find them by

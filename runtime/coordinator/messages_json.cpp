@@ -130,6 +130,7 @@ json to_json(const Report& report) {
                  {"spool_error", report.spool_error},
                  {"saved", put_checkpoint(report.saved)},
                  {"saved_request", report.saved_request},
+                 {"copy", put_checkpoint(report.copy)},
                  {"stops_asked", report.stops_asked},
                  {"saves_asked", report.saves_asked},
                  {"left", report.left}};
@@ -155,6 +156,7 @@ Expected<Report> report_from_json(const json& object) {
   report.spool_error = fields.text("spool_error");
   report.saved = get_checkpoint(fields, "saved");
   report.saved_request = fields.integer("saved_request");
+  report.copy = get_checkpoint(fields, "copy");
   report.stops_asked = fields.small("stops_asked");
   report.saves_asked = fields.small("saves_asked");
   report.left = fields.boolean("left");

@@ -559,6 +559,29 @@ void add_surroundings(std::vector<Field>& out) {
                  .interacts = "checkpoint.keep",
                  .example = "6h",
                  .on_resume = kMay});
+  out.push_back({.path = "checkpoint.memory_every_steps",
+                 .type = FieldType::Int,
+                 .slot = WEFT_AT(checkpoint.memory_every_steps),
+                 .range = {0, 1e9},
+                 .unit = "steps",
+                 .help = "Between checkpoints the state is copied into the node's memory after so "
+                         "many steps, outside of the worker processes: when one of them dies, the "
+                         "others start again from there and not from the older checkpoint. Takes "
+                         "four times the state's size in memory. 0: no such copies.",
+                 .interacts = "checkpoint.memory_limit; all ranks must be on one node",
+                 .example = "5",
+                 .on_resume = kMay});
+  out.push_back({.path = "checkpoint.memory_limit",
+                 .type = FieldType::Real,
+                 .slot = WEFT_AT(checkpoint.memory_limit_gib),
+                 .range = {0, 1e6},
+                 .unit = "GiB",
+                 .help = "The copies in a node's memory take no more than this: without room for "
+                         "three of them, two complete and one being made, there are none. 0: half "
+                         "of what is free when the workers start.",
+                 .interacts = "checkpoint.memory_every_steps",
+                 .example = "64",
+                 .on_resume = kMay});
   out.push_back({.path = "trace.steps",
                  .type = FieldType::Int,
                  .slot = WEFT_AT(trace.steps),

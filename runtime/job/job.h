@@ -133,8 +133,10 @@ struct CheckpointJob {
   double mtbf_s = 0;               // auto: mean time between failures; 0: by the number of ranks
   bool async = true;
   int keep = 3;
-  int keep_every_steps = 0;  // 0: none beside the newest
-  double keep_every_s = 0;   // 0: none beside the newest
+  int keep_every_steps = 0;     // 0: none beside the newest
+  double keep_every_s = 0;      // 0: none beside the newest
+  int memory_every_steps = 0;   // a copy in the node's memory; 0: none
+  double memory_limit_gib = 0;  // of such copies on a node; 0: by what is free
 };
 
 struct TraceJob {

@@ -183,7 +183,7 @@ Expected<TrainResult> Engine::sum_step() {
   const std::size_t tensors = optimizer_->num_tensors();
   const std::size_t losses = tensors, loads = losses + step_.num_sequences,
                     totals = loads + std::size_t(num_blocks) * model.n_routed_experts,
-                    depths = totals + 7;
+                    depths = totals + 8;
   self_at_ = depths + step_.depths * (step_.num_sequences + 1);
   exchange_.assign(self_at_ + static_cast<std::size_t>(options_.layout.world()), 0.0);
   const std::span<double> all = exchange_;
@@ -228,6 +228,7 @@ Expected<TrainResult> Engine::sum_step() {
   }
   all[totals + 4] = step_.stop ? 1 : 0;
   all[totals + 6] = snapshot_.asked ? 1 : 0;
+  all[totals + 7] = copy_.asked ? 1 : 0;
   {
     const dualpipe::Recorded sum(recorder_, dualpipe::Record::What::WorldSum);
     WEFT_TRY(
@@ -246,6 +247,7 @@ Expected<TrainResult> Engine::sum_step() {
   result.stop_requested = all[totals + 4] > 0;
   result.balance_loss = all[totals + 5];
   snapshot_.wanted = all[totals + 6] > 0;
+  copy_.wanted = all[totals + 7] > 0;
   result.expert_load.assign(all.begin() + loads, all.begin() + totals);
   for (int k = 0; k < step_.depths; ++k) {
     const auto of_depth = all.subspan(depths + k * (step_.num_sequences + 1));

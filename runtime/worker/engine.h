@@ -26,6 +26,7 @@
 namespace weft::trainer::checkpoint {
 class Saver;
 class Snapshot;
+struct ManifestInfo;
 }  // namespace weft::trainer::checkpoint
 
 namespace weft::runtime {
@@ -174,6 +175,14 @@ class Engine {
   /// The last train() has put the state aside, and nothing has changed it since: save it now.
   bool has_snapshot() const { return snapshot_.taken; }
 
+  /// From now on until begin_copy(): the next train()s tell every rank that the state after them is
+  /// to be copied into memory. One rank's wish is enough.
+  void want_copy() { copy_.asked = true; }
+  /// Some rank wished so in the last train(): all ranks begin_copy() now.
+  bool is_copy_wanted() const { return copy_.wanted; }
+  /// Of the tensors that this rank writes.
+  std::size_t state_bytes() const;
+
   struct SaveInfo {
     std::filesystem::path directory;  // the run's ckpt/
     std::string run;
@@ -207,6 +216,14 @@ class Engine {
   Expected<std::vector<Saved>> finish_saves();
   /// begin_save and finish_saves. Collective. Returns the committed directory's name on every rank.
   Expected<std::string> save(const SaveInfo& info);
+  /// begin_save into a directory in memory, with a buffer and a writer of its own: waits only while
+  /// this rank's part of the copy before is still being written there.
+  void begin_copy(const SaveInfo& info);
+  /// Rank 0: one is not whole yet, here or on another rank.
+  bool is_copying() const;
+  /// What has been copied since the last call. Never waits. Errors: the first copy that failed on
+  /// this rank, on rank 0 on any; there are no copies any more after it, and saves go on.
+  Expected<std::vector<Saved>> finished_copies();
   /// How long training stood still for saves (copies, and waits for a buffer) since the last call.
   double take_stall_seconds() { return std::exchange(snapshot_.stall_seconds, 0.0); }
 
@@ -221,8 +238,8 @@ class Engine {
   /// the hashes of what it reads; where one is damaged, all take the next older.
   Expected<Loaded> load_newest(const std::filesystem::path& directory);
   /// The same for exactly this one, which somebody else chose among those of the directory; "": for
-  /// none, where nothing may be lost by beginning anew. Errors, on every rank: Corrupt when it is not
-  /// there or cannot be read whole, or when there are checkpoints and all are damaged.
+  /// none, where nothing may be lost by beginning anew. Errors, on every rank: Corrupt when it is
+  /// not there or cannot be read whole, or when there are checkpoints and all are damaged.
   Expected<Loaded> load_chosen(const std::filesystem::path& directory, const std::string& name);
   /// The same for one checkpoint, by step ("40") or name; "" takes the newest.
   Expected<Loaded> load(const std::filesystem::path& directory, const std::string& which);
@@ -282,6 +299,11 @@ class Engine {
   void swap_reference();
   void make_average();
   void take_snapshot();
+  template <class Visit>
+  void each_tensor(const Visit& visit) const;
+  static Expected<std::vector<Saved>> take_ended(trainer::checkpoint::Saver& saver);
+  void copy_state(trainer::checkpoint::Snapshot& into) const;
+  trainer::checkpoint::ManifestInfo describe_save(const SaveInfo& info) const;
   Expected<void> make_saver();
   Expected<void> read_checkpoint(const std::filesystem::path& path, Loaded& loaded);
 
@@ -311,9 +333,15 @@ class Engine {
     std::unique_ptr<trainer::checkpoint::Snapshot> buffer;  // null: none is borrowed
     double stall_seconds = 0;
   } snapshot_;
+  struct {
+    bool asked = false;   // by this rank
+    bool wanted = false;  // by any
+  } copy_;
   SystemClock system_clock_;
   const Clock* clock_ = &system_clock_;
-  std::unique_ptr<trainer::checkpoint::Saver> saver_;  // its thread ends first
+  std::string saver_mark_;
+  std::unique_ptr<trainer::checkpoint::Saver> saver_;   // its thread ends first
+  std::unique_ptr<trainer::checkpoint::Saver> copier_;  // into memory; null: never asked
 
   GradientWatch gradient_watch_;
 

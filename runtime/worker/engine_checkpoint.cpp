@@ -94,54 +94,62 @@ Expected<void> Engine::make_saver() {
     drawn = std::uint64_t{device()} << 32 | device();
   }
   WEFT_TRY(comm::broadcast(*world_, 0, std::as_writable_bytes(std::span(&drawn, 1))));
+  saver_mark_ = std::to_string(drawn);
   checkpoint::SaverOptions saver;
   saver.rank = rank();
   saver.world = placement_.layout.world();
-  saver.mark = std::to_string(drawn);
+  saver.mark = saver_mark_;
   saver_ = std::make_unique<checkpoint::Saver>(std::move(saver), *clock_);
   return {};
+}
+
+template <class Visit>
+void Engine::each_tensor(const Visit& visit) const {
+  const auto moments_dtype =
+      optimizer_->options().bf16_moments ? checkpoint::Dtype::BF16 : checkpoint::Dtype::F32;
+  std::size_t tensor = 0;  // of the average
+  for (const ShardedOptimizer::Owned& owned : optimizer_->owned()) {
+    const trainer::Parameter& item = owned.set->items()[owned.parameter];
+    const auto floats = [](std::span<const float> values) { return std::as_bytes(values); };
+    visit("model", item, "", checkpoint::Dtype::F32, floats(owned.set->value(owned.parameter)));
+    if (has_reference())
+      for (std::size_t i = 0; i < stages_.size(); ++i)
+        if (&stages_[i].model->parameters() == owned.set)
+          visit("ref", item, "", checkpoint::Dtype::F32,
+                floats(std::span(reference_[i]).subspan(item.offset, item.size)));
+    if (owned.moments == nullptr) continue;
+    visit("optim", item, kMoment1, moments_dtype, owned.moments->bytes(0));
+    visit("optim", item, kMoment2, moments_dtype, owned.moments->bytes(1));
+    if (average_)
+      visit("ema", item, "", checkpoint::Dtype::F32, floats(average_->average(tensor++)));
+  }
 }
 
 void Engine::take_snapshot() {
   const Instant begin = clock_->now();
   if (!snapshot_.buffer) snapshot_.buffer = saver_->borrow();
-  if (average_) average_->finish();
-  const auto moments_dtype =
-      optimizer_->options().bf16_moments ? checkpoint::Dtype::BF16 : checkpoint::Dtype::F32;
-  // Twice the same walk: how much room, then what goes there.
-  const auto each = [&](const auto& visit) {
-    std::size_t tensor = 0;  // of the average
-    for (const ShardedOptimizer::Owned& owned : optimizer_->owned()) {
-      const trainer::Parameter& item = owned.set->items()[owned.parameter];
-      const auto floats = [](std::span<const float> values) { return std::as_bytes(values); };
-      visit("model", item, "", checkpoint::Dtype::F32, floats(owned.set->value(owned.parameter)));
-      if (has_reference())
-        for (std::size_t i = 0; i < stages_.size(); ++i)
-          if (&stages_[i].model->parameters() == owned.set)
-            visit("ref", item, "", checkpoint::Dtype::F32,
-                  floats(std::span(reference_[i]).subspan(item.offset, item.size)));
-      if (owned.moments == nullptr) continue;
-      visit("optim", item, kMoment1, moments_dtype, owned.moments->bytes(0));
-      visit("optim", item, kMoment2, moments_dtype, owned.moments->bytes(1));
-      if (average_)
-        visit("ema", item, "", checkpoint::Dtype::F32, floats(average_->average(tensor++)));
-    }
-  };
-  std::size_t room = 0;
-  each([&](const char*, const trainer::Parameter&, const char*, checkpoint::Dtype,
-           std::span<const std::byte> bytes) { room += bytes.size(); });
-  snapshot_.buffer->clear(room);
-  each([&](const char* part, const trainer::Parameter& item, const char* suffix,
-           checkpoint::Dtype dtype, std::span<const std::byte> bytes) {
-    snapshot_.buffer->add({part, item.name + suffix, item.shape, nullptr, {}, {}, dtype}, bytes);
-  });
+  copy_state(*snapshot_.buffer);
   snapshot_.taken = true;
   snapshot_.stall_seconds += seconds(clock_->now() - begin);
 }
 
-void Engine::begin_save(const SaveInfo& info) {
-  if (!snapshot_.taken) take_snapshot();
-  const Instant begin = clock_->now();
+std::size_t Engine::state_bytes() const {
+  if (average_) average_->finish();
+  std::size_t bytes = 0;
+  each_tensor([&](const char*, const trainer::Parameter&, const char*, checkpoint::Dtype,
+                  std::span<const std::byte> values) { bytes += values.size(); });
+  return bytes;
+}
+
+void Engine::copy_state(checkpoint::Snapshot& into) const {
+  into.clear(state_bytes());
+  each_tensor([&](const char* part, const trainer::Parameter& item, const char* suffix,
+                  checkpoint::Dtype dtype, std::span<const std::byte> values) {
+    into.add({part, item.name + suffix, item.shape, nullptr, {}, {}, dtype}, values);
+  });
+}
+
+checkpoint::ManifestInfo Engine::describe_save(const SaveInfo& info) const {
   checkpoint::ManifestInfo manifest;
   manifest.attempt = info.attempt;
   manifest.step = info.step;
@@ -161,13 +169,44 @@ void Engine::begin_save(const SaveInfo& info) {
     manifest.keep_every_steps = info.keep_every_steps;
     manifest.keep_every_seconds = info.keep_every_seconds;
   }
-  saver_->begin(std::move(snapshot_.buffer), info.directory, std::move(manifest));
+  return manifest;
+}
+
+void Engine::begin_save(const SaveInfo& info) {
+  if (!snapshot_.taken) take_snapshot();
+  const Instant begin = clock_->now();
+  saver_->begin(std::move(snapshot_.buffer), info.directory, describe_save(info));
   snapshot_.asked = snapshot_.wanted = snapshot_.taken = false;
   snapshot_.stall_seconds += seconds(clock_->now() - begin);
 }
 
-Expected<std::vector<Engine::Saved>> Engine::finished_saves() {
-  WEFT_TRY_ASSIGN(std::vector<checkpoint::Saved> ended, saver_->take_finished());
+void Engine::begin_copy(const SaveInfo& info) {
+  if (!copier_) {
+    checkpoint::SaverOptions options;
+    options.rank = rank();
+    options.world = placement_.layout.world();
+    options.mark = saver_mark_;
+    options.buffers = 1;
+    copier_ = std::make_unique<checkpoint::Saver>(std::move(options), *clock_);
+  }
+  auto buffer = copier_->borrow();
+  copy_state(*buffer);
+  copier_->begin(std::move(buffer), info.directory, describe_save(info));
+  copy_.asked = copy_.wanted = false;
+}
+
+bool Engine::is_copying() const {
+  return copier_ && !copier_->wait_idle(std::chrono::milliseconds(0));
+}
+
+Expected<std::vector<Engine::Saved>> Engine::finished_copies() {
+  return copier_ ? take_ended(*copier_) : Expected<std::vector<Saved>>();
+}
+
+Expected<std::vector<Engine::Saved>> Engine::finished_saves() { return take_ended(*saver_); }
+
+Expected<std::vector<Engine::Saved>> Engine::take_ended(checkpoint::Saver& saver) {
+  WEFT_TRY_ASSIGN(std::vector<checkpoint::Saved> ended, saver.take_finished());
   std::vector<Saved> saved;
   for (checkpoint::Saved& one : ended)
     saved.push_back({static_cast<long long>(one.step), std::move(one.name), one.bytes,
@@ -250,8 +289,8 @@ Expected<Engine::Loaded> Engine::load_chosen(const std::filesystem::path& direct
   if (name.empty()) return loaded;
   const Expected<void> read =
       at_place(recorder_, Place::Files, [&] { return read_checkpoint(directory / name, loaded); });
-  WEFT_TRY(gather(*world_, recorder_,
-                  read ? Expected<std::string>("") : tl::unexpected(read.error())));
+  WEFT_TRY(
+      gather(*world_, recorder_, read ? Expected<std::string>("") : tl::unexpected(read.error())));
   return loaded;
 }
 

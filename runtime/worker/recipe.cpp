@@ -7,6 +7,7 @@
 #include "runtime/worker/evaluate.h"
 #include "runtime/worker/expert_report.h"
 #include "runtime/worker/fault.h"
+#include "runtime/worker/recipe_copies.h"
 #include "runtime/worker/recipe_numbers.h"
 #include "runtime/worker/recipe_saves.h"
 #include "runtime/worker/recipe_stage.h"
@@ -25,7 +26,7 @@ class Walker final : public Recipe {
   Expected<void> open(comm::Transport& transport) {
     WEFT_TRY(open_run(run_, transport));
     saves_.emplace(run_);
-    return {};
+    return copies_.open();
   }
   Expected<RecipeEnd> run() override;
   const RecipeState& state() const override { return run_.state; }
@@ -40,6 +41,7 @@ class Walker final : public Recipe {
 
   RecipeRun run_;
   std::optional<RecipeSaves> saves_;  // once opened
+  RecipeCopies copies_{run_};
   SpeedWatch speed_;
   double step_seconds_ = 0;  // of the last step
 };
@@ -82,6 +84,7 @@ Expected<Walker::StageEnd> Walker::run_stage() {
     if (reached || run_.state.stage_step == stage.max_steps())
       return outcome.stop ? StageEnd::CompleteAndStopped : StageEnd::Complete;
     WEFT_TRY(saves_->save_snapshot());
+    copies_.after_step();
     if (outcome.stop) return StageEnd::Stopped;
   }
   return StageEnd::Complete;
@@ -91,6 +94,7 @@ Expected<StepOutcome> Walker::step(RecipeStage& stage) {
   RecipeState& state = run_.state;
   const Instant begin = run_.clock.now();
   saves_->before_step();
+  copies_.before_step();
   run_.reporter.moved(Reporter::Moved::Stepping, state.step, 0);
   if (run_.ring) run_.ring->recorder().begin_step(state.step + 1, run_.stage_name());
   fault_step(state.step + 1);
@@ -135,6 +139,7 @@ void Walker::report_step(StepOutcome& outcome) {
                  {"step_seconds", step_seconds_},
                  {"applied", outcome.applied}};
   saves_->after_step(step_seconds_, record);
+  copies_.add_cost(record);
   if (!run_.reports()) return;  // a GRPO step's numbers are rank 0's alone
   record.update(*outcome.record);
   if (outcome.tries > 1) record["tries"] = outcome.tries;

@@ -32,6 +32,9 @@ class Reporter {
   /// The checkpoint that was to be resumed from cannot be read whole, said on every rank before it
   /// fails.
   virtual void damaged(const std::string& /*checkpoint*/) {}
+  /// Rank 0: a whole copy of the state after this step lies in the node's memory. Said after the
+  /// records of all steps up to there, on the same way: who hears of the copy has them.
+  virtual void copied(long long /*step*/, const std::string& /*name*/) {}
   /// Returns once all of the above is stored, or after a short bound: a checkpoint is committed
   /// only after it, so that no step before a checkpoint is ever missing from the metrics.
   virtual void flush() = 0;
@@ -40,6 +43,8 @@ class Reporter {
 struct RecipeOptions {
   std::filesystem::path checkpoints;  // the run's ckpt/
   std::filesystem::path traces;       // the run's traces/; empty: nothing is recorded
+  std::filesystem::path memory;       // where the node keeps copies of the state; empty: nowhere
+  std::string no_memory;              // why so
   int attempt = 1;
   std::string fingerprint;  // of the model's shape and tokenizer
   /// The checkpoint to go on from, of those in `checkpoints`; "": begin from initial weights; none:

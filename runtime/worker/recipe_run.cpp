@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "runtime/coordinator/messages.h"
 #include "runtime/worker/engine_of_job.h"
 #include "runtime/worker/step_ring.h"
 
@@ -83,7 +84,11 @@ Expected<void> check_data(RecipeRun& run) {
 Expected<Engine::Loaded> load(RecipeRun& run) {
   const std::optional<std::string>& chosen = run.options.resume;
   if (!chosen) return run.engine->load_newest(run.options.checkpoints);
-  Expected<Engine::Loaded> loaded = run.engine->load_chosen(run.options.checkpoints, *chosen);
+  const bool copy = is_in_memory(*chosen);
+  Expected<Engine::Loaded> loaded =
+      run.engine->load_chosen(copy ? run.options.memory : run.options.checkpoints,
+                              copy ? chosen->substr(kInMemory.size()) : *chosen);
+  if (loaded) loaded->name = *chosen;
   if (loaded || chosen->empty() || loaded.error().code != Code::Corrupt) return loaded;
   run.event("skipped_checkpoint", "skipped " + *chosen + ": " + loaded.error().message);
   run.reporter.damaged(*chosen);
@@ -111,8 +116,9 @@ Expected<void> resume(RecipeRun& run) {
   const bool complete = !run.has_stage();
   run.event(
       "resumed",
-      "resumed from " + loaded.name + " at step " + std::to_string(run.state.step) + " (saved by " +
-          loaded.layout + ")" +
+      std::string("resumed from ") +
+          (is_in_memory(loaded.name) ? "the copy in memory" : loaded.name) + " at step " +
+          std::to_string(run.state.step) + " (saved by " + loaded.layout + ")" +
           (complete ? ": nothing is left to do (a stage that has ended takes no more steps)" : ""),
       {{"step", run.state.step}, {"checkpoint", loaded.name}});
   return {};

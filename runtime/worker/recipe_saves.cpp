@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/units.h"
+#include "runtime/coordinator/messages.h"
 #include "runtime/worker/fault.h"
 
 namespace weft::runtime {
@@ -40,8 +41,28 @@ CheckpointPace pace_of(RecipeRun& run) {
 
 }  // namespace
 
+Engine::SaveInfo save_info(const RecipeRun& run) {
+  Engine::SaveInfo info;
+  info.directory = run.options.checkpoints;
+  info.run = run.job.name;
+  info.attempt = run.options.attempt;
+  info.step = run.state.step;
+  info.tokens = run.state.tokens;
+  info.state = to_json_text(run.state);
+  info.wall_time = format_time(run.clock.wall_now());
+  info.parent = run.resumed_from;
+  info.keep = run.job.checkpoint.keep;
+  info.keep_every_steps = run.job.checkpoint.keep_every_steps;
+  info.keep_every_seconds = run.job.checkpoint.keep_every_s;
+  info.fingerprint = run.options.fingerprint;
+  return info;
+}
+
 RecipeSaves::RecipeSaves(RecipeRun& run)
-    : run_(run), pace_(pace_of(run)), saved_step_(run.resumed_from.empty() ? -1 : run.state.step) {}
+    : run_(run),
+      pace_(pace_of(run)),
+      saved_step_(run.resumed_from.empty() || is_in_memory(run.resumed_from) ? -1
+                                                                             : run.state.step) {}
 
 void RecipeSaves::before_step() {
   if (!run_.reports()) return;
@@ -54,20 +75,7 @@ Expected<void> RecipeSaves::save(const std::string& why) {
   run_.reporter.moved(Reporter::Moved::Saving, run_.state.step, 0);
   if (run_.reports()) run_.reporter.flush();
   WEFT_TRY(fault_point(FaultAt::Checkpoint));
-  Engine::SaveInfo info;
-  info.directory = run_.options.checkpoints;
-  info.run = run_.job.name;
-  info.attempt = run_.options.attempt;
-  info.step = run_.state.step;
-  info.tokens = run_.state.tokens;
-  info.state = to_json_text(run_.state);
-  info.wall_time = format_time(run_.clock.wall_now());
-  info.parent = run_.resumed_from;
-  info.keep = run_.job.checkpoint.keep;
-  info.keep_every_steps = run_.job.checkpoint.keep_every_steps;
-  info.keep_every_seconds = run_.job.checkpoint.keep_every_s;
-  info.fingerprint = run_.options.fingerprint;
-  run_.engine->begin_save(info);
+  run_.engine->begin_save(save_info(run_));
   saved_step_ = run_.state.step;
   const bool asked = is_asked(run_.state.step);
   saving_[run_.state.step] = {why, asked ? asked_.id : 0};

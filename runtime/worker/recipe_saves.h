@@ -11,6 +11,9 @@
 
 namespace weft::runtime {
 
+/// What a save of the run as it is now says of it; into checkpoints, by the job's rules.
+Engine::SaveInfo save_info(const RecipeRun& run);
+
 /// Threads: the worker's.
 class RecipeSaves {
  public:

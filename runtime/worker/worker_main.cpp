@@ -59,6 +59,9 @@ class ControlReporter final : public Reporter {
                    {"step", step},
                    {"step_seconds", seconds}});
   }
+  void copied(long long step, const std::string& name) override {
+    control_.send({{"type", "copied"}, {"step", step}, {"name", name}});
+  }
   void flush() override {
     control_.send({{"type", "flush"}, {"id", ++flushes_}});
     const json wanted = flushes_;
@@ -154,6 +157,8 @@ Expected<RecipeEnd> work(const WorkerArguments& arguments, ControlClient& contro
   RecipeOptions options;
   options.checkpoints = assignment->at("checkpoints").get<std::string>();
   options.traces = assignment->at("traces").get<std::string>();
+  options.memory = assignment->at("memory").get<std::string>();
+  options.no_memory = assignment->at("no_memory").get<std::string>();
   options.attempt = assignment->at("attempt").get<int>();
   options.fingerprint = assignment->at("fingerprint").get<std::string>();
   options.resume = assignment->at("resume").get<std::string>();

@@ -163,6 +163,73 @@ TEST(Coordinator, ClaimsANumberAndLooksForCheckpointsBeforeItForms) {
   EXPECT_EQ(bench.last<TruncateAfter>()->step, 20);
 }
 
+// --- Copies in a node's memory -------------------------------------------------------------------
+
+/// A generation of two ranks on node a, whose memory holds the state of step 45, ends.
+void lose_a_worker_after_a_copy(Bench& bench, const std::vector<Checkpoint>& on_disk) {
+  bench.of("a").copy = Checkpoint{45, 1, in_memory("step-45")};
+  bench.say("a");
+  bench.die(0);
+  bench.let_end();
+  bench.let_form(on_disk);
+}
+
+TEST(CoordinatorCopies, TheNewerCopyInMemoryIsResumedFrom) {
+  Bench bench(2);
+  bench.run(1, 2);
+  lose_a_worker_after_a_copy(bench, {{40, 1, "step-40"}});
+  ASSERT_TRUE(bench.state.resume);
+  EXPECT_EQ(bench.state.resume->name, "memory/step-45");
+  EXPECT_EQ(bench.last<TruncateAfter>()->step, 45);
+  EXPECT_TRUE(bench.said("from the copy in memory of step 45")) << bench.reasons;
+}
+
+TEST(CoordinatorCopies, OfTheSameStepTheOneInMemoryIsTaken) {
+  Bench bench(2);
+  bench.run(1, 2);
+  lose_a_worker_after_a_copy(bench, {{45, 1, "step-45"}});
+  EXPECT_EQ(bench.state.resume->name, "memory/step-45");
+}
+
+TEST(CoordinatorCopies, ANewerCheckpointOnTheDiskIsTaken) {
+  Bench bench(2);
+  bench.run(1, 2);
+  lose_a_worker_after_a_copy(bench, {{50, 1, "step-50"}});
+  EXPECT_EQ(bench.state.resume->name, "step-50");
+}
+
+TEST(CoordinatorCopies, ADamagedOneIsNotTakenAgain) {
+  Bench bench(2);
+  bench.run(1, 2);
+  const std::vector<Checkpoint> on_disk = {{40, 1, "step-40"}};
+  lose_a_worker_after_a_copy(bench, on_disk);
+  bench.all(WorkerPhase::Ready);
+  WorkerStatus& worker = bench.worker(1);
+  worker.phase = WorkerPhase::Failed;
+  worker.gone = true;
+  worker.failure = WorkerFailure{};
+  worker.failure->code = Code::Corrupt;
+  worker.failure->damaged_checkpoint = "memory/step-45";
+  bench.say("a");
+  bench.let_end();
+  bench.let_form(on_disk);
+  ASSERT_TRUE(bench.state.resume);
+  EXPECT_EQ(bench.state.resume->name, "step-40");
+}
+
+TEST(CoordinatorCopies, WhereTheRanksGoToAnotherNodeItIsOfNoUse) {
+  Bench bench(2);
+  bench.run(2, 2);
+  ASSERT_EQ(bench.state.placement[0].node, bench.state.placement[1].node);
+  const std::string other = bench.state.placement[0].node == "a" ? "b" : "a";
+  bench.of(other).copy = Checkpoint{45, 1, in_memory("step-45")};
+  bench.say(other);
+  bench.die(0);
+  bench.let_end();
+  bench.let_form({{40, 1, "step-40"}});
+  EXPECT_EQ(bench.state.resume->name, "step-40");
+}
+
 TEST(Coordinator, ReleasesEverybodyOnceAllAreReady) {
   Bench bench(4);
   bench.join("a", 2);

@@ -7,6 +7,9 @@ weft_test(runtime/job_load_test LINK weft_runtime_job)
 # coordinator, control plane
 weft_test(runtime/coordinator_test LINK weft_runtime_coordinator)
 weft_test(runtime/agent_test LINK weft_runtime_coordinator)
+weft_test(runtime/memory_root_test LINK weft_runtime_agent)
+weft_test(runtime/recipe_copies_test LABELS multiprocess LINK weft_runtime_worker
+          nlohmann_json::nlohmann_json)
 weft_test(runtime/election_test LINK weft_runtime_coordinator)
 weft_test(runtime/place_ranks_test LINK weft_runtime_coordinator)
 weft_test(runtime/state_json_test LINK weft_runtime_state_json nlohmann_json::nlohmann_json)
@@ -48,7 +51,7 @@ endforeach()
 weft_test(runtime/worker_wire_error_test LINK weft_runtime_control nlohmann_json::nlohmann_json)
 # whole runs: the real binary as a child process
 foreach(unit run_complete run_resume run_failure run_input run_verbs run_trace run_exchange run_student
-             run_ckpt run_watch run_decided run_secrets bench_pipeline)
+             run_ckpt run_memory run_watch run_decided run_secrets bench_pipeline)
   weft_test(runtime/${unit}_test LABELS multiprocess SOURCES runtime/run_harness.cpp
             LINK nlohmann_json::nlohmann_json SQLite::SQLite3)
   target_compile_definitions(runtime_${unit}_test PRIVATE WEFT_BINARY="$<TARGET_FILE:weft>")

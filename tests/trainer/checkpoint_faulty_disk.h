@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cerrno>
+#include <map>
 #include <mutex>
 
 #include "base/files.h"
@@ -20,6 +21,12 @@ class FaultyDisk final : public Disk {
   bool failed() const {
     const std::lock_guard lock(mutex_);
     return operations_ >= fail_at_;
+  }
+
+  /// How often each file was opened for reading.
+  std::map<fs::path, int> opened() const {
+    const std::lock_guard lock(mutex_);
+    return opened_;
   }
 
   void lose_power() {
@@ -44,6 +51,10 @@ class FaultyDisk final : public Disk {
   Expected<std::unique_ptr<File>> open(const fs::path& path) override {
     WEFT_TRY(step("open", path));
     WEFT_TRY_ASSIGN(auto file, real().open(path));
+    {
+      const std::lock_guard lock(mutex_);
+      ++opened_[path];
+    }
     return std::make_unique<FaultyFile>(*this, std::move(file), path);
   }
   Expected<void> make_directories(const fs::path& path) override {
@@ -140,6 +151,7 @@ class FaultyDisk final : public Disk {
   int error_number_;
   int operations_ = 0;
   std::vector<fs::path> unsynced_;
+  std::map<fs::path, int> opened_;
   std::vector<Rename> renames_;
 };
 

@@ -1,5 +1,5 @@
 // What stays of a run's checkpoints: the newest, those of the rules, and what is pinned.
-#include "tests/trainer/checkpoint_testing.h"
+#include "tests/trainer/checkpoint_faulty_disk.h"
 #include "trainer/checkpoint/prune.h"
 
 namespace weft::trainer::checkpoint {
@@ -47,6 +47,20 @@ TEST(PruneRules, TheFirstOfEverySpanOfTimeStaysAndGoesOnStaying) {
     ASSERT_TRUE(prune(scratch.path(), rule));
   }
   EXPECT_EQ(steps_left(scratch.path()), (Steps{10, 30, 50, 60}));
+}
+
+TEST(PruneRules, EachManifestIsReadOnce) {
+  const Scratch scratch;
+  for (const std::uint64_t step : {10, 20, 30, 40}) save(scratch.path(), step);
+  testing_::FaultyDisk disk(1'000'000, false, 0);
+  ASSERT_TRUE(plan_prune(scratch.path(), {.keep = 2, .attempt = 1, .keep_every_steps = 10}, disk));
+  const auto opened = disk.opened();
+  int manifests = 0;
+  for (const auto& [path, times] : opened) {
+    EXPECT_EQ(times, 1) << path;
+    manifests += path.filename() == kManifestFile;
+  }
+  EXPECT_EQ(manifests, 4);
 }
 
 TEST(PruneRules, WhatIsPinnedStaysUntilItIsNot) {

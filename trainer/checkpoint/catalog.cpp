@@ -44,8 +44,7 @@ std::optional<Entry> entry_of_name(const fs::path& ckpt_dir, const std::string& 
   return entry;
 }
 
-void look_into(Entry& entry, Disk& disk) {
-  const auto manifest = load_manifest(entry.directory, disk);
+void fill(Entry& entry, const Expected<Manifest>& manifest) {
   if (!manifest) {
     entry.state = EntryState::CorruptManifest;
     entry.reason = manifest.error().message;
@@ -87,19 +86,29 @@ const char* to_string(EntryState state) {
   return "?";
 }
 
-Expected<std::vector<Entry>> list(const fs::path& ckpt_dir, Disk& disk) {
+void look_into(Entry& entry, Disk& disk) { fill(entry, load_manifest(entry.directory, disk)); }
+
+std::string examine_entry(Entry& entry, Mode mode, Disk& disk) {
+  const auto examined = examine(entry.directory, mode, disk);
+  fill(entry, examined ? examined->manifest : tl::unexpected(examined.error()));
+  return entry.state == EntryState::CorruptManifest ? entry.reason : examined->report.summary();
+}
+
+Expected<std::vector<Entry>> list_names(const fs::path& ckpt_dir, Disk& disk) {
   const auto names = disk.names_in(ckpt_dir);
   if (!names && names.error().code == Code::NotFound) return std::vector<Entry>();
   if (!names) return tl::unexpected(names.error());
   std::vector<Entry> entries;
-  for (const std::string& name : *names) {
-    auto entry = entry_of_name(ckpt_dir, name);
-    if (!entry) continue;
-    if (entry->state == EntryState::Complete) look_into(*entry, disk);
-    entries.push_back(std::move(*entry));
-  }
-  std::stable_sort(entries.begin(), entries.end(),
-                   [](const Entry& a, const Entry& b) { return a.step < b.step; });
+  for (const std::string& name : *names)
+    if (auto entry = entry_of_name(ckpt_dir, name)) entries.push_back(std::move(*entry));
+  std::ranges::stable_sort(entries, {}, &Entry::step);
+  return entries;
+}
+
+Expected<std::vector<Entry>> list(const fs::path& ckpt_dir, Disk& disk) {
+  WEFT_TRY_ASSIGN(std::vector<Entry> entries, list_names(ckpt_dir, disk));
+  for (Entry& entry : entries)
+    if (entry.state == EntryState::Complete) look_into(entry, disk);
   return entries;
 }
 
@@ -109,7 +118,7 @@ Expected<Choice> newest_complete(const fs::path& ckpt_dir, Mode mode, Disk& disk
 
 Expected<Choice> newest_complete(const fs::path& ckpt_dir, Mode mode,
                                  std::span<const Skipped> damaged, Disk& disk) {
-  WEFT_TRY_ASSIGN(std::vector<Entry> entries, list(ckpt_dir, disk));
+  WEFT_TRY_ASSIGN(std::vector<Entry> entries, list_names(ckpt_dir, disk));
   std::reverse(entries.begin(), entries.end());
   Choice choice;
   for (Entry& entry : entries) {
@@ -117,34 +126,15 @@ Expected<Choice> newest_complete(const fs::path& ckpt_dir, Mode mode,
       choice.skipped.push_back({entry.name, "was never committed"});
       continue;
     }
-    if (entry.state == EntryState::CorruptManifest) {
-      choice.skipped.push_back({entry.name, entry.reason});
-      continue;
-    }
     const auto known = std::ranges::find(damaged, entry.name, &Skipped::name);
-    if (known != damaged.end()) {
-      choice.skipped.push_back(*known);
-      continue;
-    }
-    const auto report = verify(entry.directory, mode, disk);
-    if (report && report->ok()) {
+    std::string reason = known != damaged.end() ? known->reason : examine_entry(entry, mode, disk);
+    if (reason.empty()) {
       choice.chosen = std::move(entry);
       break;
     }
-    choice.skipped.push_back({entry.name, report ? report->summary() : report.error().message});
+    choice.skipped.push_back({entry.name, std::move(reason)});
   }
   return choice;
-}
-
-Expected<std::vector<Entry>> list_partial(const fs::path& ckpt_dir, Disk& disk) {
-  const auto names = disk.names_in(ckpt_dir);
-  if (!names && names.error().code == Code::NotFound) return std::vector<Entry>();
-  if (!names) return tl::unexpected(names.error());
-  std::vector<Entry> entries;
-  for (const std::string& name : *names)
-    if (auto entry = entry_of_name(ckpt_dir, name); entry && entry->state == EntryState::Partial)
-      entries.push_back(std::move(*entry));
-  return entries;
 }
 
 }  // namespace weft::trainer::checkpoint

@@ -49,6 +49,15 @@ struct Entry {
 /// directory is an empty list. Errors: Io.
 Expected<std::vector<Entry>> list(const fs::path& ckpt_dir, Disk& disk = Disk::real());
 
+/// The same by name alone, no file is opened: what is not Partial is called Complete, unseen.
+Expected<std::vector<Entry>> list_names(const fs::path& ckpt_dir, Disk& disk = Disk::real());
+
+/// Looks into an entry of list_names that is called Complete: fills it, or finds it to be
+/// CorruptManifest. Reads the manifest once.
+void look_into(Entry& entry, Disk& disk = Disk::real());
+/// The same, and is all there by `mode`? Returns "", or why not.
+std::string examine_entry(Entry& entry, Mode mode, Disk& disk = Disk::real());
+
 struct Skipped {
   std::string name;
   std::string reason;
@@ -66,8 +75,5 @@ struct Choice {
 Expected<Choice> newest_complete(const fs::path& ckpt_dir, Mode mode, Disk& disk = Disk::real());
 Expected<Choice> newest_complete(const fs::path& ckpt_dir, Mode mode,
                                  std::span<const Skipped> damaged, Disk& disk = Disk::real());
-
-/// The partial ones among list(), by their names alone: no file is opened. Errors: Io.
-Expected<std::vector<Entry>> list_partial(const fs::path& ckpt_dir, Disk& disk = Disk::real());
 
 }  // namespace weft::trainer::checkpoint

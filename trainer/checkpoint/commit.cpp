@@ -170,9 +170,9 @@ Expected<fs::path> prepare(const fs::path& ckpt_dir, std::uint64_t step, std::ui
   WEFT_TRY(disk.make_directories(ckpt_dir));
   const fs::path partial = ckpt_dir / partial_name(step, attempt);
   const PruneRule rule{.keep = 1, .attempt = attempt, .step = step};
-  WEFT_TRY_ASSIGN(const auto entries, list_partial(ckpt_dir, disk));
+  WEFT_TRY_ASSIGN(const auto entries, list_names(ckpt_dir, disk));
   for (const Entry& entry : entries)
-    if (is_stale(entry, rule) && entry.directory != partial)
+    if (entry.state == EntryState::Partial && is_stale(entry, rule) && entry.directory != partial)
       WEFT_TRY(disk.remove_tree(entry.directory));
   WEFT_TRY(disk.make_directories(partial));
   return partial;

@@ -44,18 +44,19 @@ class RealFile final : public File {
 
   Expected<void> write_at(std::uint64_t offset, std::span<const std::byte> bytes) override {
     while (!bytes.empty()) {
+      go_direct(is_aligned(offset, bytes));
       const ssize_t n = ::pwrite(fd_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
       if (n < 0 && errno == EINTR) continue;
+      if (n < 0 && errno == EINVAL && direct_) {  // this disk wants more than alignment
+        go_direct(false);
+        can_direct_ = false;
+        continue;
+      }
       if (n < 0) return io_error("write", path_, errno);
       bytes = bytes.subspan(static_cast<std::size_t>(n));
       offset += static_cast<std::uint64_t>(n);
     }
     return {};
-  }
-
-  void write_back(std::uint64_t offset, std::uint64_t bytes) override {
-    (void)::sync_file_range(fd_, static_cast<off_t>(offset), static_cast<off_t>(bytes),
-                            SYNC_FILE_RANGE_WRITE);
   }
 
   Expected<void> sync() override {
@@ -64,8 +65,26 @@ class RealFile final : public File {
   }
 
  private:
+  static bool is_aligned(std::uint64_t offset, std::span<const std::byte> bytes) {
+    return bytes.size() >= kDirectBytes &&
+           (offset | bytes.size() | reinterpret_cast<std::uintptr_t>(bytes.data())) %
+                   kDirectAlignment ==
+               0;
+  }
+
+  /// Past the page cache, or through it. File systems that cannot say so here or while writing.
+  void go_direct(bool direct) {
+    if (direct == direct_ || (direct && !can_direct_)) return;
+    const int flags = ::fcntl(fd_, F_GETFL);
+    if (flags >= 0 && ::fcntl(fd_, F_SETFL, direct ? flags | O_DIRECT : flags & ~O_DIRECT) == 0)
+      direct_ = direct;
+    else
+      can_direct_ = false;
+  }
+
   int fd_;
   fs::path path_;
+  bool direct_ = false, can_direct_ = true;
 };
 
 class RealDisk final : public Disk {

@@ -16,17 +16,19 @@ namespace weft::trainer::checkpoint {
 
 namespace fs = std::filesystem;
 
-/// An open file; closed by its destructor. Threads: one.
+/// Large writes whose offset, size and address are multiples of the one go past the page cache.
+inline constexpr std::size_t kDirectAlignment = 4096, kDirectBytes = std::size_t{1} << 20;
+
+/// An open file; closed by its destructor. Threads: one at a time.
 class File {
  public:
   virtual ~File() = default;
   virtual Expected<std::uint64_t> size() = 0;
   /// Fills `out` from `offset`. Errors: Corrupt when the file ends before; Io.
   virtual Expected<void> read_at(std::uint64_t offset, std::span<std::byte> out) = 0;
-  /// Writes all of `bytes`. Errors: Io.
+  /// Writes all of `bytes`: large aligned ones (above) past the page cache where the file system
+  /// can. Errors: Io.
   virtual Expected<void> write_at(std::uint64_t offset, std::span<const std::byte> bytes) = 0;
-  /// Bytes that were written may go to the disk now, so that sync() has less to wait for. A hint.
-  virtual void write_back(std::uint64_t offset, std::uint64_t bytes) { (void)offset, (void)bytes; }
   /// fdatasync. Errors: Io.
   virtual Expected<void> sync() = 0;
 };

@@ -20,18 +20,35 @@ std::optional<double> epoch_seconds(const std::string& text) {
   return static_cast<double>(::timegm(&utc));
 }
 
-bool is_whole(const Entry& entry, Disk& disk) {
-  if (entry.state != EntryState::Complete) return false;
-  const auto report = verify(entry.directory, Mode::Size, disk);
-  return report && report->ok();
+struct Seen {
+  Entry entry;
+  bool whole = false;  // looked at with all of its files, and complete
+};
+
+/// Newest first, each manifest read once. With all files only until `keep` are whole that are not
+/// pinned: no rule asks that of older ones.
+Expected<std::vector<Seen>> look_around(const fs::path& ckpt_dir, int keep,
+                                        const std::set<std::string>& pinned, Disk& disk) {
+  WEFT_TRY_ASSIGN(std::vector<Entry> entries, list_names(ckpt_dir, disk));
+  std::vector<Seen> seen;
+  int whole = 0;
+  for (auto at = entries.rbegin(); at != entries.rend(); ++at) {
+    Seen& one = seen.emplace_back(Seen{std::move(*at), false});
+    if (one.entry.state == EntryState::Partial) continue;
+    if (whole < keep && !pinned.contains(one.entry.name))
+      whole += one.whole = examine_entry(one.entry, Mode::Size, disk).empty();
+    else
+      look_into(one.entry, disk);
+  }
+  return seen;
 }
 
 /// The names of the first complete checkpoint of each span of time. The first of a span is never
 /// removed, so it stays the first.
-std::set<std::string> firsts_of_spans(const std::vector<Entry>& newest_first, double span) {
+std::set<std::string> firsts_of_spans(const std::vector<Seen>& newest_first, double span) {
   std::map<double, std::string> firsts;
   if (span > 0)
-    for (const Entry& entry : newest_first) {
+    for (const auto& [entry, whole] : newest_first) {
       if (entry.state != EntryState::Complete) continue;
       if (const auto time = epoch_seconds(entry.wall_time))
         firsts[std::floor(*time / span)] = entry.name;
@@ -51,14 +68,13 @@ bool is_stale(const Entry& partial, const PruneRule& rule) {
 
 Expected<std::vector<Fate>> plan_prune(const fs::path& ckpt_dir, const PruneRule& rule,
                                        Disk& disk) {
-  WEFT_TRY_ASSIGN(std::vector<Entry> entries, list(ckpt_dir, disk));
   WEFT_TRY_ASSIGN(const std::set<std::string> pinned, pins(ckpt_dir, disk));
-  std::reverse(entries.begin(), entries.end());
-  const std::set<std::string> firsts = firsts_of_spans(entries, rule.keep_every_seconds);
   const int keep = std::max(rule.keep, 1);
+  WEFT_TRY_ASSIGN(std::vector<Seen> seen, look_around(ckpt_dir, keep, pinned, disk));
+  const std::set<std::string> firsts = firsts_of_spans(seen, rule.keep_every_seconds);
   std::vector<Fate> fates;
   int kept = 0;
-  for (Entry& entry : entries) {
+  for (auto& [entry, whole] : seen) {
     const auto fate = [&]() -> std::pair<bool, std::string> {
       if (entry.state == EntryState::Partial)
         return is_stale(entry, rule) ? std::pair(true, "never committed")
@@ -72,8 +88,7 @@ Expected<std::vector<Fate>> plan_prune(const fs::path& ckpt_dir, const PruneRule
       if (firsts.contains(entry.name)) return {false, "the first of its span of time"};
       return {true, "older than the newest " + std::to_string(keep)};
     }();
-    if (!fate.first && kept < keep && !pinned.contains(entry.name))
-      kept += is_whole(entry, disk) ? 1 : 0;
+    kept += whole;
     fates.push_back({std::move(entry), fate.first, fate.second});
   }
   return fates;

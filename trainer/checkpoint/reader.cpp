@@ -7,12 +7,11 @@
 namespace weft::trainer::checkpoint {
 
 Expected<Reader> Reader::open(const fs::path& directory, Mode mode, Disk& disk) {
-  WEFT_TRY_ASSIGN(const VerifyReport report, verify(directory, mode, disk));
-  if (!report.ok())
-    return fail(Code::Corrupt, directory.string() + ": " + report.summary() +
+  WEFT_TRY_ASSIGN(Examined examined, examine(directory, mode, disk));
+  if (!examined.report.ok())
+    return fail(Code::Corrupt, directory.string() + ": " + examined.report.summary() +
                                    " (resume from an older checkpoint)");
-  WEFT_TRY_ASSIGN(Manifest manifest, load_manifest(directory, disk));
-  return Reader(directory, std::move(manifest), disk);
+  return Reader(directory, std::move(*examined.manifest), disk);
 }
 
 std::vector<std::string> Reader::names(std::string_view item) const {
@@ -59,8 +58,8 @@ Expected<void> Reader::read_piece(const TensorEntry& tensor, const Piece& piece,
   if (!info) return bad("is not in the file");
   if (info->dtype != tensor.dtype || info->shape != piece.box.shape)
     return bad("has another type or shape than the manifest says");
-  WEFT_TRY(source->read(*info, out));
-  if (hash_of(out) != piece.hash) return bad("does not match its checksum");
+  WEFT_TRY_ASSIGN(const Hash128 hash, source->read(*info, out));
+  if (hash != piece.hash) return bad("does not match its checksum");
   return {};
 }
 

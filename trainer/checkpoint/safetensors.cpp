@@ -8,71 +8,13 @@
 
 #include "base/check.h"
 #include "trainer/checkpoint/safetensors_writer.h"
+#include "trainer/checkpoint/sequential_writer.h"
 #include "trainer/checkpoint/strict_json.h"
 
 namespace weft::trainer::checkpoint {
 namespace {
 
 static_assert(std::endian::native == std::endian::little, "tensors are written as they lie");
-
-/// Writes a file from front to back in large pieces and hashes each byte once for the file and once
-/// for its tensor, while it is in the cache. The format allows no gap between tensors, so small
-/// ones share a write; large ones are written from where they lie.
-class SequentialWriter {
- public:
-  /// `total`: what will be written in all; small files get a small buffer.
-  SequentialWriter(File& file, std::uint64_t total)
-      : file_(file), buffer_(std::min<std::uint64_t>(kStageBytes, total)) {}
-
-  Expected<Hash128> add(std::span<const std::byte> bytes) {
-    Hasher own;
-    for (std::size_t at = 0; at < bytes.size(); at += kCacheBytes) {
-      const auto part = bytes.subspan(at, std::min(kCacheBytes, bytes.size() - at));
-      own.add(part);
-      hasher_.add(part);
-      if (bytes.size() >= kDirectBytes) continue;
-      if (used_ + part.size() > buffer_.size()) WEFT_TRY(flush());
-      std::memcpy(buffer_.data() + used_, part.data(), part.size());
-      used_ += part.size();
-    }
-    if (bytes.size() >= kDirectBytes) {
-      WEFT_TRY(flush());
-      for (std::size_t at = 0; at < bytes.size(); at += kStageBytes)
-        WEFT_TRY(write(bytes.subspan(at, std::min(kStageBytes, bytes.size() - at))));
-    }
-    return own.digest();
-  }
-
-  Expected<void> flush() {
-    WEFT_TRY(write(std::span(buffer_).first(used_)));
-    used_ = 0;
-    return {};
-  }
-
-  std::uint64_t written() const { return written_; }
-  Hash128 hash() const { return hasher_.digest(); }
-
- private:
-  Expected<void> write(std::span<const std::byte> bytes) {
-    if (bytes.empty()) return {};
-    WEFT_TRY(file_.write_at(written_, bytes));
-    written_ += bytes.size();
-    if (written_ - sent_ >= kStageBytes) {
-      file_.write_back(sent_, written_ - sent_);
-      sent_ = written_;
-    }
-    return {};
-  }
-
-  static constexpr std::size_t kStageBytes = std::size_t{8} << 20;
-  static constexpr std::size_t kDirectBytes = std::size_t{1} << 20;
-  static constexpr std::size_t kCacheBytes = std::size_t{128} << 10;
-  File& file_;
-  std::vector<std::byte> buffer_;
-  std::size_t used_ = 0;
-  std::uint64_t written_ = 0, sent_ = 0;  // sent: on its way to the disk
-  Hasher hasher_;
-};
 
 Expected<void> check_writable(const std::vector<TensorData>& tensors) {
   std::set<std::string_view> names;
@@ -134,9 +76,8 @@ Expected<WrittenFile> write_safetensors(Disk& disk, const fs::path& path,
     WEFT_TRY_ASSIGN(const Hash128 hash, out.add(t.bytes));
     written.tensors.push_back({t.name, t.bytes.size(), hash});
   }
-  WEFT_TRY(out.flush());
-  WEFT_TRY(file->sync());
-  written.bytes = out.written();
+  WEFT_TRY(out.finish());
+  written.bytes = out.size();
   written.hash = out.hash();
   return written;
 }
@@ -172,12 +113,19 @@ const TensorInfo* SafetensorsFile::find(std::string_view name) const {
   return it == index_.end() ? nullptr : &header_.tensors[it->second];
 }
 
-Expected<void> SafetensorsFile::read(const TensorInfo& tensor, std::span<std::byte> out) {
+Expected<Hash128> SafetensorsFile::read(const TensorInfo& tensor, std::span<std::byte> out) {
   if (out.size() != tensor.end - tensor.begin)
     return fail(Code::InvalidArgument, "tensor '" + tensor.name + "' has " +
                                            std::to_string(tensor.end - tensor.begin) +
                                            " bytes, asked for " + std::to_string(out.size()));
-  return file_->read_at(header_.data_start + tensor.begin, out);
+  constexpr std::size_t kCacheBytes = std::size_t{512} << 10;
+  Hasher hasher;
+  for (std::size_t at = 0; at < out.size(); at += kCacheBytes) {
+    const auto part = out.subspan(at, std::min(kCacheBytes, out.size() - at));
+    WEFT_TRY(file_->read_at(header_.data_start + tensor.begin + at, part));
+    hasher.add(part);
+  }
+  return hasher.digest();
 }
 
 Expected<void> SafetensorsFile::read_at(std::uint64_t offset, std::span<std::byte> out) {

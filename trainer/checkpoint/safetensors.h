@@ -108,8 +108,9 @@ class SafetensorsFile {
   std::uint64_t bytes() const { return bytes_; }
   /// nullptr when there is none of this name.
   const TensorInfo* find(std::string_view name) const;
-  /// Fills `out` with a tensor's bytes, which must be as many. Errors: Corrupt, Io.
-  Expected<void> read(const TensorInfo& tensor, std::span<std::byte> out);
+  /// Fills `out` with a tensor's bytes, which must be as many, and returns their hash, taken while
+  /// the disk reads on. Errors: Corrupt, Io.
+  Expected<Hash128> read(const TensorInfo& tensor, std::span<std::byte> out);
   /// Fills `out` from anywhere in the file.
   Expected<void> read_at(std::uint64_t offset, std::span<std::byte> out);
 

@@ -9,7 +9,6 @@
 namespace weft::trainer::checkpoint {
 namespace {
 
-constexpr int kBuffers = 2;
 constexpr std::chrono::milliseconds kFirstLook{1}, kLongestLook{200};
 
 }  // namespace
@@ -46,7 +45,7 @@ Saver::~Saver() {
 
 std::unique_ptr<Snapshot> Saver::borrow() {
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [&] { return !free_.empty() || lent_ < kBuffers; });
+  changed_.wait(lock, [&] { return !free_.empty() || lent_ < options_.buffers; });
   ++lent_;
   if (free_.empty()) return std::make_unique<Snapshot>();
   auto snapshot = std::move(free_.back());

@@ -47,6 +47,7 @@ struct SaverOptions {
   std::string mark;  // of this incarnation of the ranks, the same on all: [A-Za-z0-9-]+
   /// The committing rank gives a save up when no further report has come for so long.
   std::chrono::milliseconds report_bound{600'000};
+  int buffers = 2;  // at least 1; borrow() waits while all are being written
 };
 
 struct Saved {
@@ -69,7 +70,7 @@ class Saver {
   Saver(const Saver&) = delete;
   Saver& operator=(const Saver&) = delete;
 
-  /// One of the two buffers; waits while both are being written. Give it to begin().
+  /// One of the buffers; waits while all are being written. Give it to begin().
   std::unique_ptr<Snapshot> borrow();
   /// Hands the copy over and returns. `info` as commit() wants it; ranks other than 0 need only
   /// attempt and step. All ranks begin the same saves in the same order.

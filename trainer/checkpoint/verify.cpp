@@ -180,24 +180,27 @@ Expected<Manifest> load_manifest(const fs::path& directory, Disk& disk) {
   return manifest;
 }
 
-Expected<VerifyReport> verify(const fs::path& directory, Mode mode, Disk& disk) {
+Expected<Examined> examine(const fs::path& directory, Mode mode, Disk& disk) {
   WEFT_TRY(disk.names_in(directory));
   VerifyReport report;
   report.mode = mode;
-  const auto text = read_text(disk, directory / kManifestFile, kManifestBytesMax);
-  if (!text) {
-    report.damage.push_back({kManifestFile, "", text.error().message});
-    return report;
-  }
-  const auto manifest = from_json(*text);
+  const fs::path path = directory / kManifestFile;
+  const auto text = read_text(disk, path, kManifestBytesMax);
+  auto manifest = text ? from_json(*text) : tl::unexpected(text.error());
   if (!manifest) {
     report.damage.push_back({kManifestFile, "", manifest.error().message});
-    return report;
+    if (text) manifest = fail_in(path.string(), manifest.error());
+    return Examined{std::move(report), std::move(manifest)};
   }
   check_checksums(directory, *manifest, *text, disk, report);
   Verifier(directory, *manifest, mode, disk, report).run();
   WEFT_TRY(find_strays(directory, *manifest, disk, report));
-  return report;
+  return Examined{std::move(report), std::move(manifest)};
+}
+
+Expected<VerifyReport> verify(const fs::path& directory, Mode mode, Disk& disk) {
+  WEFT_TRY_ASSIGN(Examined examined, examine(directory, mode, disk));
+  return std::move(examined.report);
 }
 
 }  // namespace weft::trainer::checkpoint

@@ -41,4 +41,11 @@ Expected<Manifest> load_manifest(const fs::path& directory, Disk& disk = Disk::r
 /// unreadable files included, is in the report.
 Expected<VerifyReport> verify(const fs::path& directory, Mode mode, Disk& disk = Disk::real());
 
+/// verify(), and the manifest, which is read once for both. Errors of `manifest`: load_manifest's.
+struct Examined {
+  VerifyReport report;
+  Expected<Manifest> manifest;
+};
+Expected<Examined> examine(const fs::path& directory, Mode mode, Disk& disk = Disk::real());
+
 }  // namespace weft::trainer::checkpoint

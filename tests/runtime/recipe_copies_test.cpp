@@ -1,0 +1,180 @@
+// Copies of the state in memory: is there room, are they made and told, does a run go on from one
+// to the bit, and never from a damaged one? The recipe itself, every rank a thread of the test.
+#include "runtime/worker/recipe_copies.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "comm/local/local_transport.h"
+#include "tests/runtime/engine_world.h"
+
+namespace weft::runtime {
+namespace {
+
+using nlohmann::json;
+namespace fs = std::filesystem;
+
+constexpr double kGib = 1024.0 * 1024 * 1024;
+
+TEST(MemoryRoom, ThreeCopiesAndABufferFitIntoHalfOfWhatIsAvailable) {
+  EXPECT_EQ(why_no_room(kGib, {.free_in_root = 3 * kGib, .available = 8 * kGib}), "");
+  EXPECT_NE(why_no_room(kGib, {.free_in_root = 3 * kGib, .available = 7.9 * kGib}), "");
+}
+
+TEST(MemoryRoom, TheFileSystemInMemoryAndTheLimitCountToo) {
+  const std::string full = why_no_room(kGib, {.free_in_root = 2.9 * kGib, .available = 99 * kGib});
+  EXPECT_NE(full.find("memory file system"), std::string::npos) << full;
+  const std::string limited =
+      why_no_room(kGib, {.free_in_root = 99 * kGib, .available = 99 * kGib, .limit = 2.9 * kGib});
+  EXPECT_NE(limited.find("checkpoint.memory_limit is 2.9 GiB"), std::string::npos) << limited;
+}
+
+TEST(MemoryRoom, WhatCopiesOfBeforeHoldIsNotWantedTwice) {
+  EXPECT_EQ(why_no_room(kGib, {.free_in_root = 2 * kGib, .available = 7 * kGib, .held = kGib}), "");
+}
+
+/// Of one rank. Rank 0's waits in step 6 until there is a copy, so that it is told in the next.
+class Kept final : public Reporter {
+ public:
+  explicit Kept(fs::path first_copy) : first_copy_(std::move(first_copy)) {}
+  void metrics(const json& record) override {
+    losses[record["step"]] = record["loss"];
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    while (!first_copy_.empty() && record["step"] == 6 && !fs::exists(first_copy_) &&
+           std::chrono::steady_clock::now() < end)
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  void event(const std::string& kind, const std::string& message, const json&) override {
+    events.emplace_back(kind, message);
+  }
+  void samples(long long, const std::vector<json>&) override {}
+  void damaged(const std::string& name) override { bad = name; }
+  void copied(long long, const std::string& name) override { copies.push_back(name); }
+  void flush() override {}
+
+  std::map<long long, double> losses;  // by step
+  std::vector<std::pair<std::string, std::string>> events;
+  std::vector<std::string> copies;
+  std::string bad;
+
+ private:
+  fs::path first_copy_;
+};
+
+class RecipeCopiesTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = (fs::temp_directory_path() / "weft_copies_XXXXXX").string();
+    ASSERT_NE(::mkdtemp(name.data()), nullptr);
+    root = name;
+    job.model = tiny_model(4);
+    job.model.vocab_size = 320;
+    job.model.max_position_embeddings = 128;
+    job.tokenizer.numbers = 49;
+    job.data.max_difficulty = 3;
+    job.pretrain.steps = 12;
+    job.pretrain.batch = 16;
+    job.pretrain.eval_problems = 4;
+    job.checkpoint.every_steps = 0;
+    job.checkpoint.memory_every_steps = 5;
+    job.control.wait_bound_s = 20;
+    job.parallel.schedule = "1f1b";
+    job.parallel.pipeline = 2;
+    job.parallel.data = job.parallel.expert = 1;
+    job.parallel.micro_batches = 4;
+    fs::create_directory(memory());
+  }
+  void TearDown() override { fs::remove_all(root); }
+
+  fs::path memory() const { return root / "memory"; }
+  /// Every rank walks the recipe from `resume` on. How each ended, and what it said.
+  struct Walked {
+    std::vector<Expected<void>> ends;
+    std::vector<std::unique_ptr<Kept>> kept;
+  };
+  Walked walk(const std::string& resume, const fs::path& first_copy = {}) {
+    const int world_size = job.parallel.pipeline * job.parallel.data;
+    Walked walked;
+    auto world = comm::LocalWorld::create(world_size);
+    EXPECT_TRUE(world);
+    const SystemClock clock;
+    walked.ends.resize(static_cast<std::size_t>(world_size));
+    for (int rank = 0; rank < world_size; ++rank)
+      walked.kept.push_back(std::make_unique<Kept>(first_copy));
+    std::vector<std::thread> threads;
+    for (std::size_t rank = 0; rank < walked.ends.size(); ++rank)
+      threads.emplace_back([&, rank] {
+        walked.ends[rank] = [&]() -> Expected<void> {
+          WEFT_TRY_ASSIGN(const auto transport, world->join(static_cast<int>(rank)));
+          RecipeOptions options;
+          options.checkpoints = root / "ckpt";
+          options.memory = memory();
+          options.resume = resume;
+          options.stop_requested = [] { return false; };
+          WEFT_TRY_ASSIGN(const auto recipe,
+                          Recipe::open(job, *transport, options, *walked.kept[rank], clock));
+          WEFT_TRY(recipe->run());
+          return {};
+        }();
+      });
+    for (std::thread& thread : threads) thread.join();
+    return walked;
+  }
+
+  Job job;
+  fs::path root;
+};
+
+TEST_F(RecipeCopiesTest, ARunGoesOnFromACopyToTheBitAndNeverFromADamagedOne) {
+  const Walked whole = walk("", memory() / "step-000000005" / "MANIFEST.json");
+  for (const auto& end : whole.ends) ASSERT_TRUE(end) << end.error().message;
+  ASSERT_FALSE(whole.kept[0]->copies.empty());
+  const std::string copy = whole.kept[0]->copies.back();
+  ASSERT_TRUE(is_in_memory(copy)) << copy;
+  const auto& expected = whole.kept[0]->losses;
+  ASSERT_EQ(expected.size(), 12u);
+
+  fs::remove_all(root / "ckpt");  // it begins with the memory alone
+  const Walked rest = walk(copy);
+  for (const auto& end : rest.ends) ASSERT_TRUE(end) << end.error().message;
+  EXPECT_EQ(rest.kept[0]->events.front().first, "resumed");
+  const auto& losses = rest.kept[0]->losses;
+  ASSERT_FALSE(losses.empty());
+  EXPECT_EQ(losses.begin()->first, std::stoll(copy.substr(copy.find("step-") + 5)) + 1);
+  for (const auto& [step, loss] : losses) EXPECT_EQ(loss, expected.at(step)) << "step " << step;
+
+  const std::string newest = rest.kept[0]->copies.empty() ? copy : rest.kept[0]->copies.back();
+  for (const auto& entry :
+       fs::directory_iterator(memory() / newest.substr(kInMemory.size()) / "model")) {
+    std::fstream file(entry.path(), std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(-8, std::ios::end);
+    file.write("damaged!", 8);
+  }
+  const Walked refused = walk(newest);
+  for (std::size_t rank = 0; rank < refused.ends.size(); ++rank) {
+    ASSERT_FALSE(refused.ends[rank]);
+    EXPECT_EQ(refused.ends[rank].error().code, Code::Corrupt);
+    EXPECT_EQ(refused.kept[rank]->bad, newest);
+  }
+}
+
+TEST_F(RecipeCopiesTest, WithoutRoomItSaysSoAndGoesOn) {
+  job.checkpoint.memory_limit_gib = 1e-6;
+  job.pretrain.steps = 6;
+  const Walked walked = walk("");
+  for (const auto& end : walked.ends) ASSERT_TRUE(end) << end.error().message;
+  EXPECT_TRUE(fs::is_empty(memory()));
+  std::string said;
+  for (const auto& [kind, message] : walked.kept[0]->events)
+    if (kind == "memory_copies") said = message;
+  EXPECT_NE(said.find("checkpoint.memory_limit is"), std::string::npos) << said;
+  EXPECT_NE(said.find("checkpoints go to the disk alone"), std::string::npos) << said;
+}
+
+}  // namespace
+}  // namespace weft::runtime
