@@ -10,7 +10,8 @@ struct ExpertExchange<Real>::Impl {
   using Private = ExpertLayout::Private;
 
   Communicator& group;
-  int num_experts, top_k, max_tokens, num_local;
+  int top_k, max_tokens;
+  ExpertPlacement placement;  // without replicas: a token's choice is also its seat
   ExchangeShape shape;
   std::unique_ptr<ExchangePath<Real>> path;
   std::vector<std::int32_t> last_token;  // per expert, to find one that a token chose twice
@@ -18,13 +19,13 @@ struct ExpertExchange<Real>::Impl {
   ByteBuffer encoded;  // [num_tokens] rows as they travel
 
   Impl(Communicator& g, int experts, int k, int hidden, int tokens, const ExchangeOptions& options)
-      : group(g), num_experts(experts), top_k(k), max_tokens(tokens) {
+      : group(g), top_k(k), max_tokens(tokens) {
     WEFT_CHECK(experts > 0 && experts % g.size() == 0, "experts must divide evenly over the group");
     WEFT_CHECK(k > 0 && k <= experts && hidden > 0 && tokens >= 0, "shape of an expert exchange");
-    num_local = experts / g.size();
+    placement = ExpertPlacement::at_home(experts, g.size());
     shape = {sizeof(Real),
              static_cast<std::uint32_t>(hidden),
-             static_cast<std::uint32_t>(num_local),
+             static_cast<std::uint32_t>(placement.seats_per_rank),
              static_cast<std::uint32_t>(tokens),
              static_cast<std::uint32_t>(k),
              options.dispatch_payload};
@@ -84,12 +85,12 @@ ExpertExchange<Real>::~ExpertExchange() = default;
 
 template <class Real>
 int ExpertExchange<Real>::num_local_experts() const {
-  return impl_->num_local;
+  return impl_->placement.home_seats();
 }
 
 template <class Real>
 int ExpertExchange<Real>::first_local_expert() const {
-  return impl_->num_local * impl_->group.rank();
+  return impl_->placement.home_seats() * impl_->group.rank();
 }
 
 template <class Real>

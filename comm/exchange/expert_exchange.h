@@ -11,6 +11,7 @@
 #include "comm/communicator.h"
 #include "comm/exchange/exchange_options.h"
 #include "comm/exchange/exchange_traffic.h"
+#include "comm/exchange/expert_placement.h"
 
 namespace weft::comm {
 

@@ -21,10 +21,10 @@ OneHop<Real>::OneHop(Communicator& group, const ExchangeShape& shape, const Node
       parts_(static_cast<std::size_t>(group.size())),
       views_(parts_.size()),
       arrived_(parts_.size()) {
-  const auto num_local = static_cast<std::int32_t>(shape.num_local_experts);
-  for (std::int32_t e = 0; e < num_local * group.size(); ++e) {
-    rank_of_.push_back(e / num_local);
-    local_of_.push_back(e % num_local);
+  const auto seats = static_cast<std::int32_t>(shape.num_local_experts);
+  for (std::int32_t seat = 0; seat < seats * group.size(); ++seat) {
+    rank_of_.push_back(seat / seats);
+    local_of_.push_back(seat % seats);
   }
 }
 

@@ -36,7 +36,7 @@ class OneHop : public ExchangePath<Real> {
 
   Communicator& group_;
   ExchangeShape shape_;
-  std::vector<std::int32_t> rank_of_, local_of_;  // per expert
+  std::vector<std::int32_t> rank_of_, local_of_;  // per seat
   FlightPool<Flight> flights_;
   PartSums<Real> sums_;
   std::vector<Parts<Real>> parts_;  // per rank, as are the next two
