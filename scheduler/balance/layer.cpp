@@ -1,5 +1,6 @@
 // ExpertGrid and LayerReplicas: rules and measures.
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 #include "scheduler/balance/balance.h"
@@ -42,6 +43,18 @@ Expected<void> check_grid(const ExpertGrid& grid) {
   return {};
 }
 
+Expected<void> check_load(std::span<const double> load, const ExpertGrid& grid) {
+  if (std::ssize(load) != grid.experts)
+    return fail(Code::InvalidArgument, std::to_string(load.size()) + " loads for " +
+                                           std::to_string(grid.experts) + " experts");
+  for (std::size_t e = 0; e < load.size(); ++e)
+    if (!(load[e] >= 0) || !std::isfinite(load[e]) || load[e] > 1e30)
+      return fail(Code::InvalidArgument, "expert " + std::to_string(e) + ": the load " +
+                                             std::to_string(load[e]) +
+                                             " is not a number from 0 to 1e30");
+  return {};
+}
+
 std::vector<int> replica_counts(const LayerReplicas& layer, int experts) {
   std::vector<int> count(experts, 0);
   for (const int e : layer.expert_of) ++count[e];
@@ -52,7 +65,8 @@ std::vector<double> gpu_loads(const LayerReplicas& layer, std::span<const double
                               const ExpertGrid& grid) {
   std::vector<double> sums(grid.gpus, 0.0);
   for (int slot = 0; slot < grid.replicas; ++slot)
-    sums[slot / grid.slots_per_gpu()] += load[layer.expert_of[slot]] * layer.share_of[slot];
+    if (layer.expert_of[slot] >= 0)
+      sums[slot / grid.slots_per_gpu()] += load[layer.expert_of[slot]] * layer.share_of[slot];
   return sums;
 }
 
