@@ -106,8 +106,9 @@ class Walker final : public Recipe {
   std::map<long long, std::string> saving_;  // step -> why
   double stall_seconds_ = 0;                 // for saves, since a step was last reported
   double write_seconds_ = 0;                 // of the saves that ended since then
-  CheckpointPace pace_;        // rank 0's says when; the others hear of it in the step
-  StragglerState stragglers_;  // rank 0's
+  CheckpointPace pace_;         // rank 0's says when; the others hear of it in the step
+  StragglerState stragglers_;   // rank 0's
+  ExpertReport experts_{job_};  // rank 0's
   std::vector<int> peers_;
   std::string resumed_from_;
 };
@@ -436,10 +437,9 @@ void Walker::report_step(Stage, StepOutcome& outcome, double step_seconds) {
         {{"step", state_.step}, {"tries", outcome.tries}});
   }
   reporter_.metrics(record);
-  json experts;
-  if (std::string message; reports_experts(state_.step) &&
-                           expert_event(job_, state_.step, outcome.expert_load, message, experts))
-    event("expert_loads", message, experts);
+  if (!outcome.applied) return;
+  if (const auto said = experts_.stepped(state_.step, outcome.expert_load, step_seconds))
+    event(said->kind, said->message, *said->details);
 }
 
 constexpr std::size_t kRecent = 16, kRecentMin = 8;  // updates that a median is made from
@@ -575,6 +575,7 @@ EngineOptions engine_options(const Job& job, int longest_prompt, int longest_com
   options.precision = *trainer::parse_precision(job.precision);
   options.fp8.scales = *trainer::kernels::parse_fp8_scale(job.fp8.scales);
   options.dispatch_payload = *comm::parse_payload(job.parallel.dispatch_payload);
+  options.redundant_experts = job.parallel.redundant_experts;
   options.threads = job.parallel.threads;
   options.seed = job.seed;
   options.wait_bound =
