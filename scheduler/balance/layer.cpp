@@ -29,10 +29,15 @@ Expected<void> check_grid(const ExpertGrid& grid) {
   if (grid.gpus % grid.nodes != 0)
     return refuse(std::to_string(grid.gpus) + " GPUs do not divide over " +
                   std::to_string(grid.nodes) + " nodes; " + nearest(grid.gpus, grid.nodes) + " do");
-  if (grid.replicas % grid.gpus != 0)
+  if (grid.replicas % grid.gpus != 0) {
+    // Fewer slots than experts would be the next refusal.
+    const int low = grid.replicas / grid.gpus * grid.gpus;
+    const int high = (std::max(grid.replicas, grid.experts) + grid.gpus - 1) / grid.gpus;
     return refuse(std::to_string(grid.replicas) + " replicas do not divide over " +
-                  std::to_string(grid.gpus) + " GPUs; " + nearest(grid.replicas, grid.gpus) +
-                  " do");
+                  std::to_string(grid.gpus) + " GPUs; " +
+                  (low >= grid.experts ? std::to_string(low) + " or " : "") +
+                  std::to_string(high * grid.gpus) + " do");
+  }
   if (grid.experts % grid.groups != 0)
     return refuse(std::to_string(grid.experts) + " experts do not divide into " +
                   std::to_string(grid.groups) + " groups; " + nearest(grid.experts, grid.groups) +

@@ -26,7 +26,7 @@ weft_test(runtime/engine_replay_test LABELS multiprocess LINK weft_runtime_worke
 weft_test(runtime/watch_rules_test LINK weft_runtime_watch_rules)
 weft_test(runtime/engine_average_test LABELS multiprocess LINK weft_runtime_worker)
 weft_test(runtime/engine_generate_test LABELS multiprocess LINK weft_runtime_worker)
-weft_test(runtime/expert_report_test LINK weft_runtime_worker nlohmann_json::nlohmann_json)
+weft_test(runtime/expert_report_test LINK weft_runtime_expert_report nlohmann_json::nlohmann_json)
 weft_test(runtime/engine_replicas_test LABELS multiprocess LINK weft_runtime_worker)
 # exported files, read by llama.cpp
 weft_test(runtime/export_llama_test LABELS multiprocess LINK weft_runtime_worker weft_trainer_exchange)
