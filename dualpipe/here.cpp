@@ -44,6 +44,7 @@ std::string_view to_string(Place place) {
                                          "the rewards from rank 0",
                                          "the agreement on a checkpoint",
                                          "the begin of a step",
+                                         "the replicas of experts",
                                          "the drawing of tokens",
                                          "a checkpoint's files"};
   const auto i = static_cast<std::size_t>(place);

@@ -68,6 +68,7 @@ enum class Place : std::uint8_t {
   Rewards,          // rank 0's rewards are everybody's
   Checkpoint,       // ranks tell each other how saving or loading went
   Begin,            // ranks agree on when a step begins
+  Replicas,         // experts' weights go to their replicas; who computed how much
   Draw,             // alone: tokens from logits
   Files             // alone: writes or reads a checkpoint's files
 };

@@ -28,6 +28,7 @@ struct Work {
   Precision dispatch = Precision::BF16;  // of rows on their way to the experts
   Recompute recompute = Recompute::None;
   bool overlap = true;          // F&B pairs run merged
+  int redundant_experts = 0;    // copies of busy experts a rank and MoE layer holds in rollout
   bool bf16_moments = false;    // of the optimizer; else FP32
   double steps = 0;             // of the run; 0: not known
   double checkpoint_every = 0;  // steps; 0: none

@@ -1,6 +1,7 @@
 #include "comm/exchange/expert_exchange.h"
 
 #include "comm/exchange/one_hop.h"
+#include "comm/exchange/replica_hop.h"
 #include "comm/exchange/two_hop.h"
 
 namespace weft::comm {
@@ -10,26 +11,30 @@ struct ExpertExchange<Real>::Impl {
   using Private = ExpertLayout::Private;
 
   Communicator& group;
-  int num_experts, top_k, max_tokens, num_local;
+  int top_k, max_tokens;
+  ExpertPlacement placement;  // without replicas: a token's choice is also its seat
   ExchangeShape shape;
+  NodeMap nodes;
   std::unique_ptr<ExchangePath<Real>> path;
+  ExchangeShape replica_shape;
+  std::unique_ptr<ReplicaHop<Real>> replica_path;  // null: none are open
   std::vector<std::int32_t> last_token;  // per expert, to find one that a token chose twice
 
   ByteBuffer encoded;  // [num_tokens] rows as they travel
 
   Impl(Communicator& g, int experts, int k, int hidden, int tokens, const ExchangeOptions& options)
-      : group(g), num_experts(experts), top_k(k), max_tokens(tokens) {
+      : group(g), top_k(k), max_tokens(tokens) {
     WEFT_CHECK(experts > 0 && experts % g.size() == 0, "experts must divide evenly over the group");
     WEFT_CHECK(k > 0 && k <= experts && hidden > 0 && tokens >= 0, "shape of an expert exchange");
-    num_local = experts / g.size();
+    placement = ExpertPlacement::at_home(experts, g.size());
     shape = {sizeof(Real),
              static_cast<std::uint32_t>(hidden),
-             static_cast<std::uint32_t>(num_local),
+             static_cast<std::uint32_t>(placement.seats_per_rank),
              static_cast<std::uint32_t>(tokens),
              static_cast<std::uint32_t>(k),
              options.dispatch_payload};
     last_token.resize(static_cast<std::size_t>(experts));
-    const NodeMap nodes = options.nodes.empty() ? NodeMap::one_node(g.size()) : options.nodes;
+    nodes = options.nodes.empty() ? NodeMap::one_node(g.size()) : options.nodes;
     WEFT_CHECK(nodes.num_ranks() == g.size(), "a node map of another group");
     if (options.hops == Hops::two && nodes.num_nodes() > 1)
       path = std::make_unique<TwoHop<Real>>(g, shape, nodes);
@@ -54,6 +59,10 @@ struct ExpertExchange<Real>::Impl {
     return check_choices(choices, last_token);
   }
 
+  ExchangePath<Real>& path_of(const Private& p) {
+    return p.replicas != nullptr ? static_cast<ExchangePath<Real>&>(*replica_path) : *path;
+  }
+
   Private& begin(ExpertLayout& layout, ExchangeStep step) {
     if (!layout.priv) layout.priv = std::make_shared<Private>();
     Private& p = *layout.priv;
@@ -69,7 +78,7 @@ struct ExpertExchange<Real>::Impl {
   }
 
   void end(Private& p) {
-    path->release(p);
+    path_of(p).release(p);
     p.step.reset();
   }
 };
@@ -84,12 +93,17 @@ ExpertExchange<Real>::~ExpertExchange() = default;
 
 template <class Real>
 int ExpertExchange<Real>::num_local_experts() const {
-  return impl_->num_local;
+  return impl_->placement.home_seats();
 }
 
 template <class Real>
 int ExpertExchange<Real>::first_local_expert() const {
-  return impl_->num_local * impl_->group.rank();
+  return impl_->placement.home_seats() * impl_->group.rank();
+}
+
+template <class Real>
+bool ExpertExchange<Real>::replicas(const ExpertLayout& layout) {
+  return layout.priv != nullptr && layout.priv->replicas != nullptr;
 }
 
 template <class Real>
@@ -101,22 +115,38 @@ const ExchangeTraffic& ExpertExchange<Real>::traffic() const {
 // its requests may be unfinished.
 
 template <class Real>
+void ExpertExchange<Real>::open_replicas(int seats_per_rank) {
+  WEFT_CHECK(seats_per_rank >= 0);
+  impl_->replica_shape = impl_->shape;
+  impl_->replica_shape.num_local_experts += static_cast<std::uint32_t>(seats_per_rank);
+  impl_->replica_path = std::make_unique<ReplicaHop<Real>>(
+      impl_->group, impl_->replica_shape, impl_->nodes, impl_->placement.num_experts);
+}
+
+template <class Real>
+void ExpertExchange<Real>::close_replicas() {
+  impl_->replica_path.reset();
+}
+
+template <class Real>
 Expected<void> ExpertExchange<Real>::begin_dispatch(ExpertLayout& layout, Tag tag, int num_tokens,
                                                     const Real* rows, const std::int32_t* experts,
-                                                    const Real* weights) {
+                                                    const Real* weights, ReplicaPicker* replicas) {
+  WEFT_CHECK(replicas == nullptr || impl_->replica_path != nullptr, "no replicas are open");
   const Choices choices{num_tokens, impl_->top_k, experts};
   WEFT_TRY(impl_->check(choices));
   auto& p = impl_->begin(layout, ExchangeStep::dispatch);
+  p.replicas = replicas;
   layout.num_tokens = num_tokens;
-  impl_->path->begin_dispatch(p, tag, choices, impl_->encode(num_tokens, rows), weights);
+  impl_->path_of(p).begin_dispatch(p, tag, choices, impl_->encode(num_tokens, rows), weights);
   return {};
 }
 
 template <class Real>
 Expected<const Real*> ExpertExchange<Real>::end_dispatch(ExpertLayout& layout) {
   auto& p = impl_->ending(layout, ExchangeStep::dispatch);
-  WEFT_TRY_ASSIGN(const auto messages, impl_->path->end_dispatch(p));
-  fill_layout<Real>(messages, impl_->shape, layout);
+  WEFT_TRY_ASSIGN(const auto messages, impl_->path_of(p).end_dispatch(p));
+  fill_layout<Real>(messages, replicas(layout) ? impl_->replica_shape : impl_->shape, layout);
   impl_->end(p);
   return reinterpret_cast<const Real*>(p.rows.data());
 }
@@ -124,14 +154,15 @@ Expected<const Real*> ExpertExchange<Real>::end_dispatch(ExpertLayout& layout) {
 template <class Real>
 Expected<void> ExpertExchange<Real>::begin_combine(ExpertLayout& layout, Tag tag,
                                                    const Real* rows) {
-  impl_->path->begin_back(impl_->begin(layout, ExchangeStep::combine), tag, rows, false, nullptr);
+  auto& p = impl_->begin(layout, ExchangeStep::combine);
+  impl_->path_of(p).begin_back(p, tag, rows, false, nullptr);
   return {};
 }
 
 template <class Real>
 Expected<void> ExpertExchange<Real>::end_combine(ExpertLayout& layout, Real* out) {
   auto& p = impl_->ending(layout, ExchangeStep::combine);
-  WEFT_TRY(impl_->path->end_back(p, layout.num_tokens, out, nullptr));
+  WEFT_TRY(impl_->path_of(p).end_back(p, layout.num_tokens, out, nullptr));
   impl_->end(p);
   return {};
 }
@@ -139,8 +170,8 @@ Expected<void> ExpertExchange<Real>::end_combine(ExpertLayout& layout, Real* out
 template <class Real>
 Expected<void> ExpertExchange<Real>::begin_combine_backward(ExpertLayout& layout, Tag tag,
                                                             const Real* gradients) {
-  impl_->path->begin_forth(impl_->begin(layout, ExchangeStep::combine_backward), tag,
-                           impl_->encode(layout.num_tokens, gradients));
+  auto& p = impl_->begin(layout, ExchangeStep::combine_backward);
+  impl_->path_of(p).begin_forth(p, tag, impl_->encode(layout.num_tokens, gradients));
   return {};
 }
 
@@ -165,8 +196,8 @@ template <class Real>
 Expected<void> ExpertExchange<Real>::begin_dispatch_backward(ExpertLayout& layout, Tag tag,
                                                              const Real* rows,
                                                              const Real* slot_weight_gradients) {
-  impl_->path->begin_back(impl_->begin(layout, ExchangeStep::dispatch_backward), tag, rows, true,
-                          slot_weight_gradients);
+  auto& p = impl_->begin(layout, ExchangeStep::dispatch_backward);
+  impl_->path_of(p).begin_back(p, tag, rows, true, slot_weight_gradients);
   return {};
 }
 

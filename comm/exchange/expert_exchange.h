@@ -11,6 +11,7 @@
 #include "comm/communicator.h"
 #include "comm/exchange/exchange_options.h"
 #include "comm/exchange/exchange_traffic.h"
+#include "comm/exchange/expert_placement.h"
 
 namespace weft::comm {
 
@@ -52,18 +53,32 @@ class ExpertExchange {
 
   int num_local_experts() const;
   int first_local_expert() const;
-  /// Bytes that this rank has sent so far, by exchange and link; equals exchange_traffic(...).
+  /// Room for replicas on every rank, `seats_per_rank` behind the experts at home there: forward
+  /// exchanges may then be told which seat a choice takes (begin_dispatch). They go in one hop.
+  /// Opening again replaces; closing frees. The same on every rank, between exchanges.
+  void open_replicas(int seats_per_rank);
+  void close_replicas();
+  /// Was the layout's dispatch told so?
+  static bool replicas(const ExpertLayout& layout);
+
+  /// Bytes that this rank has sent so far without replicas, by exchange and link; equals
+  /// exchange_traffic(...).
   const ExchangeTraffic& traffic() const;
 
   /// Sends each token's row [num_tokens, hidden] to the ranks of its chosen experts.
   /// experts, weights: [num_tokens, top_k], experts of one token all different.
+  /// `replicas`, unless null: picks their seats, in a placement with the seats that are open. The
+  /// layout's local experts are then all seats of this rank; combine takes a row a slot (weighted,
+  /// not summed) and gives the same bits as without replicas; there is no backward pass.
   Expected<void> begin_dispatch(ExpertLayout& layout, Tag tag, int num_tokens, const Real* rows,
-                                const std::int32_t* experts, const Real* weights);
+                                const std::int32_t* experts, const Real* weights,
+                                ReplicaPicker* replicas = nullptr);
   /// Fills the layout; returned rows [num_rows, hidden] live until the layout's next end_dispatch.
   Expected<const Real*> end_dispatch(ExpertLayout& layout);
 
-  /// Sends rows [num_rows, hidden] back: out[token] += sum of its parts, added by ascending rank
-  /// inside each node of the node map, then over the nodes. out: [num_tokens, hidden].
+  /// Sends rows [num_rows, hidden] (with replicas [num_slots, hidden]) back: out[token] += sum of
+  /// its parts, added by ascending rank inside each node of the node map, then over the nodes. out:
+  /// [num_tokens, hidden].
   Expected<void> begin_combine(ExpertLayout& layout, Tag tag, const Real* rows);
   Expected<void> end_combine(ExpertLayout& layout, Real* out);
 

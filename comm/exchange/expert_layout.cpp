@@ -92,6 +92,22 @@ std::byte* write_back(const ExpertLayout::Private& p, int r, std::size_t hidden,
   return reinterpret_cast<std::byte*>(value);
 }
 
+template <class Real>
+void write_slots_back(const ExpertLayout::Private& p, int r, std::size_t hidden,
+                      const Real* slot_rows, std::byte* out) {
+  const std::size_t row_bytes = hidden * sizeof(Real);
+  const auto rank = static_cast<std::size_t>(r);
+  for (std::int32_t i = p.choice_begin[rank]; i < p.choice_begin[rank + 1]; ++i, out += row_bytes)
+    std::memcpy(
+        out,
+        slot_rows + static_cast<std::size_t>(p.choice_slot[static_cast<std::size_t>(i)]) * hidden,
+        row_bytes);
+}
+
+template void write_slots_back(const ExpertLayout::Private&, int, std::size_t, const float*,
+                               std::byte*);
+template void write_slots_back(const ExpertLayout::Private&, int, std::size_t, const double*,
+                               std::byte*);
 template void fill_layout<float>(std::span<const DispatchView>, const ExchangeShape&,
                                  ExpertLayout&);
 template void fill_layout<double>(std::span<const DispatchView>, const ExchangeShape&,

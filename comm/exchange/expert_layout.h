@@ -28,7 +28,10 @@ struct ExpertLayout::Private {
   std::vector<std::int32_t> choice_begin;  // [source rank + 1] the same for choices
   std::vector<std::int32_t> choice_slot;   // [num_slots] the slot of each choice, as they arrived
   std::vector<std::int32_t> slot_cursor;
-  ByteBuffer rows, gradients;  // what end_dispatch and end_combine_backward return
+  /// What picks this rank's replicas; null: every expert is where its home is, and nowhere else.
+  ReplicaPicker* replicas = nullptr;
+  std::vector<std::int32_t> experts, seats;  // with replicas: [num_tokens, top_k] of own tokens
+  ByteBuffer rows, gradients;                // what end_dispatch and end_combine_backward return
   ExchangeFlight* flight = nullptr;
   std::optional<ExchangeStep> step;  // while between begin and end
 
@@ -53,5 +56,11 @@ void fill_layout(std::span<const DispatchView> messages, const ExchangeShape& sh
 template <class Real>
 std::byte* write_back(const ExpertLayout::Private& p, int r, std::size_t hidden, const Real* rows,
                       const Real* slot_values, std::byte* out);
+
+/// The same where a choice's result goes back by itself: the rows of slot_rows [num_slots, hidden]
+/// of that rank's choices, in the order in which they arrived.
+template <class Real>
+void write_slots_back(const ExpertLayout::Private& p, int r, std::size_t hidden,
+                      const Real* slot_rows, std::byte* out);
 
 }  // namespace weft::comm

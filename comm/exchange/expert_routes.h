@@ -32,7 +32,7 @@ inline void add_choice(Route& route, std::int32_t row, std::int32_t choice) {
 /// Empty routes to so many parties; keeps their memory.
 void clear_routes(std::vector<Route>& routes, int num_parties);
 
-/// The experts that the tokens of a micro-batch chose, [num_tokens, top_k].
+/// The experts that the tokens of a micro-batch chose, or their seats, [num_tokens, top_k].
 struct Choices {
   int num_tokens = 0, top_k = 0;
   const std::int32_t* experts = nullptr;
@@ -42,7 +42,7 @@ struct Choices {
 /// expert. Errors: InvalidArgument.
 Expected<void> check_choices(const Choices& choices, std::span<std::int32_t> last_token);
 
-/// Splits checked choices over parties; party_of[expert] is where an expert lives.
+/// Splits checked choices over parties; party_of[seat] is where a seat is (ExpertPlacement).
 void route_choices(const Choices& choices, std::span<const std::int32_t> party_of, int num_parties,
                    std::vector<Route>& routes);
 

@@ -15,16 +15,17 @@ struct OneHop<Real>::Flight : ExchangeFlight {
 template <class Real>
 OneHop<Real>::OneHop(Communicator& group, const ExchangeShape& shape, const NodeMap& nodes)
     : ExchangePath<Real>(nodes, group.rank()),
-      group_(group),
       shape_(shape),
+      group_(group),
       sums_(static_cast<std::size_t>(group.size()), shape.hidden),
       parts_(static_cast<std::size_t>(group.size())),
+      came_(parts_.size()),
       views_(parts_.size()),
       arrived_(parts_.size()) {
-  const auto num_local = static_cast<std::int32_t>(shape.num_local_experts);
-  for (std::int32_t e = 0; e < num_local * group.size(); ++e) {
-    rank_of_.push_back(e / num_local);
-    local_of_.push_back(e % num_local);
+  const auto seats = static_cast<std::int32_t>(shape.num_local_experts);
+  for (std::int32_t seat = 0; seat < seats * group.size(); ++seat) {
+    rank_of_.push_back(seat / seats);
+    local_of_.push_back(seat % seats);
   }
 }
 
@@ -132,14 +133,23 @@ Expected<void> OneHop<Real>::end_back(Private& p, int num_tokens, Real* out, Rea
   for (int r = 0; r < messages.size(); ++r) {
     const Route& route = p.routes[static_cast<std::size_t>(r)];
     const auto* const part = reinterpret_cast<const Real*>(messages.from(r).data());
-    parts_[static_cast<std::size_t>(nodes_.node_of(r) * nodes_.ranks_per_node() +
-                                    nodes_.index_of(r))] = {route.rows, part};
+    came_[static_cast<std::size_t>(r)] = {route.rows, part};
     if (values == nullptr) continue;
     const Real* value = part + route.rows.size() * shape_.hidden;
     for (const std::int32_t choice : route.choices) values[choice] = *value++;
   }
-  sums_.add(parts_, static_cast<std::size_t>(nodes_.ranks_per_node()), num_tokens, out);
+  add_parts(came_, num_tokens, out);
   return {};
+}
+
+template <class Real>
+void OneHop<Real>::add_parts(std::span<const Parts<Real>> of_rank, int num_tokens, Real* out) {
+  for (std::size_t r = 0; r < of_rank.size(); ++r) {
+    const int rank = static_cast<int>(r);
+    parts_[static_cast<std::size_t>(nodes_.node_of(rank) * nodes_.ranks_per_node() +
+                                    nodes_.index_of(rank))] = of_rank[r];
+  }
+  sums_.add(parts_, static_cast<std::size_t>(nodes_.ranks_per_node()), num_tokens, out);
 }
 
 template class OneHop<float>;

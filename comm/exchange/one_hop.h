@@ -25,21 +25,26 @@ class OneHop : public ExchangePath<Real> {
   Expected<void> end_back(Private& p, int num_tokens, Real* out, Real* values) override;
   void release(Private& p) override;
 
- private:
-  struct Flight;
-
+ protected:
   MessageSet& take_flight(Private& p);
   void start(Private& p, MessageSet& messages, Tag tag);
   static MessageSet& messages_of(Private& p);
+  /// out += the sums of what came from each rank, in the order of the node map.
+  void add_parts(std::span<const Parts<Real>> of_rank, int num_tokens, Real* out);
+
+  ExchangeShape shape_;
+
+ private:
+  struct Flight;
 
   using ExchangePath<Real>::nodes_;
 
   Communicator& group_;
-  ExchangeShape shape_;
-  std::vector<std::int32_t> rank_of_, local_of_;  // per expert
+  std::vector<std::int32_t> rank_of_, local_of_;  // per seat
   FlightPool<Flight> flights_;
   PartSums<Real> sums_;
-  std::vector<Parts<Real>> parts_;  // per rank, as are the next two
+  std::vector<Parts<Real>> parts_;  // per rank, node after node
+  std::vector<Parts<Real>> came_;   // per rank, as are the next two
   std::vector<DispatchView> views_;
   std::vector<ConstBytes> arrived_;
 };

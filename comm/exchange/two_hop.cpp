@@ -62,14 +62,14 @@ TwoHop<Real>::TwoHop(Communicator& group, const ExchangeShape& shape, const Node
       relay_views_(static_cast<std::size_t>(nodes.num_nodes())),
       views_(static_cast<std::size_t>(group.size())),
       arrived_(static_cast<std::size_t>(group.size())) {
-  const auto num_local = static_cast<std::int32_t>(shape.num_local_experts);
-  for (std::int32_t e = 0; e < num_local * group.size(); ++e) {
-    node_of_.push_back(nodes.node_of(e / num_local));
-    node_local_of_.push_back(nodes.index_of(e / num_local) * num_local + e % num_local);
+  const auto seats = static_cast<std::int32_t>(shape.num_local_experts);
+  for (std::int32_t seat = 0; seat < seats * group.size(); ++seat) {
+    node_of_.push_back(nodes.node_of(seat / seats));
+    node_local_of_.push_back(nodes.index_of(seat / seats) * seats + seat % seats);
   }
-  for (std::int32_t e = 0; e < num_local * nodes.ranks_per_node(); ++e) {
-    member_of_.push_back(e / num_local);
-    member_local_of_.push_back(e % num_local);
+  for (std::int32_t seat = 0; seat < seats * nodes.ranks_per_node(); ++seat) {
+    member_of_.push_back(seat / seats);
+    member_local_of_.push_back(seat % seats);
   }
 }
 

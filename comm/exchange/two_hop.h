@@ -53,8 +53,8 @@ class TwoHop : public ExchangePath<Real> {
   ExchangeShape shape_;       // of what a rank gets
   ExchangeShape node_shape_;  // of what a relay gets: all experts of the node
   int own_node_, own_index_;
-  std::vector<std::int32_t> node_of_, node_local_of_;      // per expert
-  std::vector<std::int32_t> member_of_, member_local_of_;  // per expert of a node
+  std::vector<std::int32_t> node_of_, node_local_of_;      // per seat
+  std::vector<std::int32_t> member_of_, member_local_of_;  // per seat of a node
   FlightPool<Flight> flights_;
   PartSums<Real> node_sums_, home_sums_;
   std::vector<Parts<Real>> node_parts_, home_parts_;

@@ -174,7 +174,7 @@ struct ScheduleOptions {
 struct BalanceVerbOptions {
   std::string input;  // {"weight": [[load of each expert] per layer]}
   std::string run;    // or a run that reported them
-  int replicas = 0, groups = 1, nodes = 1, gpus = 1;
+  int replicas = 0, groups = 1, nodes = 1, gpus = 0;  // 0: a run's own, and one more slot a rank
   std::string policy = "best";
   std::string current;  // an earlier answer (its phy2log), or ""
   double tolerance = 0.02;

@@ -60,6 +60,7 @@ json memory_json(const RankBytes& b) {
           {"packed", b.packed},
           {"activations", b.activations},
           {"buffers", b.buffers},
+          {"replicas", b.replicas},
           {"live", b.live},
           {"total", b.total()}};
 }
@@ -254,12 +255,14 @@ Lines plan_lines(const Prediction& plan, const Inputs& inputs, const std::vector
                                                     : "does not pass weft schedule's check");
   lines.emplace_back(
       "memory",
-      fmt::format("{} of {} on the fullest rank (position {}): weights {}, gradients {}, "
-                  "optimizer {}, activations {} ({} micro-batches), buffers {}",
-                  gigabytes(full.total()), gigabytes(cluster.gpu.memory), plan.fullest,
-                  gigabytes(full.weights + full.packed), gigabytes(full.gradients + full.received),
-                  gigabytes(full.masters + full.moments), gigabytes(full.activations), full.live,
-                  gigabytes(full.buffers)));
+      fmt::format(
+          "{} of {} on the fullest rank (position {}): weights {}, gradients {}, "
+          "optimizer {}, activations {} ({} micro-batches), buffers {}{}",
+          gigabytes(full.total()), gigabytes(cluster.gpu.memory), plan.fullest,
+          gigabytes(full.weights + full.packed), gigabytes(full.gradients + full.received),
+          gigabytes(full.masters + full.moments), gigabytes(full.activations), full.live,
+          gigabytes(full.buffers),
+          full.replicas > 0 ? ", replicas of experts in rollout " + gigabytes(full.replicas) : ""));
   lines.emplace_back("step", short_time(s.total));
   const auto part = [&](const char* name, double seconds) {
     if (seconds > 0)

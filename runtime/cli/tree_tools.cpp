@@ -78,10 +78,11 @@ void add_balance(VerbTree& tree) {
   const auto count = [sub = sub](const char* name, int& value, const char* help) {
     return sub->add_option(name, value, help)->type_name("N")->check(at_least(1));
   };
-  count("--replicas", o->replicas, "Expert slots of a layer, all GPUs together")->required();
+  count("--replicas", o->replicas,
+        "Expert slots of a layer, all GPUs together (--run: one more a rank than without)");
   count("--groups", o->groups, "Groups of experts, as in group-limited routing (default: 1)");
   count("--nodes", o->nodes, "Nodes (default: 1)");
-  count("--gpus", o->gpus, "GPUs, all nodes together")->required();
+  count("--gpus", o->gpus, "GPUs, all nodes together (--run: the run's expert ranks)");
   sub->add_option("--policy", o->policy, "best (default) or published (DeepSeek's EPLB)")
       ->type_name("NAME")
       ->check(CLI::IsMember({"best", "published"}));

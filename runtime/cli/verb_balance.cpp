@@ -64,14 +64,34 @@ Expected<json> loads_of_run(const std::string& run) {
   const runtime::RunPaths paths{root};
   WEFT_TRY_ASSIGN(const auto events, runtime::read_json_lines(paths.events()));
   for (auto event = events.rbegin(); event != events.rend(); ++event)
-    if (event->value("kind", json()) == "expert_loads") return *event;
+    if (const json kind = event->value("kind", json());
+        kind == "expert_loads" || kind == "expert_offer")
+      return *event;
   return fail(Code::NotFound, root.string() +
                                   " has reported no expert loads: a supervised stage with experts "
                                   "over several ranks does so every 100 steps");
 }
 
+/// What the run said about itself: the loads' step, and what one more slot a rank would bring.
+void print_offer(const json& event, Io& io) {
+  const auto number = [&](const char* key) {
+    const auto at = event.find(key);
+    return at != event.end() && at->is_number() ? at->get<double>() : 0.0;
+  };
+  if (number("imbalance") <= 0) return;
+  io.err << fmt::format(
+      "step {:.0f} of the run: the busiest rank has {:.2f} times the mean load; "
+      "one more expert slot a rank would make it {:.2f}",
+      number("step"), number("imbalance"), number("imbalance_with_replicas"));
+  if (number("predicted_step_seconds") > 0)
+    io.err << fmt::format(" and a step {:.3g} s instead of {:.3g} s (predicted)",
+                          number("predicted_step_seconds"), number("step_seconds"));
+  io.err << "\n";
+}
+
 struct Balanced {
   ExpertGrid grid;
+  json offer;  // of a run: its event
   std::vector<std::vector<double>> load;
   std::vector<LayerReplicas> before, after;  // before: empty without a current placement
 };
@@ -85,6 +105,19 @@ Expected<Balanced> compute(const BalanceVerbOptions& options) {
   WEFT_TRY_ASSIGN(result.load, rows<double>(input, options.input + options.run, "weight"));
   result.grid = {static_cast<int>(result.load[0].size()), options.replicas, options.groups,
                  options.nodes, options.gpus};
+  if (!options.run.empty()) {  // as it runs, and one more slot a rank
+    result.offer = input;
+    const auto said = [&](const char* key) {
+      const auto at = input.find(key);
+      return at != input.end() && at->is_number_integer() ? at->get<int>() : 0;
+    };
+    if (options.gpus == 0) result.grid.gpus = said("ranks");
+    if (options.replicas == 0 && result.grid.gpus > 0)
+      result.grid.replicas = result.grid.experts + result.grid.gpus;
+  }
+  if (result.grid.replicas == 0 || result.grid.gpus == 0)
+    return fail(Code::InvalidArgument,
+                "how many slots on how many GPUs? give --replicas N and --gpus M");
   WEFT_TRY(check_grid(result.grid));
   if (!options.current.empty()) {
     WEFT_TRY_ASSIGN(const json given, read_json(options.current));
@@ -183,6 +216,7 @@ void print_table(const Balanced& result, Io& io) {
 int verb_balance(const BalanceVerbOptions& options, Io& io) {
   const auto result = compute(options);
   if (!result) return report(result.error(), io);
+  if (options.format == Format::Table && result->offer.is_object()) print_offer(result->offer, io);
   if (options.format == Format::Table)
     print_table(*result, io);
   else

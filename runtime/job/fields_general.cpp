@@ -444,6 +444,24 @@ void add_parallel(std::vector<Field>& out) {
                  {"paper", "DeepSeek-V3 3.2.3"}},
        .on_resume = kMay});
   out.push_back(
+      {.path = "parallel.redundant_experts",
+       .type = FieldType::Int,
+       .slot = WEFT_AT(parallel.redundant_experts),
+       .range = {0, 1024},
+       .unit = "experts of a rank and MoE layer",
+       .help = "So many copies of busy experts a rank takes beside its own while completions are "
+               "sampled: which ones follows from the loads of the last steps and rollouts, their "
+               "weights are copied after each update, and their memory is free again in training. "
+               "No result depends on it. 0: one copy of each expert.",
+       .interacts = "parallel.expert must be 2 or more; at most model.n_routed_experts less a "
+                    "rank's own. Worth it where the busiest rank of an expert group holds the "
+                    "others up (metric rollout/expert_imbalance)",
+       .example = "1",
+       .names = {{"SGLang", "ep_num_redundant_experts"},
+                 {"vLLM", "eplb_config.num_redundant_experts"},
+                 {"paper", "DeepSeek-V3 3.4.1"}},
+       .on_resume = kMay});
+  out.push_back(
       {.path = "parallel.dispatch_payload",
        .type = FieldType::Choice,
        .slot = WEFT_AT(parallel.dispatch_payload),

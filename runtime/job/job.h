@@ -54,9 +54,10 @@ struct DataJob {
 };
 
 struct ParallelJob {
-  int pipeline = 1;  // P
-  int data = 1;      // D: ranks per stage group
-  int expert = 1;    // E: of those, how many share the experts
+  int pipeline = 1;           // P
+  int data = 1;               // D: ranks per stage group
+  int expert = 1;             // E: of those, how many share the experts
+  int redundant_experts = 0;  // copies of busy experts a rank holds in rollout
   std::string schedule = "1f1b";
   int micro_batches = 1;  // per lane and step; DualPipe: both directions together
   bool overlap = true;

@@ -274,6 +274,17 @@ class Rules {
             "parallel.expert = " + number(p.expert) +
                 " does not divide model.n_routed_experts = " + number(job_.model.n_routed_experts),
             nearest_divisors(job_.model.n_routed_experts, p.expert, "parallel.expert"));
+    const int experts = job_.model.n_routed_experts, elsewhere = experts - experts / p.expert;
+    if (p.redundant_experts > 0 && p.expert == 1)
+      warn({"parallel.redundant_experts", "parallel.expert"},
+           "parallel.redundant_experts = " + number(p.redundant_experts) +
+               " is not used while parallel.expert = 1: every rank has all experts",
+           "parallel.redundant_experts: 0");
+    else if (p.redundant_experts > elsewhere)
+      error({"parallel.redundant_experts", "model.n_routed_experts", "parallel.expert"},
+            "parallel.redundant_experts = " + number(p.redundant_experts) + " is more than the " +
+                number(elsewhere) + " experts that a rank does not hold",
+            "at most " + number(elsewhere));
     const long long world = 1LL * p.pipeline * p.data;
     const unsigned cores = std::thread::hardware_concurrency();
     if (cores > 0 && world * p.threads > 4LL * cores && p.threads > 1)

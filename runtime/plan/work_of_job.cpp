@@ -70,6 +70,7 @@ Expected<Work> work_of(const Job& job) {
   WEFT_TRY_ASSIGN(work.dispatch, scheduler::parse_precision(p.dispatch_payload));
   WEFT_TRY_ASSIGN(work.recompute, scheduler::parse_recompute(p.recompute));
   work.overlap = p.overlap;
+  work.redundant_experts = p.expert > 1 && runs("grpo") ? p.redundant_experts : 0;
   work.bf16_moments = job.optimizer.moments == "bf16";
   work.checkpoint_every = job.checkpoint.every_steps;
   // A ramp's small batches count as the full ones that hold as many sequences.

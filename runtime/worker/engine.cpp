@@ -145,13 +145,15 @@ void Engine::start_pass(std::span<const MicroBatch> batch, Mode mode) {
 Expected<TrainResult> Engine::train(std::span<const MicroBatch> batch, double lr,
                                     long long adam_step, bool stop, const StepLimits& limits) {
   WEFT_CHECK(static_cast<int>(batch.size()) == num_micro_batches());
+  close_replicas();
   step_ = {lr, adam_step, stop, 0, 0, limits, false, {}};
   if (batch.front().trains_next_tokens()) step_.depths = options_.model.num_nextn_predict_layers;
   snapshot_.taken = false;
   for (const MicroBatch& part : batch) step_.num_sequences += part.num_sequences();
   WEFT_TRY(run_step(batch));
-  if (step_.result.applied || !options_.replay) return step_.result;
-  return replay(batch);
+  if (!step_.result.applied && options_.replay) return replay(batch);
+  remember_loads(step_.result.expert_load);
+  return step_.result;
 }
 
 Expected<void> Engine::run_step(std::span<const MicroBatch> batch) {
@@ -344,6 +346,7 @@ Expected<void> Engine::run_forward(int micro_batches, dualpipe::Program what) {
 
 Expected<Engine::Scores> Engine::score(std::span<const MicroBatch> batch) {
   WEFT_CHECK(static_cast<int>(batch.size()) == num_micro_batches());
+  close_replicas();
   start_pass(batch, Mode::Score);
   WEFT_TRY(run_forward(options_.layout.micro_batches, dualpipe::Program::Score));
 
@@ -436,6 +439,7 @@ Engine::MemoryBytes Engine::memory_bytes() const {
     trainer::ParameterSet& set = held.model->parameters();
     bytes.parameters += set.values().size_bytes() + set.gradients().size_bytes();
     bytes.activations += held.model->activation_bytes().peak;
+    bytes.replicas += held.model->replica_bytes();
   }
   bytes.optimizer = optimizer_->state_bytes();
   return bytes;

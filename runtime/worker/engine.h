@@ -19,6 +19,7 @@
 #include "dualpipe/executor.h"
 #include "runtime/worker/sharded_optimizer.h"
 #include "runtime/worker/stage_adapter.h"
+#include "scheduler/balance/balance.h"
 #include "scheduler/placement.h"
 #include "trainer/model/stage_model.h"
 #include "trainer/optimizer/parameter_average.h"
@@ -45,6 +46,7 @@ struct EngineOptions {
   trainer::Precision precision = trainer::Precision::F32;
   trainer::Fp8Options fp8;  // read where precision is FP8
   comm::Payload dispatch_payload = comm::Payload::full;
+  int redundant_experts = 0;  // a rank and MoE layer, while it generates; at most those elsewhere
   int threads = 1;
   int max_tokens = 1024;  // of any micro-batch
   std::uint64_t seed = 1;
@@ -96,6 +98,16 @@ struct GenerateOptions {
   std::uint64_t step = 0;
 };
 
+/// How evenly the ranks of an expert group shared the experts' work of one generate(), whole world.
+struct RolloutLoad {
+  /// Busiest rank over mean, mean over MoE layers; 0: the experts are not spread over ranks.
+  double home = 0;                     // with one copy of each expert
+  double served = 0;                   // as it was computed
+  long long replicas = 0, copied = 0;  // of all MoE layers; copied: before the first token
+  double copied_bytes = 0;
+  double seconds = 0;  // until the replicas were there, on this rank
+};
+
 /// Threads: one.
 class Engine {
  public:
@@ -143,6 +155,11 @@ class Engine {
   Expected<std::vector<Completion>> generate(std::span<const std::vector<std::int32_t>> prompts,
                                              const GenerateOptions& options);
 
+  /// Of the last generate(). Replicas (options.redundant_experts) are chosen from the loads of the
+  /// steps and rollouts before it, get their weights from the experts' home when those have changed
+  /// since, and are freed by the next train() or score(). No result depends on them.
+  const RolloutLoad& rollout_load() const { return rollout_load_; }
+
   /// Keeps a copy of the present weights as the reference / computes with it.
   void freeze_reference();
   bool has_reference() const { return !reference_.empty(); }
@@ -161,11 +178,17 @@ class Engine {
     snapshot_.taken = false;
   }
 
+  /// For tests and tools that change weights by hand (and touch them): each stage of this rank.
+  void each_stage(const std::function<void(trainer::StageModel&)>& visit) {
+    for (HeldStage& held : stages_) visit(*held.model);
+  }
+
   /// What this rank holds, in bytes. `activations`: the most that each stage's were.
   struct MemoryBytes {
     std::size_t parameters = 0;  // values and gradients
     std::size_t optimizer = 0;   // moments, and gradients received from other replicas
     std::size_t activations = 0;
+    std::size_t replicas = 0;  // of experts; while generate() has them
   };
   MemoryBytes memory_bytes() const;
 
@@ -268,6 +291,11 @@ class Engine {
   std::span<const dualpipe::Action> program() const { return train_program_; }
 
  private:
+  /// What the seats of an expert group hold.
+  struct HeldReplicas {
+    std::optional<scheduler::LayerReplicas> slots;  // none: nothing yet
+    std::vector<std::uint64_t> version;             // [slot] of the home's weights
+  };
   struct HeldStage {
     int stage = 0;
     int direction = 0;
@@ -275,6 +303,7 @@ class Engine {
     std::unique_ptr<StageAdapter> adapter;
     std::span<const trainer::MicroBatch> batches;  // of this lane and direction, in the coming pass
     std::vector<trainer::MicroBatch> decoding;     // rollout makes its own
+    std::vector<HeldReplicas> replicas;            // by layer, while there are any
   };
   class StepEnd;
 
@@ -296,6 +325,15 @@ class Engine {
                                                   std::vector<OutputPair> after,
                                                   std::span<const double> numbers);
   void add_next_token_losses(HeldStage& held, std::span<double> sums);
+  scheduler::ExpertGrid replica_grid() const;
+  bool takes_replicas() const;
+  Expected<void> place_replicas();
+  Expected<void> place_replicas(HeldStage& held);
+  Expected<void> copy_replicas(HeldStage& held, int layer, const comm::ExpertPlacement& placement,
+                               std::span<const std::uint64_t> versions, comm::Communicator& group);
+  void close_replicas();
+  Expected<void> measure_rollout();
+  void remember_loads(std::span<const double> loads);
   void swap_reference();
   void make_average();
   void take_snapshot();
@@ -324,8 +362,10 @@ class Engine {
   std::vector<dualpipe::Action> train_program_;
   std::map<int, std::vector<dualpipe::Action>> forward_programs_;
   std::vector<std::vector<float>> reference_;  // per held stage
-  std::vector<double> exchange_;               // the step's one world-wide sum
-  std::size_t self_at_ = 0;                    // where the ranks' own times begin in it
+  std::vector<double> expert_loads_;           // [block][expert] of the last steps and rollouts
+  RolloutLoad rollout_load_;
+  std::vector<double> exchange_;  // the step's one world-wide sum
+  std::size_t self_at_ = 0;       // where the ranks' own times begin in it
   struct Snapshot {
     bool asked = false;                                     // by this rank
     bool wanted = false;                                    // by any, as the step's sum said

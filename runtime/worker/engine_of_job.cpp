@@ -24,6 +24,7 @@ EngineOptions engine_options(const Job& job, int longest_prompt, int longest_com
   options.precision = *trainer::parse_precision(job.precision);
   options.fp8.scales = *trainer::kernels::parse_fp8_scale(job.fp8.scales);
   options.dispatch_payload = *comm::parse_payload(job.parallel.dispatch_payload);
+  options.redundant_experts = job.parallel.redundant_experts;
   options.threads = job.parallel.threads;
   options.seed = job.seed;
   options.wait_bound =

@@ -99,6 +99,18 @@ json step_record(const rl::StepSummary& summary, const TrainResult& result) {
   return record;
 }
 
+/// How evenly the experts' ranks shared the rollout; nothing where they are on one.
+void add_rollout_load(const RolloutLoad& load, json& record) {
+  if (load.home == 0) return;
+  record["rollout/expert_imbalance"] = load.served;
+  if (load.replicas == 0) return;
+  record["rollout/expert_imbalance_without_replicas"] = load.home;
+  record["rollout/replicas"] = load.replicas;
+  record["rollout/replicas_copied"] = load.copied;
+  record["rollout/replica_bytes_copied"] = load.copied_bytes;
+  record["rollout/replica_seconds"] = load.seconds;
+}
+
 }  // namespace
 
 Expected<GrpoStep::Result> GrpoStep::run() {
@@ -123,6 +135,7 @@ Expected<GrpoStep::Result> GrpoStep::run() {
   options.purpose = "rollout";
   options.step = static_cast<std::uint64_t>(state.step);
   WEFT_TRY_ASSIGN(const std::vector<Completion> completions, engine.generate(prompts, options));
+  const RolloutLoad rollout_load = engine.rollout_load();
 
   std::vector<data::Example> examples;
   std::vector<int> lengths;
@@ -185,6 +198,7 @@ Expected<GrpoStep::Result> GrpoStep::run() {
     out.samples.push_back(sample_line(job, sample, i, advantages[i], state.step + 1, lengths[i]));
   }
   *out.record = step_record(rl::summarize(outcomes, grpo.num_generations), result);
+  add_rollout_load(rollout_load, *out.record);
   (*out.record)["lr"] = lr;
   return out;
 }

@@ -43,6 +43,7 @@ class Walker final : public Recipe {
   std::optional<RecipeSaves> saves_;  // once opened
   RecipeCopies copies_{run_};
   SpeedWatch speed_;
+  ExpertReport experts_{run_.job};  // rank 0's
   double step_seconds_ = 0;  // of the last step
 };
 
@@ -145,11 +146,9 @@ void Walker::report_step(StepOutcome& outcome) {
   if (outcome.tries > 1) record["tries"] = outcome.tries;
   tell_left_out(run_, outcome);
   run_.reporter.metrics(record);
-  json experts;
-  if (std::string message;
-      reports_experts(state.step) &&
-      expert_event(run_.job, state.step, outcome.expert_load, message, experts))
-    run_.event("expert_loads", message, experts);
+  if (!outcome.applied) return;
+  if (const auto said = experts_.stepped(state.step, outcome.expert_load, step_seconds_))
+    run_.event(said->kind, said->message, *said->details);
 }
 
 }  // namespace

@@ -96,6 +96,7 @@ Expected<std::vector<Completion>> Engine::generate(
   std::size_t longest_prompt = 0;
   for (const auto& prompt : prompts) longest_prompt = std::max(longest_prompt, prompt.size());
 
+  WEFT_TRY(place_replicas());
   std::vector<Completion> completions(prompts.size());
   std::vector<char> done(prompts.size(), 0);
   for (HeldStage& held : stages_)
@@ -179,6 +180,7 @@ Expected<std::vector<Completion>> Engine::generate(
     any_left = take();
   }
   for (HeldStage& held : stages_) held.model->close_caches();
+  WEFT_TRY(measure_rollout());
   return completions;
 }
 

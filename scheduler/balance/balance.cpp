@@ -1,7 +1,5 @@
 #include "scheduler/balance/balance.h"
 
-#include <cmath>
-
 #include "scheduler/balance/even_search.h"
 #include "scheduler/balance/migration.h"
 #include "scheduler/balance/parts.h"
@@ -13,18 +11,6 @@ namespace {
 
 // Sums of the same loads in another order.
 constexpr double kRounding = 1e-12;
-
-Expected<void> check_load(std::span<const double> load, const ExpertGrid& grid) {
-  if (std::ssize(load) != grid.experts)
-    return fail(Code::InvalidArgument, std::to_string(load.size()) + " loads for " +
-                                           std::to_string(grid.experts) + " experts");
-  for (std::size_t e = 0; e < load.size(); ++e)
-    if (!(load[e] >= 0) || !std::isfinite(load[e]) || load[e] > 1e30)
-      return fail(Code::InvalidArgument, "expert " + std::to_string(e) + ": the load " +
-                                             std::to_string(load[e]) +
-                                             " is not a number from 0 to 1e30");
-  return {};
-}
 
 /// Best never puts two replicas of an expert on one GPU; there must be a way.
 Expected<void> check_room(const ExpertGrid& grid) {

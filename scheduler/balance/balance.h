@@ -30,10 +30,14 @@ struct ExpertGrid {
 /// Errors: InvalidArgument with the broken rule and the nearest number that keeps it.
 Expected<void> check_grid(const ExpertGrid& grid);
 
+/// Errors: InvalidArgument for loads that are negative, not finite or not one an expert.
+Expected<void> check_load(std::span<const double> load, const ExpertGrid& grid);
+
 /// One layer's placement.
 struct LayerReplicas {
-  std::vector<int> expert_of;  // [replicas] expert of each slot ("phy2log")
-  std::vector<int> index_of;   // [replicas] which of its expert's replicas, from 0
+  /// [replicas] expert of each slot ("phy2log"); -1, redundant_layer's alone: it is empty
+  std::vector<int> expert_of;
+  std::vector<int> index_of;  // [replicas] which of its expert's replicas, from 0
   /// [replicas] part of its expert's tokens that this replica takes; the parts of an expert add up
   /// to 1. Published: evenly.
   std::vector<double> share_of;

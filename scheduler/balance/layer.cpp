@@ -1,5 +1,6 @@
 // ExpertGrid and LayerReplicas: rules and measures.
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 #include "scheduler/balance/balance.h"
@@ -28,10 +29,15 @@ Expected<void> check_grid(const ExpertGrid& grid) {
   if (grid.gpus % grid.nodes != 0)
     return refuse(std::to_string(grid.gpus) + " GPUs do not divide over " +
                   std::to_string(grid.nodes) + " nodes; " + nearest(grid.gpus, grid.nodes) + " do");
-  if (grid.replicas % grid.gpus != 0)
+  if (grid.replicas % grid.gpus != 0) {
+    // Fewer slots than experts would be the next refusal.
+    const int low = grid.replicas / grid.gpus * grid.gpus;
+    const int high = (std::max(grid.replicas, grid.experts) + grid.gpus - 1) / grid.gpus;
     return refuse(std::to_string(grid.replicas) + " replicas do not divide over " +
-                  std::to_string(grid.gpus) + " GPUs; " + nearest(grid.replicas, grid.gpus) +
-                  " do");
+                  std::to_string(grid.gpus) + " GPUs; " +
+                  (low >= grid.experts ? std::to_string(low) + " or " : "") +
+                  std::to_string(high * grid.gpus) + " do");
+  }
   if (grid.experts % grid.groups != 0)
     return refuse(std::to_string(grid.experts) + " experts do not divide into " +
                   std::to_string(grid.groups) + " groups; " + nearest(grid.experts, grid.groups) +
@@ -39,6 +45,18 @@ Expected<void> check_grid(const ExpertGrid& grid) {
   if (grid.replicas < grid.experts)
     return refuse(std::to_string(grid.replicas) + " replicas are fewer than " +
                   std::to_string(grid.experts) + " experts: each needs one");
+  return {};
+}
+
+Expected<void> check_load(std::span<const double> load, const ExpertGrid& grid) {
+  if (std::ssize(load) != grid.experts)
+    return fail(Code::InvalidArgument, std::to_string(load.size()) + " loads for " +
+                                           std::to_string(grid.experts) + " experts");
+  for (std::size_t e = 0; e < load.size(); ++e)
+    if (!(load[e] >= 0) || !std::isfinite(load[e]) || load[e] > 1e30)
+      return fail(Code::InvalidArgument, "expert " + std::to_string(e) + ": the load " +
+                                             std::to_string(load[e]) +
+                                             " is not a number from 0 to 1e30");
   return {};
 }
 
@@ -52,7 +70,8 @@ std::vector<double> gpu_loads(const LayerReplicas& layer, std::span<const double
                               const ExpertGrid& grid) {
   std::vector<double> sums(grid.gpus, 0.0);
   for (int slot = 0; slot < grid.replicas; ++slot)
-    sums[slot / grid.slots_per_gpu()] += load[layer.expert_of[slot]] * layer.share_of[slot];
+    if (layer.expert_of[slot] >= 0)
+      sums[slot / grid.slots_per_gpu()] += load[layer.expert_of[slot]] * layer.share_of[slot];
   return sums;
 }
 

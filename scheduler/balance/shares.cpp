@@ -25,7 +25,8 @@ double even_pair(double& share_a, double& share_b, double& gpu_a, double& gpu_b,
 
 void even_out(LayerReplicas& layer, std::span<const double> load, const ExpertGrid& grid) {
   std::vector<std::vector<int>> slots_of(grid.experts);
-  for (int slot = 0; slot < grid.replicas; ++slot) slots_of[layer.expert_of[slot]].push_back(slot);
+  for (int slot = 0; slot < grid.replicas; ++slot)
+    if (layer.expert_of[slot] >= 0) slots_of[layer.expert_of[slot]].push_back(slot);
   std::vector<double> gpu = gpu_loads(layer, load, grid);
   double total = 0;
   for (const double l : load) total += l;

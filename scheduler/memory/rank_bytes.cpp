@@ -141,6 +141,9 @@ void add_parameters(const Work& work, const StageBlocks& stage, bool gpu, RankBy
   bytes.weights += (dense + experts) * (gpu && !wide ? 2 : 4);
   bytes.gradients += (dense + experts) * 4;
   bytes.moments += own * 2 * (work.bf16_moments ? 2 : 4);
+  // Weights for the forward pass alone. What training had taken from the system stays taken.
+  const double redundant = 1.0 * work.redundant_experts * stage.moe * work.model.expert();
+  bytes.replicas += redundant * (gpu && !wide ? 2 : 4);
   if (gpu) {
     if (!wide) bytes.masters += own * 4;
     return;
@@ -149,6 +152,7 @@ void add_parameters(const Work& work, const StageBlocks& stage, bool gpu, RankBy
   bytes.received += 4 * (dense / dense_replicas * (dense_replicas - 1) +
                          experts / expert_replicas * (expert_replicas - 1));
   bytes.packed += (dense + experts) * 2 * (wide ? 4 : 2);
+  bytes.replicas += redundant * (wide ? 4 : 2);  // packed
 }
 
 }  // namespace

@@ -15,10 +15,12 @@ struct RankBytes {
   double received = 0;                // gradients of its share, from the other replicas
   double packed = 0;                  // copies that the CPU's product library reads
   double activations = 0;             // the most that is live at once, stage by stage
+  double replicas = 0;                // of experts, while it samples completions
   double buffers = 0;                 // of the expert exchange and of pipeline messages
   int live = 0;                       // micro-batches between forward and weight gradient, at most
   double total() const {
-    return weights + gradients + masters + moments + received + packed + activations + buffers;
+    return weights + gradients + masters + moments + received + packed + activations + replicas +
+           buffers;
   }
 };
 

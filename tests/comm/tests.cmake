@@ -1,6 +1,7 @@
 weft_test(comm/conformance_test LABELS multiprocess LINK weft_comm)
 weft_test(comm/expert_exchange_test LABELS multiprocess LINK weft_comm)
 weft_test(comm/two_hop_test LABELS multiprocess LINK weft_comm)
+weft_test(comm/expert_replicas_test LABELS multiprocess LINK weft_comm)
 weft_test(comm/row_payload_test LINK weft_comm)
 weft_test(comm/exchange_input_test LABELS multiprocess LINK weft_comm)
 weft_test(comm/allocation_test LINK weft_comm)

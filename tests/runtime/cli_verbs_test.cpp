@@ -136,6 +136,20 @@ TEST(Cli, BalanceAnswersInThePublishedFormAndFromAnEarlierAnswerMovesNothing) {
   args.insert(args.end(), {"--current", now});
   EXPECT_EQ(json::parse(run(args).out)["moved"], json({0, 0}));
 
+  const Result vague = run({"balance", "--input", input});
+  EXPECT_EQ(vague.code, kConfiguration);
+  EXPECT_NE(vague.err.find("give --replicas N and --gpus M"), std::string::npos) << vague.err;
+  for (const auto& [weights, why] : std::initializer_list<std::pair<const char*, const char*>>{
+           {"[[1, null]]", "entry 1 is no number"},
+           {"[[1, -2]]", "expert 1: the load -2"},
+           {"[[1, NaN]]", "no JSON object"},
+           {"[[1, 2], 3]", "layer 1 is no list"},
+           {"[]", "one list for each layer"}}) {
+    std::ofstream(input) << R"({"weight": )" << weights << "}";
+    const Result bad = run({"balance", "--input", input, "--replicas", "2", "--gpus", "1"});
+    EXPECT_EQ(bad.code, kConfiguration) << weights;
+    EXPECT_NE(bad.err.find(why), std::string::npos) << bad.err;
+  }
   std::ofstream(input) << R"({"weight": [[1, 2], [3]]})";
   const Result ragged = run({"balance", "--input", input, "--replicas", "2", "--gpus", "1"});
   EXPECT_EQ(ragged.code, kConfiguration);

@@ -23,6 +23,22 @@ TEST(JobLoad, AnEmptyFileIsTheDefaultJob) {
   EXPECT_EQ(to_json(loaded.job), to_json(Job{}));
 }
 
+TEST(JobLoad, RedundantExpertsAreThoseThatARankDoesNotHold) {
+  const std::vector<std::string> base = {"model.n_routed_experts=8", "parallel.data=4"};
+  const auto with = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), base.begin(), base.end());
+    return printed("", std::move(more));
+  };
+  EXPECT_EQ(with({"parallel.expert=4", "parallel.redundant_experts=6"})
+                .find("parallel.redundant_experts"),
+            std::string::npos);
+  EXPECT_NE(with({"parallel.expert=4", "parallel.redundant_experts=7"}).find("at most 6"),
+            std::string::npos);
+  EXPECT_NE(with({"parallel.redundant_experts=1"}).find("is not used while parallel.expert = 1"),
+            std::string::npos);
+  EXPECT_NE(with({"parallel.redundant_experts=-1"}).find("error"), std::string::npos);
+}
+
 TEST(JobLoad, EveryValueKnowsWhereItCameFrom) {
   LoadOptions options;
   options.overrides.environment = {{"WEFT__GRPO__BETA", "0.01"}, {"WEFT__GRPO__LR", "1e-4"}};

@@ -31,6 +31,8 @@ weft_test(runtime/engine_replay_test LABELS multiprocess LINK weft_runtime_worke
 weft_test(runtime/watch_rules_test LINK weft_runtime_watch_rules)
 weft_test(runtime/engine_average_test LABELS multiprocess LINK weft_runtime_worker)
 weft_test(runtime/engine_generate_test LABELS multiprocess LINK weft_runtime_worker)
+weft_test(runtime/expert_report_test LINK weft_runtime_expert_report nlohmann_json::nlohmann_json)
+weft_test(runtime/engine_replicas_test LABELS multiprocess LINK weft_runtime_worker)
 # exported files, read by llama.cpp
 weft_test(runtime/export_llama_test LABELS multiprocess LINK weft_runtime_worker weft_trainer_exchange)
 target_compile_definitions(runtime_export_llama_test PRIVATE WEFT_SOURCE_DIR="${PROJECT_SOURCE_DIR}"

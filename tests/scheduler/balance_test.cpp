@@ -229,6 +229,7 @@ TEST(Balance, ARefusedGridNamesTheRuleAndTheNearestNumber) {
     return result ? "" : result.error().message;
   };
   EXPECT_THAT(why({256, 288, 8, 8, 64}), HasSubstr("256 or 320"));
+  EXPECT_THAT(why({256, 250, 8, 1, 32}), HasSubstr("GPUs; 256 do")) << "each expert needs a slot";
   EXPECT_THAT(why({256, 256, 7, 1, 8}), HasSubstr("252 or 259"));
   EXPECT_THAT(why({256, 256, 8, 3, 8}), HasSubstr("do not divide over 3 nodes"));
   EXPECT_THAT(why({256, 128, 8, 1, 8}), HasSubstr("each needs one"));

@@ -145,6 +145,19 @@ TEST(Plan, DualPipeHoldsBothCopiesOfTheParameters) {
   EXPECT_NEAR(both, 2 * single, 1e-9 * both);
 }
 
+TEST(Plan, RedundantExpertsOfRolloutTakeMemory) {
+  Work work = small_work(Kind::OneFOneB);
+  const auto none = rank_bytes(work, small_cluster());
+  work.redundant_experts = 3;
+  const auto some = rank_bytes(work, small_cluster());
+  for (std::size_t p = 0; p < some->size(); ++p) {
+    const int moe = p == 0 ? 1 : 2;  // of the position's two layers
+    const double bytes = 3.0 * moe * work.model.expert() * 2;
+    EXPECT_DOUBLE_EQ((*some)[p].replicas, bytes) << p;
+    EXPECT_NEAR((*some)[p].total() - (*none)[p].total(), bytes, 1) << p;
+  }
+}
+
 TEST(Plan, CollectivesGoInsideTheNodeFirst) {
   const Cluster c = small_cluster();
   EXPECT_EQ(collective_seconds(1e9, 1, 1, c), 0);

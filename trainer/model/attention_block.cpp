@@ -102,11 +102,13 @@ void StageImpl<Act>::route(int slot, int layer, bool again) {
   if (a.chosen.size() < elements(n, top_k)) a.chosen.resize(elements(n, top_k));
   router_forward(context, router_shape, logits_of_gate, selection_bias(w), n, scores,
                  a.chosen.data(), gate_weight);
-  if (batch.mode != Mode::Train) return;
-  auto& load = expert_load[static_cast<std::size_t>(layer)];
+  if (batch.mode == Mode::Score) return;
+  auto& load = batch.mode == Mode::Train ? expert_load[static_cast<std::size_t>(layer)]
+                                         : decode_load[static_cast<std::size_t>(layer)].chosen;
   for (std::size_t i = 0; i < elements(n, top_k); ++i) {
     load[static_cast<std::size_t>(a.chosen[i])] += 1;
   }
+  if (batch.mode != Mode::Train) return;
   if (const double weight = balance_weight(batch); weight > 0) {
     balance_sum +=
         weight * kernels::balance_loss(context, router_shape, batch.sequence_begin, scores);

@@ -63,7 +63,8 @@ Expected<void> StageImpl<Act>::begin_dispatch(int slot, int layer, bool again) {
   const int n = batches[static_cast<std::size_t>(slot)].num_tokens();
   const Real* rows = as_real(context, a.norm2, elements(n, config.hidden_size));
   WEFT_TRY(exchange->begin_dispatch(layout, tag(slot, layer, again ? kDispatchAgain : kDispatch), n,
-                                    rows, a.chosen.data(), a.gate_weight.data()));
+                                    rows, a.chosen.data(), a.gate_weight.data(),
+                                    picker(slot, layer)));
   drop(a.gate_weight);
   return {};
 }
@@ -73,6 +74,8 @@ Expected<void> StageImpl<Act>::end_dispatch(int slot, int layer) {
   const auto [a, w] = at(slot, layer);
   WEFT_TRY_ASSIGN(a.rows_in, exchange->end_dispatch(*a.layout));
   charge_rows(a);
+  if (batches[static_cast<std::size_t>(slot)].mode == Mode::Decode)
+    decode_load[static_cast<std::size_t>(layer)].served += a.layout->num_slots;
   return {};
 }
 

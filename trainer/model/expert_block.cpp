@@ -54,14 +54,15 @@ struct Mlp {
   }
 };
 
-/// Calls run(mlp, first slot) for every local expert that has slots; in parallel where the context
-/// has threads, each product on one thread then.
+/// Calls run(mlp, first slot) for every expert that has slots; in parallel where the context has
+/// threads, each product on one thread then. `seat`: of the first of them on this rank.
 template <class Act, class Run>
 void for_each_expert(Context& context, const Linear& linear, const comm::ExpertLayout& layout,
-                     std::vector<MlpWeights>& experts, const Run& run) {
+                     std::vector<MlpWeights>& experts, const Run& run, std::size_t seat = 0) {
   parallel_for(context, static_cast<int>(experts.size()), [&](Context& worker, int index) {
     const auto e = static_cast<std::size_t>(index);
-    const int begin = layout.expert_begin[e], rows = layout.expert_begin[e + 1] - begin;
+    const int begin = layout.expert_begin[seat + e];
+    const int rows = layout.expert_begin[seat + e + 1] - begin;
     if (rows > 0) run(Mlp<Act>{linear, worker, experts[e], rows}, std::ptrdiff_t{begin});
   });
 }
@@ -97,20 +98,40 @@ void StageImpl<Act>::scatter_slots(const comm::ExpertLayout& layout, const T* fr
   }
 }
 
-/// This rank's routed experts on the rows that dispatch brought: every slot's result.
+/// This rank's routed experts, and its replicas where the dispatch went to them, on the rows that
+/// it brought: every slot's result.
 template <class Act>
-void StageImpl<Act>::run_routed(LayerActivations<Act>& a, LayerWeights& w) {
+void StageImpl<Act>::run_routed(int slot, int layer) {
+  const auto [a, w] = at(slot, layer);
   const int hidden = config.hidden_size, width = config.moe_intermediate_size;
   gather_slots(a);
   const comm::ExpertLayout& layout = *a.layout;
   Act* gate_up = take(a.routed.gate_up, elements(layout.num_slots, 2 * width));
   Act* act = take(a.routed.act, elements(layout.num_slots, width));
   Act* out = take(a.slot_out, elements(layout.num_slots, hidden));
-  for_each_expert<Act>(context, linear, layout, w.experts,
-                       [&](const Mlp<Act>& expert, std::ptrdiff_t at) {
-                         expert.forward(a.slot_in.data() + at * hidden, gate_up + at * 2 * width,
-                                        act + at * width, out + at * hidden, false);
-                       });
+  const Act* in = a.slot_in.data();
+  const auto run = [&](const Mlp<Act>& expert, std::ptrdiff_t at_slot) {
+    expert.forward(in + at_slot * hidden, gate_up + at_slot * 2 * width, act + at_slot * width,
+                   out + at_slot * hidden, false);
+  };
+  for_each_expert<Act>(context, linear, layout, w.experts, run);
+  if (comm::ExpertExchange<Real>::replicas(layout))
+    for_each_expert<Act>(context, replicas->linear, layout,
+                         replicas->layers[static_cast<std::size_t>(layer)].seats, run,
+                         w.experts.size());
+}
+
+/// Every slot's result times its gate weight, each for itself: home adds them.
+template <class Act>
+void StageImpl<Act>::weigh_slots(LayerActivations<Act>& a) {
+  const int hidden = config.hidden_size;
+  const comm::ExpertLayout& layout = *a.layout;
+  const Act* from = a.slot_out.data();
+  Real* to = take(a.rows_out, elements(layout.num_slots, hidden));
+  for (int s = 0; s < layout.num_slots; ++s, from += hidden, to += hidden) {
+    const Real factor = slot_weight(layout, static_cast<std::size_t>(s));
+    over_lanes(hidden, [&](int i, auto n) { store(load(from + i, n) * factor, to + i, n); });
+  }
 }
 
 template <class Act>
@@ -125,9 +146,12 @@ void StageImpl<Act>::run_experts(int slot, int layer) {
                                                 take(a.mlp.act, elements(n, w.mlp.width)), y, true);
   }
   if (w.moe) {
-    run_routed(a, w);
-    scatter_slots(*a.layout, a.slot_out.data(), true,
-                  take(a.rows_out, elements(a.layout->num_rows, hidden)));
+    run_routed(slot, layer);
+    if (comm::ExpertExchange<Real>::replicas(*a.layout))
+      weigh_slots(a);
+    else
+      scatter_slots(*a.layout, a.slot_out.data(), true,
+                    take(a.rows_out, elements(a.layout->num_rows, hidden)));
   }
   after_experts(slot, layer);
 }
@@ -142,7 +166,7 @@ void StageImpl<Act>::run_experts_again(int slot, int layer) {
                                            take(a.mlp.gate_up, elements(n, 2 * w.mlp.width)),
                                            take(a.mlp.act, elements(n, w.mlp.width)));
   }
-  if (w.moe) run_routed(a, w);
+  if (w.moe) run_routed(slot, layer);
   if (is_fp8()) pack_experts(slot, layer);
 }
 

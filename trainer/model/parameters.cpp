@@ -16,11 +16,11 @@ int ParameterSet::add(std::string name, std::vector<std::int64_t> shape, bool ex
   return static_cast<int>(items_.size()) - 1;
 }
 
-void ParameterSet::allocate() {
+void ParameterSet::allocate(Buffers buffers) {
   const auto total =
       items_.empty() ? 0 : static_cast<std::size_t>(items_.back().offset + items_.back().size);
   values_.assign(total, Real(0));
-  gradients_.assign(total, Real(0));
+  if (buffers == Buffers::ValuesAndGradients) gradients_.assign(total, Real(0));
   touch();
 }
 

@@ -32,7 +32,8 @@ class ParameterSet {
           bool decay);
   void share(int index) { items_[static_cast<std::size_t>(index)].shared = true; }
   void of_next_token(int index) { items_[static_cast<std::size_t>(index)].next_token = true; }
-  void allocate();
+  enum class Buffers { ValuesAndGradients, Values };
+  void allocate(Buffers buffers = Buffers::ValuesAndGradients);
 
   std::span<const Parameter> items() const { return items_; }
   const Parameter* find(std::string_view name) const;

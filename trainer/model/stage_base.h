@@ -13,6 +13,7 @@
 #include "trainer/kernels/rope.h"
 #include "trainer/kernels/router.h"
 #include "trainer/model/arena.h"
+#include "trainer/model/expert_replicas.h"
 #include "trainer/model/linear.h"
 #include "trainer/model/stage_model.h"
 #include "trainer/model/weights.h"
@@ -97,6 +98,13 @@ class StageBase {
     if (balance_sequences == 0 || batch.loss != LossKind::CrossEntropy) return 0;
     return config.aux_loss_alpha / balance_sequences;
   }
+  /// What a Decode pass of this layer picks replicas with; null: nothing.
+  comm::ReplicaPicker* picker(int slot, int layer) {
+    if (replicas == nullptr || batches[static_cast<std::size_t>(slot)].mode != Mode::Decode)
+      return nullptr;
+    auto& own = replicas->layers[static_cast<std::size_t>(layer)].picker;
+    return own ? &*own : nullptr;
+  }
   /// Does the block's backward find what its forward computed?
   bool keeps_block(int slot) const { return trains(slot) && recompute != Recompute::Full; }
   bool is_fp8() const { return linear.precision() == Precision::FP8; }
@@ -117,6 +125,8 @@ class StageBase {
   kernels::AttentionShape attention_shape;
   kernels::RouterShape router_shape;
   std::optional<comm::ExpertExchange<Real>> exchange;  // only where a MoE layer is
+  comm::NodeMap nodes;                                 // of the exchange
+  std::unique_ptr<ExpertReplicas> replicas;            // null: none are open
 
   Arena own_arena;  // as own_set
   Arena& arena;
@@ -129,6 +139,7 @@ class StageBase {
   std::vector<std::vector<kernels::LatentCache>> caches;     // by slot and layer; empty: not open
   std::vector<std::vector<kernels::HeadCache>> head_caches;  // the same, grouped-query
   std::vector<std::vector<double>> expert_load;              // by layer; empty for dense ones
+  std::vector<DecodeLoad> decode_load;                       // the same
   int balance_sequences = 0;  // of the global batch; 0: no balance loss
   double balance_sum = 0;     // of this pass, weighted
 };

@@ -91,8 +91,9 @@ class StageImpl final : public StageBase {
   template <class T>
   void scatter_slots(const comm::ExpertLayout& layout, const T* from, bool weighted,
                      Real* to) const;
+  void weigh_slots(LayerActivations<Act>& a);
   void slot_gradients(LayerActivations<Act>& a);
-  void run_routed(LayerActivations<Act>& a, LayerWeights& w);
+  void run_routed(int slot, int layer);
   void run_experts(int slot, int layer) override;
   void run_experts_again(int slot, int layer) override;
   void experts_backward_input(int slot, int layer) override;

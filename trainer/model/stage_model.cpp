@@ -34,6 +34,7 @@ StageBase::StageBase(const ModelConfig& config_in, const StageSpec& spec_in,
       linear(set, precision, fp8),
       rope(rotary_frequencies(config_in), config_in.max_position_embeddings,
            rotary_scale(config_in)),
+      nodes(exchange_options.nodes),
       arena(place_in.previous != nullptr ? place_in.previous->arena : own_arena) {
   int first_expert = 0, num_experts = 0;
   if (has_moe(config, spec)) {
@@ -59,10 +60,12 @@ StageBase::StageBase(const ModelConfig& config_in, const StageSpec& spec_in,
                   config.n_group,          config.topk_group,
                   config.norm_topk_prob,   static_cast<Real>(config.routed_scaling_factor)};
   expert_load.resize(static_cast<std::size_t>(spec.num_layers));
+  decode_load.resize(expert_load.size());
   for (int l = 0; l < spec.num_layers; ++l) {
     if (config.is_moe(spec.first_layer + l)) {
       expert_load[static_cast<std::size_t>(l)].assign(
           static_cast<std::size_t>(config.n_routed_experts), 0.0);
+      decode_load[static_cast<std::size_t>(l)].chosen = expert_load[static_cast<std::size_t>(l)];
     }
   }
   if (spec.next_token > 0) {

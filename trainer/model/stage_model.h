@@ -48,6 +48,7 @@ struct StageSpec {
 };
 
 class StageBase;
+struct DecodeLoad;  // expert_replicas.h
 
 /// Threads: one at a time. References passed in must outlive the model.
 class StageModel {
@@ -158,6 +159,23 @@ class StageModel {
   /// batch. Train mode only.
   std::span<double> expert_load(int layer);
   void clear_expert_load();
+
+  /// Room for `seats` replicas of experts a MoE layer, empty at first, and for exchanges of Decode
+  /// passes that use them: no number depends on it. Opening again empties; closing frees. The same
+  /// on every rank of the group, between passes.
+  void open_replicas(int seats);
+  void close_replicas();
+  int replica_seats() const;          // 0: none are open
+  std::size_t replica_bytes() const;  // of their weights
+  /// Who has which from now on, in the exchange's group, where this rank is `rank`. The weights of
+  /// this rank's replicas must be copied (expert_values) before the next pass.
+  void place_replicas(int layer, const comm::ExpertPlacement& placement, int rank);
+  /// The weights of one of this rank's seats of a MoE layer: first its own experts, then replicas.
+  std::span<Real> expert_values(int layer, int seat);
+
+  /// What Decode passes counted of a MoE layer since the last clear.
+  const DecodeLoad& decode_load(int layer) const;
+  void clear_decode_load();
 
   /// Before the forwards of a step: how many sequences the global batch has. The loss then includes
   /// aux_loss_alpha times the mean over them of the sequence-wise balance loss, summed over MoE

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "base/check.h"
+#include "trainer/model/expert_replicas.h"
 
 namespace weft::trainer {
 
@@ -106,6 +107,16 @@ struct Adder {
 };
 
 }  // namespace
+
+std::vector<MlpWeights> add_replicas(const ModelConfig& config, int layer, int count,
+                                     ParameterSet& set) {
+  Adder add{set, config};
+  std::vector<MlpWeights> seats;
+  for (int i = 0; i < count; ++i)
+    seats.push_back(add.mlp(fmt::format("model.layers.{}.mlp.replicas.{}.", layer, i),
+                            config.moe_intermediate_size, true));
+  return seats;
+}
 
 StageWeights add_parameters(const ModelConfig& config, const StageSpec& spec, bool embedding,
                             int first_expert, int num_experts, ParameterSet& set) {
