@@ -13,9 +13,9 @@
 #include "runtime/cluster/cluster_file.h"
 #include "runtime/job/load.h"
 #include "runtime/job/serial.h"
-#include "runtime/rehearse/event_queue.h"
 #include "runtime/rehearse/rehearsal.h"
 #include "runtime/rehearse/step_costs.h"
+#include "runtime/sim/event_queue.h"
 
 namespace weft::cli {
 namespace {
@@ -142,7 +142,7 @@ int verb_rehearse(const RehearseOptions& options, Io& io) {
                                               " holds a run already; a rehearsal begins anew: "
                                               "choose another --dir or remove it"},
                   io);
-  SimulatedClock clock(options.speed > 0 ? io.clock.wall_now() : kEpoch);
+  sim::SimulatedClock clock(options.speed > 0 ? io.clock.wall_now() : kEpoch);
   RehearsalResult result;
   const Instant started = io.clock.now();
   {
