@@ -74,10 +74,7 @@ Expected<RehearsalResult> Rehearsal::run() {
                     layout().world(), grid_.nodes, options_.spares, times_.costs().basis));
   open_stages();
   plan_faults();
-  events_.at(at(options_.horizon), [this] {
-    set_calm(false);
-    world_.ask(world_.now() + std::chrono::seconds(5), StopAsked{});
-  });
+  events_.at(at(options_.horizon), [this] { stop_soon(); });
   const auto begun = std::chrono::steady_clock::now();
   const double limit = options_.horizon + 86400;
   while (!events_.empty() && !world_.deserted() && !failure_) {
@@ -86,15 +83,11 @@ Expected<RehearsalResult> Rehearsal::run() {
       std::this_thread::sleep_until(
           begun + from_seconds(seconds(events_.next().time_since_epoch()) / options_.speed));
     events_.step();
-    if (observer_.stop && observer_.stop()) world_.ask(world_.now(), StopAsked{});
+    if (observer_.stop && observer_.stop()) stop_soon();
   }
   if (failure_) return tl::unexpected(*failure_);
   lose_until_now();
-  if (job_.trace.steps > 0)
-    WEFT_TRY(write_virtual_rings(store_.paths().traces(), layout(), times_, traced_,
-                                 job_.recipe[place_of_step(std::max<std::int64_t>(1, step_)).stage],
-                                 store_.attempt(),
-                                 clock_.wall_now() - clock_.now().time_since_epoch()));
+  WEFT_TRY(write_rings());
   RehearsalResult result;
   const Outcome outcome = world_.end().outcome;
   result.reason = outcome == Outcome::Undecided ? "it did not come to an end" : world_.end().reason;
@@ -109,6 +102,19 @@ Expected<RehearsalResult> Rehearsal::run() {
   result.simulated_seconds = now();
   result.goodput = goodput_;
   return result;
+}
+
+/// Heard at once, it is known to every agent at the pace of a living control plane.
+void Rehearsal::stop_soon() {
+  set_calm(false);
+  world_.ask(world_.now() + std::chrono::seconds(5), StopAsked{});
+}
+
+Expected<void> Rehearsal::write_rings() {
+  if (job_.trace.steps == 0) return {};
+  return write_virtual_rings(store_.paths().traces(), layout(), times_, traced_,
+                             job_.recipe[place_of_step(std::max<std::int64_t>(1, step_)).stage],
+                             store_.attempt(), clock_.wall_now() - clock_.now().time_since_epoch());
 }
 
 void Rehearsal::open_stages() {

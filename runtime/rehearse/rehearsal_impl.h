@@ -87,6 +87,9 @@ class Rehearsal final : public sim::Workers {
   void tell(int rank, const AgentEvent& event, Duration delay = {});
   void set_calm(bool calm) { world_.set_pace(calm ? calm_pace_ : 1); }
 
+  void stop_soon();
+  Expected<void> write_rings();
+  void show_rings();
   void open_stages();
   void plan_faults();
   void happen(const Fault& fault);
@@ -165,7 +168,8 @@ class Rehearsal final : public sim::Workers {
   double step_useful_ = 0;
   LossSeconds step_lost_{};
   double last_step_seconds_ = 0;
-  std::vector<VirtualStepTimes> traced_;  // the last ones
+  std::vector<VirtualStepTimes> traced_;                   // the last ones
+  std::chrono::steady_clock::time_point rings_written_{};  // in real time
   Loss down_as_ = Loss::Restart;  // what the time since down_since_ is lost to, while not stepping
   Instant down_since_{};
   int hung_rank_ = -1;

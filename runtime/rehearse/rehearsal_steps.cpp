@@ -17,7 +17,8 @@ namespace {
 
 // Of a step, run to run; what is left of noise when nothing is wrong. Assumed.
 constexpr double kJitter = 0.003;
-constexpr long long kFullBatch = 1LL << 40;  // a step at which every ramp is over
+constexpr std::chrono::seconds kRingsEvery{2};  // in real time
+constexpr long long kFullBatch = 1LL << 40;     // a step at which every ramp is over
 
 }  // namespace
 
@@ -108,11 +109,20 @@ void Rehearsal::end_step(int epoch) {
   record_step(step_useful_, step_lost_);
   traced_.push_back({step_, step_begin_, last_step_seconds_});
   if (std::ssize(traced_) > job_.trace.steps) traced_.erase(traced_.begin());
+  show_rings();
   goodput_.step(step_, step_useful_, step_lost_);
   const bool last = step_ >= planned_steps() || stop_asked_;
   const bool wanted = save_ && step_ >= save_->at_step;
   if (last || wanted || step_ % job_.checkpoint.every_steps == 0) return take_checkpoint(last);
   begin_step();
+}
+
+/// For `weft trace` while somebody watches; otherwise the end's are enough.
+void Rehearsal::show_rings() {
+  const auto now = std::chrono::steady_clock::now();
+  if (options_.speed <= 0 || now - rings_written_ < kRingsEvery) return;
+  rings_written_ = now;
+  note_failure(write_rings());
 }
 
 void Rehearsal::record_step(double, const LossSeconds& lost) {
