@@ -1,5 +1,7 @@
 // Multi-token prediction, in the double build: losses against the reference model, gradients
 // against finite differences of them.
+#include <numeric>
+
 #include "model_fixture.h"
 #include "reference_model.h"
 
