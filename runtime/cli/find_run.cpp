@@ -1,6 +1,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/text.h"
+#include "runtime/cli/run_directory.h"
 #include "runtime/cli/verbs.h"
 #include "runtime/store/run_store.h"
 
@@ -29,6 +30,11 @@ Expected<std::filesystem::path> find_run(const std::string& text) {
   return fail(Code::NotFound,
               "no run '" + text + "': neither a run directory nor a name below runs/" +
                   (near.empty() ? " (weft ls shows them)" : "; did you mean '" + near + "'?"));
+}
+
+bool is_rehearsal(const std::filesystem::path& root) {
+  const auto state = runtime::read_state(root);
+  return state && state->value("synthetic", false);
 }
 
 }  // namespace weft::cli

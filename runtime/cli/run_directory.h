@@ -16,6 +16,9 @@ int run_in_directory(const runtime::Loaded& loaded, const std::string& job_text,
                      const std::filesystem::path& directory, bool quiet, Io& io,
                      bool prepare_only = false);
 
+/// Of `weft rehearse`: nothing in it was learned or measured.
+bool is_rehearsal(const std::filesystem::path& root);
+
 /// Makes the indexes of a job's files before its workers start, showing progress. Errors: those of
 /// the data.
 Expected<void> prepare_data(const runtime::Job& job, const std::filesystem::path& run, bool quiet,

@@ -7,15 +7,16 @@
 
 #include "base/files.h"
 #include "base/units.h"
+#include "runtime/agent/signals.h"
 #include "runtime/cli/progress.h"
 #include "runtime/cli/render.h"
 #include "runtime/cli/verbs.h"
 #include "runtime/cluster/cluster_file.h"
 #include "runtime/job/load.h"
 #include "runtime/job/serial.h"
-#include "runtime/rehearse/event_queue.h"
 #include "runtime/rehearse/rehearsal.h"
 #include "runtime/rehearse/step_costs.h"
+#include "runtime/sim/event_queue.h"
 
 namespace weft::cli {
 namespace {
@@ -63,7 +64,10 @@ int prepare(const RehearseOptions& options, Io& io, Prepared& out) {
     return kOk;
   }
   const auto script = read_file(options.faults, 1 << 20);
-  if (!script) return report(script.error(), io);
+  if (!script)
+    return report(
+        {script.error().code, "--faults takes mtbf, none or a script; " + script.error().message},
+        io);
   FaultScript parsed = parse_fault_script(*script, options.faults, grid);
   io.err << print(parsed.diagnostics, {.color = io.color_err});
   if (!parsed.ok()) return kConfiguration;
@@ -142,7 +146,7 @@ int verb_rehearse(const RehearseOptions& options, Io& io) {
                                               " holds a run already; a rehearsal begins anew: "
                                               "choose another --dir or remove it"},
                   io);
-  SimulatedClock clock(options.speed > 0 ? io.clock.wall_now() : kEpoch);
+  sim::SimulatedClock clock(options.speed > 0 ? io.clock.wall_now() : kEpoch);
   RehearsalResult result;
   const Instant started = io.clock.now();
   {
@@ -161,6 +165,11 @@ int verb_rehearse(const RehearseOptions& options, Io& io) {
       if (kind == "fault" || kind == "resumed" || kind == "skipped_checkpoint" ||
           kind == "coordinator")
         progress.note("[" + format_time(clock.wall_now()) + "] " + message);
+    };
+    // Asked to stop it ends as a run does: the step is finished and saved, and said in run.json.
+    const SignalDescriptor signals;
+    observer.stop = [&, events = 0]() mutable {
+      return (options.speed > 0 || ++events % 512 == 0) && signals.take_stops() > 0;
     };
     auto done =
         rehearse(job, what.cluster, what.options, std::move(*times), **store, clock, observer);

@@ -12,6 +12,11 @@ using namespace runtime;
 int verb_resume(const ResumeOptions& options, Io& io) {
   const auto run = find_run(options.run);
   if (!run) return report(run.error(), io);
+  if (is_rehearsal(*run))
+    return report({Code::InvalidArgument,
+                   run->string() + " is a rehearsal: nothing in it was learned, so there is "
+                                   "nothing to go on from; start the job with weft run"},
+                  io);
   const RunPaths paths{*run};
   const auto text = read_file(paths.job(), 1 << 22);
   if (!text) return report(text.error(), io);

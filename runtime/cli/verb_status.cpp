@@ -13,6 +13,9 @@ namespace {
 
 using nlohmann::json;
 
+/// Of a rehearsal: nothing was learned.
+bool is_synthetic(const json& run) { return run.value("synthetic", false); }
+
 /// Never colour alone: a glyph and a word.
 std::string state_text(const json& run) {
   const std::string state = cell(run, "state");
@@ -20,7 +23,7 @@ std::string state_text(const json& run) {
                       : state == "finished" ? "✔ "
                       : state == "stopped"  ? "◌ "
                                             : "✖ ";
-  return glyph + state;
+  return glyph + state + (is_synthetic(run) ? " [synthetic]" : "");
 }
 
 std::string step_text(const json& run) {
@@ -88,6 +91,8 @@ void print_next(const json& run, Io& io) {
     io.err << "See what it says: weft samples " << directory << "\n";
   else if (state == "finished")
     io.err << "See how it went: weft events " << directory << "\n";
+  else if (is_synthetic(run))
+    io.err << "Why: weft events " << directory << "; a rehearsal cannot be resumed\n";
   else
     io.err << "Why: weft events " << directory << "; go on with: weft resume " << directory << "\n";
 }

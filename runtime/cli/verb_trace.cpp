@@ -11,6 +11,7 @@
 #include "dualpipe/measured.h"
 #include "runtime/cli/gzip.h"
 #include "runtime/cli/render.h"
+#include "runtime/cli/run_directory.h"
 #include "runtime/cli/verbs.h"
 #include "runtime/store/ring_file.h"
 #include "runtime/store/run_store.h"
@@ -200,8 +201,12 @@ int verb_trace(const TraceOptions& options, Io& io) {
     return usage(costs.error(), io);
   const auto root = find_run(options.run);
   if (!root) return report(root.error(), io);
-  const auto steps = steps_of(runtime::RunPaths{*root}, options.replica, io);
+  const bool synthetic = is_rehearsal(*root);  // has rings of its first replica only
+  const int replica = synthetic ? std::max(0, options.replica) : options.replica;
+  auto steps = steps_of(runtime::RunPaths{*root}, replica, io);
   if (!steps) return report(steps.error(), io);
+  if (synthetic)
+    for (MeasuredStep& step : *steps) step.stage += " [synthetic]";
   if (options.list) return list(*steps, root->string(), options.format, io);
   const auto step = chosen(*steps, options.step);
   if (!step) return report(step.error(), io);

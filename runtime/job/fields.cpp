@@ -31,6 +31,8 @@ constexpr Group kGroups[] = {
 
 std::vector<Field> make_fields() {
   std::vector<Field> all;
+  add_run_fields(all);
+  add_data_fields(all);
   add_general_fields(all);
   add_model_fields(all);
   add_training_fields(all);

@@ -96,6 +96,8 @@ struct Foreign {
 std::vector<Foreign> foreign(std::string_view path);
 
 // The table's chapters, each in its own file.
+void add_run_fields(std::vector<Field>& out);
+void add_data_fields(std::vector<Field>& out);
 void add_general_fields(std::vector<Field>& out);
 void add_model_fields(std::vector<Field>& out);
 void add_training_fields(std::vector<Field>& out);

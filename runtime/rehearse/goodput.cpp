@@ -11,9 +11,9 @@ namespace {
 
 constexpr const char* kNames[kNumLosses] = {"restart", "lost_work", "checkpoint", "straggler",
                                             "hang",    "imbalance", "network"};
-constexpr const char* kTexts[kNumLosses] = {"restarts",   "work done again", "checkpoint stalls",
-                                            "stragglers", "unnoticed hangs", "expert imbalance",
-                                            "link flaps"};
+constexpr const char* kTexts[kNumLosses] = {
+    "start, restarts", "work done again",  "checkpoint stalls", "stragglers",
+    "unnoticed hangs", "expert imbalance", "link flaps"};
 
 double sum(const LossSeconds& lost) { return std::accumulate(lost.begin(), lost.end(), 0.0); }
 

@@ -25,24 +25,44 @@ double batch_share(const Job& job, long long step) {
 
 }  // namespace
 
-std::vector<ControlSim::NodeSetup> Rehearsal::nodes() const {
-  std::vector<ControlSim::NodeSetup> out;
-  for (int n = 0; n < grid_.nodes; ++n) out.push_back({fmt::format("n{:03}", n), grid_.devices});
-  return out;
+sim::WorldOptions Rehearsal::world_options() const {
+  sim::WorldOptions options;
+  options.seed = options_.seed;
+  options.nodes = grid_.nodes;
+  options.slots = grid_.devices;
+  options.world = layout().world();
+  options.name_digits = 3;
+  options.agent_tick = std::chrono::milliseconds(200);
+  options.coordinator.heartbeat = from_seconds(job_.control.heartbeat_s);
+  options.coordinator.swap_stragglers = options_.swap_stragglers;
+  options.agent.heartbeat = from_seconds(job_.control.heartbeat_s);
+  options.agent.alone = grid_.nodes == 1;
+  return options;
 }
 
-ControlSim::Options Rehearsal::control_options() const {
-  ControlSim::Options options;
-  options.coordinator.heartbeat = from_seconds(job_.control.heartbeat_s);
-  options.agent.heartbeat = from_seconds(job_.control.heartbeat_s);
-  options.coordinator.swap_stragglers = options_.swap_stragglers;
-  // Positions must reach the coordinator well within the bound for hangs.
+/// Positions must reach the coordinator well within the bound for hangs.
+int Rehearsal::calm_pace() const {
+  const CoordinatorOptions options;
   const double shortest = times_.seconds() * batch_share(job_, 0);
-  const double hang = std::max(seconds(options.coordinator.hang_bound_min),
-                               options.coordinator.hang_factor * shortest);
-  options.calm_factor =
-      std::clamp(static_cast<int>(hang / 4 / std::max(0.1, job_.control.heartbeat_s)), 1, 60);
-  return options;
+  const double hang = std::max(seconds(options.hang_bound_min), options.hang_factor * shortest);
+  return std::clamp(static_cast<int>(hang / 4 / std::max(0.1, job_.control.heartbeat_s)), 1, 60);
+}
+
+sim::Observer Rehearsal::told() {
+  sim::Observer observer;
+  observer.decided = [this](Duration, const CoordinatorState&, const Event&,
+                            const std::string& reason) {
+    if (!reason.empty()) said("coordinator", reason);
+  };
+  observer.agent_decided = [this](Duration, const AgentState& state, const AgentEvent&,
+                                  const std::string& reason) {
+    if (!reason.empty()) said(state.node, reason);
+  };
+  observer.stored = [this](std::int64_t generation, int, std::int64_t sequence) {
+    stored(generation, sequence);
+  };
+  observer.truncated = [this](std::int64_t step) { note_failure(store_.truncate_after(step)); };
+  return observer;
 }
 
 Expected<RehearsalResult> Rehearsal::run() {
@@ -54,42 +74,47 @@ Expected<RehearsalResult> Rehearsal::run() {
                     layout().world(), grid_.nodes, options_.spares, times_.costs().basis));
   open_stages();
   plan_faults();
-  events_.at(at(options_.horizon), [this] {
-    control_.set_calm(false);
-    events_.after(std::chrono::seconds(5), [this] { control_.ask(StopAsked{}); });
-  });
-  control_.start();
+  events_.at(at(options_.horizon), [this] { stop_soon(); });
   const auto begun = std::chrono::steady_clock::now();
   const double limit = options_.horizon + 86400;
-  while (!events_.empty() && !control_.over() && !failure_) {
+  while (!events_.empty() && !world_.deserted() && !failure_) {
     if (seconds(events_.next().time_since_epoch()) > limit) break;
     if (options_.speed > 0)
       std::this_thread::sleep_until(
           begun + from_seconds(seconds(events_.next().time_since_epoch()) / options_.speed));
     events_.step();
-    if (observer_.stop && observer_.stop()) control_.ask(StopAsked{});
+    if (observer_.stop && observer_.stop()) stop_soon();
   }
   if (failure_) return tl::unexpected(*failure_);
   lose_until_now();
-  if (job_.trace.steps > 0)
-    WEFT_TRY(write_virtual_rings(store_.paths().traces(), layout(), times_, traced_,
-                                 job_.recipe[place_of_step(std::max<std::int64_t>(1, step_)).stage],
-                                 store_.attempt(),
-                                 clock_.wall_now() - clock_.now().time_since_epoch()));
+  WEFT_TRY(write_rings());
   RehearsalResult result;
-  result.reason = control_.end() ? control_.end()->reason : "it did not come to an end";
-  const Outcome outcome = control_.end() ? control_.end()->outcome : Outcome::Failed;
+  const Outcome outcome = world_.end().outcome;
+  result.reason = outcome == Outcome::Undecided ? "it did not come to an end" : world_.end().reason;
   result.state = outcome == Outcome::Finished  ? RunState::Finished
                  : outcome == Outcome::Stopped ? RunState::Stopped
                                                : RunState::Failed;
   result.steps = step_;
   result.generations = generation_;
-  result.terms = control_.terms();
+  result.terms = world_.directory().highest_term();
   result.faults = faults_;
   result.lost_steps = static_cast<int>(lost_steps_);
   result.simulated_seconds = now();
   result.goodput = goodput_;
   return result;
+}
+
+/// Heard at once, it is known to every agent at the pace of a living control plane.
+void Rehearsal::stop_soon() {
+  set_calm(false);
+  world_.ask(world_.now() + std::chrono::seconds(5), StopAsked{});
+}
+
+Expected<void> Rehearsal::write_rings() {
+  if (job_.trace.steps == 0) return {};
+  return write_virtual_rings(store_.paths().traces(), layout(), times_, traced_,
+                             job_.recipe[place_of_step(std::max<std::int64_t>(1, step_)).stage],
+                             store_.attempt(), clock_.wall_now() - clock_.now().time_since_epoch());
 }
 
 void Rehearsal::open_stages() {
@@ -145,7 +170,7 @@ FaultGrid fault_grid(const Job& job, const scheduler::Cluster& cluster,
 
 Expected<RehearsalResult> rehearse(const Job& job, const scheduler::Cluster& cluster,
                                    const RehearsalOptions& options, StepModel times,
-                                   RunStore& store, SimulatedClock& clock,
+                                   RunStore& store, sim::SimulatedClock& clock,
                                    const RehearsalObserver& observer) {
   const FaultGrid grid = fault_grid(job, cluster, options);
   if (grid.nodes - options.spares > cluster.num_nodes())

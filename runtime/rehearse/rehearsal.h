@@ -14,12 +14,11 @@
 #include "runtime/rehearse/faults.h"
 #include "runtime/rehearse/goodput.h"
 #include "runtime/rehearse/step_model.h"
+#include "runtime/sim/event_queue.h"
 #include "runtime/store/run_store.h"
 #include "scheduler/cluster/cluster.h"
 
 namespace weft::runtime {
-
-class SimulatedClock;
 
 struct RehearsalOptions {
   std::uint64_t seed = 1;
@@ -63,7 +62,7 @@ struct RehearsalObserver {
 /// the run directory; InvalidArgument when the cluster has fewer devices than the job has ranks.
 Expected<RehearsalResult> rehearse(const Job& job, const scheduler::Cluster& cluster,
                                    const RehearsalOptions& options, StepModel times,
-                                   RunStore& store, SimulatedClock& clock,
+                                   RunStore& store, sim::SimulatedClock& clock,
                                    const RehearsalObserver& observer);
 
 /// Devices a node, nodes that the job needs: what a fault script may name.

@@ -37,12 +37,12 @@ void Rehearsal::settle_pace() {
   const bool due = std::ranges::any_of(wake_, [&](Instant w) { return w <= soon; });
   const bool settled =
       stepping_ && events_.now() - stepping_since_ >= from_seconds(kCalmAfter) && !stop_asked_;
-  control_.set_calm(settled && !due && events_.now() < at(options_.horizon));
+  set_calm(settled && !due && events_.now() < at(options_.horizon));
 }
 
 void Rehearsal::happen(const Fault& fault) {
   if (stops_a_run(fault, job_.control.wait_bound_s)) std::erase(wake_, at(fault.at));
-  if (!control_.is_up(fault.node)) return;
+  if (!world_.is_up(fault.node)) return;
   const int rank = rank_at(fault.node, fault.device);
   const std::string where = fmt::format("n{:03}/{}{}", fault.node, fault.device,
                                         rank >= 0 ? ", rank " + std::to_string(rank) : ", a spare");
@@ -60,16 +60,9 @@ void Rehearsal::happen(const Fault& fault) {
     case FaultKind::NodeDeath: {
       say(fmt::format("host n{:03} dies; back in {}", fault.node,
                       format_duration(from_seconds(fault.seconds))));
-      bool used = false;
-      for (Worker& worker : workers_)
-        if (worker.node == fault.node) {
-          used |= worker.phase != Worker::Phase::None;
-          worker = Worker{};
-        }
-      control_.kill_node(fault.node);
-      if (used) halt(Loss::Restart);
+      world_.inject({sim::Fault::Kind::LoseNode, world_.now(), fault.node,
+                     from_seconds(fault.seconds), Code::Internal});
       events_.after(from_seconds(fault.seconds), [this, node = fault.node] {
-        control_.start_node(node);
         event("node_back", fmt::format("[synthetic] host n{:03} is back", node));
       });
       return;
@@ -77,7 +70,7 @@ void Rehearsal::happen(const Fault& fault) {
     case FaultKind::WorkerCrash:
       if (rank < 0) return;
       say("worker process dies at " + where);
-      control_.tell(fault.node, WorkerExited{workers_[rank].generation, rank, 0, kSigsegv, ""});
+      tell(rank, WorkerExited{workers_[rank].generation, rank, 0, kSigsegv, ""});
       workers_[rank].phase = Worker::Phase::None;
       return halt(Loss::Restart);
     case FaultKind::Hang:
@@ -128,13 +121,13 @@ void Rehearsal::flap(const Fault& fault) {
     failed.blames = rank;
     failed.error = {Code::DeadlineExceeded, "[synthetic] no message from rank " +
                                                 std::to_string(rank) + " within the bound"};
-    control_.tell(workers_[peer].node, failed);
+    tell(peer, failed);
   });
 }
 
 /// Steps end here: one rank is gone, and every other waits for it sooner or later.
 void Rehearsal::halt(Loss until_noticed) {
-  control_.set_calm(false);
+  set_calm(false);
   if (!stepping_) return;
   stepping_ = false;
   ++epoch_;

@@ -10,20 +10,20 @@
 #include <vector>
 
 #include "runtime/job/course.h"
-#include "runtime/rehearse/control_sim.h"
 #include "runtime/rehearse/curves.h"
 #include "runtime/rehearse/rehearsal.h"
 #include "runtime/rehearse/virtual_checkpoints.h"
 #include "runtime/rehearse/virtual_rings.h"
+#include "runtime/sim/world.h"
 
 namespace weft::runtime {
 
 constexpr double kCalmAfter = 10;  // seconds of stepping, then everything periodic slows down
 
-class Rehearsal final : public VirtualWorkers {
+class Rehearsal final : public sim::Workers {
  public:
   Rehearsal(const Job& job, const scheduler::Cluster& cluster, const RehearsalOptions& options,
-            StepModel times, RunStore& store, SimulatedClock& clock,
+            StepModel times, RunStore& store, sim::SimulatedClock& clock,
             const RehearsalObserver& observer)
       : job_(job),
         options_(options),
@@ -38,23 +38,22 @@ class Rehearsal final : public VirtualWorkers {
         checkpoints_(store.paths().checkpoints(), job.name, layout(), job.checkpoint.keep),
         grid_(fault_grid(job, cluster, options)),
         workers_(layout().world()),
-        control_(nodes(), layout().world(), control_options(), events_, *this) {}
+        world_(world_options(), events_, *this, told()) {}
 
   Expected<RehearsalResult> run();
 
-  void spawn(int node, std::int64_t generation, const RankSlot& where) override;
+  void join(sim::World&) override {}
+  void spawn(int node, std::uint64_t incarnation, const SpawnWorker& spawn) override;
   void assign(int node, const AssignWorker& work) override;
-  void stop(int) override { stop_asked_ = true; }
-  void save(int, const SaveRequest& request) override;
-  void shut_down(int node, int rank) override;
-  void abort(std::int64_t generation, const std::string& reason) override;
-  void kill(int node, std::int64_t generation, int rank, bool hard) override;
-  void tell_positions() override;
+  void tell_stop(std::int64_t, int) override { stop_asked_ = true; }
+  void tell_save(std::int64_t, int, const SaveRequest& request) override;
+  void shut_down(std::int64_t generation, int rank) override;
+  void abort_waits(int node, const AbortWaits& abort) override;
+  void kill(int node, const KillWorker& kill) override;
+  void agent_died(int node, std::uint64_t incarnation) override;
+  std::vector<WorkerMoved> positions(int node, const AgentState& agent) override;
+  std::optional<WaitsExplained> explain(std::int64_t generation) override;
   std::vector<Checkpoint> checkpoints() override { return checkpoints_.complete(); }
-  void store(const StoreRecords& records) override;
-  void truncate(std::int64_t step) override;
-  WaitsExplained explain(std::int64_t generation) override;
-  void said(const std::string& by, const std::string& reason) override;
 
  private:
   struct Worker {
@@ -63,8 +62,8 @@ class Rehearsal final : public VirtualWorkers {
     int node = -1;
     int slot = 0;
     std::int64_t generation = 0;
-    std::int64_t told_step = -1;
-    std::int64_t action = 0;
+    std::uint64_t incarnation = 0;  // of its agent
+    Instant since{};                // in this phase
   };
   struct Slow {  // a straggler
     int node = 0, device = 0;
@@ -77,11 +76,20 @@ class Rehearsal final : public VirtualWorkers {
     return {*dualpipe::parse_kind(job_.parallel.schedule), job_.parallel.pipeline,
             job_.parallel.data, job_.parallel.expert, job_.parallel.micro_batches};
   }
-  std::vector<ControlSim::NodeSetup> nodes() const;
-  ControlSim::Options control_options() const;
+  sim::WorldOptions world_options() const;
+  int calm_pace() const;
+  sim::Observer told();
   Instant at(double seconds) const { return Instant(from_seconds(seconds)); }
   double now() const { return seconds(events_.now().time_since_epoch()); }
 
+  void stored(std::int64_t generation, std::int64_t sequence);
+  void said(const std::string& by, const std::string& reason);
+  void tell(int rank, const AgentEvent& event, Duration delay = {});
+  void set_calm(bool calm) { world_.set_pace(calm ? calm_pace_ : 1); }
+
+  void stop_soon();
+  Expected<void> write_rings();
+  void show_rings();
   void open_stages();
   void plan_faults();
   void happen(const Fault& fault);
@@ -121,15 +129,16 @@ class Rehearsal final : public VirtualWorkers {
   const RehearsalAssumptions assumed_;
   StepModel times_;
   RunStore& store_;
-  SimulatedClock& clock_;
+  sim::SimulatedClock& clock_;
   const RehearsalObserver& observer_;
-  EventQueue events_;
+  sim::EventQueue events_;
   std::ofstream log_;  // what agents and coordinator say
   SyntheticCurves curves_;
   VirtualCheckpoints checkpoints_;
   FaultGrid grid_;
   std::vector<Worker> workers_;
-  ControlSim control_;
+  const int calm_pace_ = calm_pace();  // while nothing is about to happen
+  sim::World world_;
 
   Goodput goodput_;
   std::vector<Slow> slow_;
@@ -159,8 +168,8 @@ class Rehearsal final : public VirtualWorkers {
   double step_useful_ = 0;
   LossSeconds step_lost_{};
   double last_step_seconds_ = 0;
-  Instant loading_told_{};
-  std::vector<VirtualStepTimes> traced_;  // the last ones
+  std::vector<VirtualStepTimes> traced_;                   // the last ones
+  std::chrono::steady_clock::time_point rings_written_{};  // in real time
   Loss down_as_ = Loss::Restart;  // what the time since down_since_ is lost to, while not stepping
   Instant down_since_{};
   int hung_rank_ = -1;

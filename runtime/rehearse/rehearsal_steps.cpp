@@ -17,7 +17,8 @@ namespace {
 
 // Of a step, run to run; what is left of noise when nothing is wrong. Assumed.
 constexpr double kJitter = 0.003;
-constexpr long long kFullBatch = 1LL << 40;  // a step at which every ramp is over
+constexpr std::chrono::seconds kRingsEvery{2};  // in real time
+constexpr long long kFullBatch = 1LL << 40;     // a step at which every ramp is over
 
 }  // namespace
 
@@ -64,15 +65,15 @@ double Rehearsal::slow_seconds() {
     of[position] = std::max(of[position], slow.factor);
     if (slow.flagged) continue;
     slow.flagged = true;
-    events_.after(from_seconds(assumed_.straggler_seconds),
-                  [this, slow, rank, generation = generation_] {
-                    if (generation != generation_ || slow.until <= events_.now()) return;
-                    if (options_.swap_stragglers) control_.set_calm(false);
-                    control_.ask(StragglerFlagged{
-                        generation, rank,
-                        fmt::format("[synthetic] {} computes {:.2f} times as long as its peers",
-                                    place_of(rank), slow.factor)});
-                  });
+    events_.after(from_seconds(assumed_.straggler_seconds), [this, slow, rank,
+                                                             generation = generation_] {
+      if (generation != generation_ || slow.until <= events_.now()) return;
+      if (options_.swap_stragglers) set_calm(false);
+      world_.ask(world_.now(), StragglerFlagged{generation, rank,
+                                                fmt::format("[synthetic] {} computes {:.2f} times "
+                                                            "as long as its peers",
+                                                            place_of(rank), slow.factor)});
+    });
   }
   double most = times_.seconds();
   for (const auto& [group, of] : factors) most = std::max(most, times_.seconds(of));
@@ -108,11 +109,20 @@ void Rehearsal::end_step(int epoch) {
   record_step(step_useful_, step_lost_);
   traced_.push_back({step_, step_begin_, last_step_seconds_});
   if (std::ssize(traced_) > job_.trace.steps) traced_.erase(traced_.begin());
+  show_rings();
   goodput_.step(step_, step_useful_, step_lost_);
   const bool last = step_ >= planned_steps() || stop_asked_;
   const bool wanted = save_ && step_ >= save_->at_step;
   if (last || wanted || step_ % job_.checkpoint.every_steps == 0) return take_checkpoint(last);
   begin_step();
+}
+
+/// For `weft trace` while somebody watches; otherwise the end's are enough.
+void Rehearsal::show_rings() {
+  const auto now = std::chrono::steady_clock::now();
+  if (options_.speed <= 0 || now - rings_written_ < kRingsEvery) return;
+  rings_written_ = now;
+  note_failure(write_rings());
 }
 
 void Rehearsal::record_step(double, const LossSeconds& lost) {
@@ -164,7 +174,7 @@ void Rehearsal::take_checkpoint(bool last) {
   step_begin_ = events_.now() + from_seconds(stall);  // the stall is counted already
 }
 
-void Rehearsal::save(int, const SaveRequest& request) {
+void Rehearsal::tell_save(std::int64_t, int, const SaveRequest& request) {
   if (!save_ || save_->id < request.id) save_ = request;
 }
 
@@ -184,7 +194,7 @@ void Rehearsal::written(std::int64_t step, std::int64_t generation, std::int64_t
                  {"name", *name},
                  {"synthetic", true}}}},
               step);
-  control_.tell(workers_[0].node, WorkerSaved{generation, 0, {step, generation, *name}, saving_});
+  tell(0, WorkerSaved{generation, 0, {step, generation, *name}, saving_});
   const std::int64_t settled = step - 1LL * job_.checkpoint.keep * job_.checkpoint.every_steps;
   goodput_.settle(settled);
   tokens_.erase(tokens_.begin(), tokens_.lower_bound(settled));
@@ -198,11 +208,10 @@ void Rehearsal::leave(bool stopped_early) {
   stepping_ = false;
   down_as_ = Loss::Restart;
   down_since_ = events_.now();
-  control_.set_calm(false);
+  set_calm(false);
   for (std::size_t rank = 0; rank < workers_.size(); ++rank) {
     workers_[rank].phase = Worker::Phase::Done;
-    control_.tell(workers_[rank].node,
-                  WorkerDone{generation_, static_cast<int>(rank), stopped_early});
+    tell(static_cast<int>(rank), WorkerDone{generation_, static_cast<int>(rank), stopped_early});
   }
 }
 
@@ -212,27 +221,24 @@ void Rehearsal::leave(bool stopped_early) {
 void Rehearsal::make_record(json record, std::int64_t step) {
   const std::int64_t sequence = next_record_[generation_]++;
   records_[generation_][sequence] = std::move(record);
-  control_.tell(workers_[0].node, RecordMade{generation_, 0, {sequence, step}});
+  tell(0, RecordMade{generation_, 0, {sequence, step}});
 }
 
-void Rehearsal::store(const StoreRecords& wanted) {
-  auto& made = records_[wanted.generation];
-  for (const std::int64_t sequence : wanted.sequences) {
-    const auto found = made.find(sequence);
-    if (found == made.end()) continue;
-    const json& record = found->second;
-    if (record["type"] == "metrics") {
-      note_failure(store_.append_metrics(record["record"]));
-      if (observer_.step) observer_.step(record["record"]);
-    } else {
-      note_failure(store_.append_event(record["kind"], record["message"], record.at("details")));
-      if (observer_.event) observer_.event(record["kind"], record["message"]);
-    }
+/// The coordinator put it into its store; what came before it is there, too.
+void Rehearsal::stored(std::int64_t generation, std::int64_t sequence) {
+  auto& made = records_[generation];
+  const auto found = made.find(sequence);
+  if (found == made.end()) return;
+  const json record = std::move(found->second);
+  made.erase(made.begin(), std::next(found));
+  if (record["type"] == "metrics") {
+    note_failure(store_.append_metrics(record["record"]));
+    if (observer_.step) observer_.step(record["record"]);
+  } else {
+    note_failure(store_.append_event(record["kind"], record["message"], record.at("details")));
+    if (observer_.event) observer_.event(record["kind"], record["message"]);
   }
-  made.erase(made.begin(), made.lower_bound(wanted.next));
 }
-
-void Rehearsal::truncate(std::int64_t step) { note_failure(store_.truncate_after(step)); }
 
 void Rehearsal::event(const std::string& kind, const std::string& message, json details) {
   details["synthetic"] = true;

@@ -9,8 +9,9 @@
 namespace weft::runtime {
 namespace {
 
-constexpr double kLoadingTold = 20;  // seconds between signs of life while loading
+constexpr double kSignOfLife = 20;  // seconds, while loading
 constexpr int kSigkill = 9;
+constexpr std::chrono::milliseconds kExiting{200};
 
 }  // namespace
 
@@ -26,7 +27,18 @@ std::string Rehearsal::place_of(int rank) const {
                      rank % job_.parallel.data, worker.node, worker.slot);
 }
 
-void Rehearsal::spawn(int node, std::int64_t generation, const RankSlot& where) {
+/// To the agent that started it.
+void Rehearsal::tell(int rank, const AgentEvent& event, Duration delay) {
+  const Worker& worker = workers_[rank];
+  if (worker.node < 0) return;
+  events_.after(delay, [this, node = worker.node, incarnation = worker.incarnation, event] {
+    world_.tell(node, incarnation, event);
+  });
+}
+
+void Rehearsal::spawn(int node, std::uint64_t incarnation, const SpawnWorker& spawn) {
+  const std::int64_t generation = spawn.generation;
+  const RankSlot& where = spawn.where;
   Worker& worker = workers_[where.rank];
   if (generation > generation_) {
     generation_ = generation;
@@ -34,7 +46,7 @@ void Rehearsal::spawn(int node, std::int64_t generation, const RankSlot& where) 
     stop_asked_ = false;
     hung_rank_ = -1;
   }
-  worker = {Worker::Phase::Starting, node, where.slot, generation, -1, 0};
+  worker = {Worker::Phase::Starting, node, where.slot, generation, incarnation, events_.now()};
   Rng rng(options_.seed, "worker start", static_cast<std::uint64_t>(generation),
           static_cast<std::uint64_t>(where.rank));
   const double delay = assumed_.start_seconds * (0.7 + 0.3 * rng.uniform());
@@ -42,14 +54,15 @@ void Rehearsal::spawn(int node, std::int64_t generation, const RankSlot& where) 
     Worker& mine = workers_[rank];
     if (mine.generation != generation || mine.phase != Worker::Phase::Starting) return;
     mine.phase = Worker::Phase::Ready;
-    control_.tell(node, WorkerHello{generation, rank, fmt::format("n{:03}:{}", node, 7000 + rank)});
+    tell(rank, WorkerHello{generation, rank, fmt::format("n{:03}:{}", node, 7000 + rank)});
   });
 }
 
-void Rehearsal::assign(int node, const AssignWorker& work) {
+void Rehearsal::assign(int, const AssignWorker& work) {
   Worker& worker = workers_[work.rank];
   if (worker.generation != work.generation || worker.phase != Worker::Phase::Ready) return;
   worker.phase = Worker::Phase::Loading;
+  worker.since = events_.now();
   resume_ = work.resume;
   // Rank 0 reads every byte and chooses, as in a run; the others take part.
   if (work.rank == 0 && work.resume) {
@@ -59,11 +72,11 @@ void Rehearsal::assign(int node, const AssignWorker& work) {
       failed.generation = work.generation;
       failed.damaged_checkpoint = work.resume->name;
       failed.error = {Code::Corrupt, "[synthetic] " + work.resume->name + ": " + verdict.reason};
-      events_.after(from_seconds(assumed_.load_seconds / 2), [this, node, failed] {
+      events_.after(from_seconds(assumed_.load_seconds / 2), [this, failed] {
         if (workers_[0].generation == failed.generation &&
             workers_[0].phase == Worker::Phase::Loading) {
           event("skipped_checkpoint", failed.error.message);
-          control_.tell(node, failed);
+          tell(0, failed);
         }
       });
       return;
@@ -84,54 +97,60 @@ void Rehearsal::loaded(int rank, std::int64_t generation) {
   if (++num_loaded_ == layout().world()) begin_stepping();
 }
 
-void Rehearsal::tell_positions() {
-  const bool loading_due = events_.now() - loading_told_ >= from_seconds(kLoadingTold);
-  if (loading_due) loading_told_ = events_.now();
-  for (std::size_t rank = 0; rank < workers_.size(); ++rank) {
-    Worker& worker = workers_[rank];
-    const int number = static_cast<int>(rank);
-    if (worker.phase == Worker::Phase::Loading && loading_due)
-      control_.tell(worker.node, WorkerMoved{worker.generation, number, Activity::Loading, -1,
-                                             ++worker.action, Duration(0)});
-    if (worker.phase != Worker::Phase::Stepping || worker.told_step == step_ || !stepping_)
-      continue;
-    worker.told_step = step_;
-    control_.tell(worker.node, WorkerMoved{worker.generation, number, Activity::Stepping, step_, 0,
-                                           from_seconds(last_step_seconds_)});
+std::vector<WorkerMoved> Rehearsal::positions(int, const AgentState& agent) {
+  std::vector<WorkerMoved> moves;
+  for (const auto& [rank, known] : agent.workers) {
+    const Worker& worker = workers_[rank];
+    if (worker.generation != agent.generation) continue;
+    if (worker.phase == Worker::Phase::Loading)
+      moves.push_back(
+          {worker.generation, rank, Activity::Loading, -1,
+           static_cast<std::int64_t>(seconds(events_.now() - worker.since) / kSignOfLife),
+           Duration(0)});
+    else if (worker.phase == Worker::Phase::Stepping && stepping_ && known.status.step != step_)
+      moves.push_back({worker.generation, rank, Activity::Stepping, step_, 0,
+                       from_seconds(last_step_seconds_)});
   }
+  return moves;
 }
 
-void Rehearsal::kill(int node, std::int64_t generation, int rank, bool hard) {
-  Worker& worker = workers_[rank];
-  if (worker.generation != generation || worker.phase == Worker::Phase::None) return;
-  if (!hard && rank == hung_rank_) return;  // it does not hear
+void Rehearsal::kill(int, const KillWorker& kill) {
+  Worker& worker = workers_[kill.rank];
+  if (worker.generation != kill.generation || worker.phase == Worker::Phase::None) return;
+  if (!kill.hard && kill.rank == hung_rank_) return;  // it does not hear
   worker.phase = Worker::Phase::None;
-  events_.after(std::chrono::milliseconds(200), [this, node, generation, rank, hard] {
-    control_.tell(node, WorkerExited{generation, rank, 0, hard ? kSigkill : 15, ""});
-  });
+  tell(kill.rank, WorkerExited{kill.generation, kill.rank, 0, kill.hard ? kSigkill : 15, ""},
+       kExiting);
 }
 
-void Rehearsal::shut_down(int node, int rank) {
-  Worker& worker = workers_[rank];
-  const std::int64_t generation = worker.generation;
-  worker.phase = Worker::Phase::None;
-  events_.after(std::chrono::milliseconds(200), [this, node, generation, rank] {
-    control_.tell(node, WorkerExited{generation, rank, 0, 0, ""});
-  });
+void Rehearsal::shut_down(std::int64_t generation, int rank) {
+  workers_[rank].phase = Worker::Phase::None;
+  tell(rank, WorkerExited{generation, rank, 0, 0, ""}, kExiting);
 }
 
-void Rehearsal::abort(std::int64_t generation, const std::string&) {
-  if (generation != generation_) return;
+void Rehearsal::agent_died(int node, std::uint64_t incarnation) {
+  bool used = false;
+  for (Worker& worker : workers_)
+    if (worker.node == node && worker.incarnation == incarnation) {
+      used |= worker.phase != Worker::Phase::None && worker.phase != Worker::Phase::Done;
+      worker = Worker{};
+    }
+  if (used) halt(Loss::Restart);
+}
+
+void Rehearsal::abort_waits(int, const AbortWaits& abort) {
+  if (abort.generation != generation_) return;
   if (stepping_) halt(Loss::Restart);
   lose_until_now();  // noticed
   down_as_ = Loss::Restart;
 }
 
-WaitsExplained Rehearsal::explain(std::int64_t generation) {
+std::optional<WaitsExplained> Rehearsal::explain(std::int64_t generation) {
   const int culprit = hung_rank_;
-  return {generation, culprit,
-          culprit < 0 ? "[synthetic] nobody can say"
-                      : "[synthetic] all ranks wait, directly or not, for " + place_of(culprit)};
+  return WaitsExplained{
+      generation, culprit,
+      culprit < 0 ? "[synthetic] nobody can say"
+                  : "[synthetic] all ranks wait, directly or not, for " + place_of(culprit)};
 }
 
 }  // namespace weft::runtime

@@ -50,12 +50,12 @@ void Directory::damage_newest() {
 
 void Directory::append_spool(const std::string& node, std::uint64_t incarnation,
                              const Spooled& record) {
-  spools_[{node, incarnation}].push_back(record);
+  spools_[{node, incarnation}].try_emplace({record.generation, record.rank, record.key.sequence},
+                                           record.key.step);
 }
 
-const std::vector<Directory::Spooled>& Directory::spool(const std::string& node,
-                                                        std::uint64_t incarnation) const {
-  static const std::vector<Spooled> kNone;
+const Directory::Spool& Directory::spool(const std::string& node, std::uint64_t incarnation) const {
+  static const Spool kNone;
   const auto found = spools_.find({node, incarnation});
   return found == spools_.end() ? kNone : found->second;
 }

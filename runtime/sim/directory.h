@@ -58,10 +58,11 @@ class Directory {
     RecordKey key;
   };
   void append_spool(const std::string& node, std::uint64_t incarnation, const Spooled& record);
-  const std::vector<Spooled>& spool(const std::string& node, std::uint64_t incarnation) const;
+  using RecordId = std::tuple<std::int64_t, int, std::int64_t>;  // generation, rank, sequence
+  using Spool = std::map<RecordId, std::int64_t>;                // -> step
+  const Spool& spool(const std::string& node, std::uint64_t incarnation) const;
 
   // record stores, one a term, so that a deposed leader writes into its own
-  using RecordId = std::tuple<std::int64_t, int, std::int64_t>;  // generation, rank, sequence
   bool store(std::int64_t term, const RecordId& id, std::int64_t step);  // false: it was there
   /// The next sequence wanted, by (generation, rank), over all terms.
   std::map<std::pair<std::int64_t, int>, std::int64_t> next_sequences() const;
@@ -74,7 +75,7 @@ class Directory {
   std::map<std::int64_t, RunEnd> ends_;  // by term
   std::vector<Checkpoint> checkpoints_;
   std::set<std::string> damaged_;
-  std::map<std::pair<std::string, std::uint64_t>, std::vector<Spooled>> spools_;
+  std::map<std::pair<std::string, std::uint64_t>, Spool> spools_;
   std::map<RecordId, std::int64_t> records_;  // union of the terms' stores -> step
 };
 

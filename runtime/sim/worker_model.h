@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
 
 #include "base/clock.h"
 
@@ -23,8 +22,6 @@ class WorkerModel {
   /// Is a checkpoint written after this step, and how long does that hold the ranks up?
   virtual bool saves_after(std::int64_t step) const = 0;
   virtual Duration saving_time(std::int64_t step) const = 0;
-  /// The metrics of a step, as they would be stored. Equal for every generation that does it.
-  virtual std::string record(std::int64_t step) const { return std::to_string(step); }
 };
 
 /// Equal steps, a checkpoint every so many.

@@ -6,23 +6,19 @@
 
 namespace weft::runtime::sim {
 
-namespace {
-
-std::string node_name(int index) {
-  std::string digits = std::to_string(index);
-  return "n" + std::string(5 - std::min<std::size_t>(digits.size(), 5), '0') + digits;
-}
-
-}  // namespace
-
-World::Impl::Impl(const WorldOptions& options_in, const WorkerModel& model_in, Observer observer_in)
+World::Impl::Impl(const WorldOptions& options_in, EventQueue& events_in, Workers& workers_in,
+                  Observer observer_in)
     : options(options_in),
-      model(model_in),
+      events(events_in),
+      workers(workers_in),
       observer(std::move(observer_in)),
+      agent_options(options.agent),
+      coordinator_options(options.coordinator),
       rng(options_in.seed, "simulated world") {
   nodes.resize(options.nodes);
   for (int i = 0; i < options.nodes; ++i) {
     nodes[i].name = node_name(i);
+    index[nodes[i].name] = i;
     // No two machines' clocks have the same origin, and none reads zero.
     nodes[i].clock = std::chrono::hours(1) + draw(Duration::zero(), std::chrono::hours(1000));
     after(draw(Duration::zero(), std::chrono::milliseconds(500)),
@@ -30,11 +26,11 @@ World::Impl::Impl(const WorldOptions& options_in, const WorkerModel& model_in, O
   }
 }
 
-void World::Impl::at_time(Duration at, Action action) {
-  queue.push({std::max(at, now), num_events++, std::make_shared<Action>(std::move(action))});
+std::string World::Impl::node_name(int node) const {
+  const std::string digits = std::to_string(node);
+  const std::size_t wanted = static_cast<std::size_t>(options.name_digits);
+  return "n" + std::string(wanted - std::min(digits.size(), wanted), '0') + digits;
 }
-
-void World::Impl::after(Duration delay, Action action) { at_time(now + delay, std::move(action)); }
 
 Duration World::Impl::draw(Duration low, Duration high) {
   return low + Duration(static_cast<std::int64_t>(rng.uniform() *
@@ -45,23 +41,23 @@ bool World::Impl::chance(double probability) {
   return probability > 0 && rng.uniform() < probability;
 }
 
-Instant World::Impl::clock(int node) const { return Instant(now + nodes[node].clock); }
+Instant World::Impl::clock(int node) const { return events.now() + nodes[node].clock; }
 
 bool World::Impl::reachable(int a, int b) const {
   return a == b || (nodes[a].on && nodes[b].on && nodes[a].island == nodes[b].island);
 }
 
-void World::Impl::send(int from, int to, Action deliver) {
+void World::Impl::send(int from, int to, Action arrive) {
   static const NetOptions kGood;
   const NetOptions& net = good_network ? kGood : options.net;
   const int copies = chance(net.duplicate) ? 2 : 1;
   for (int copy = 0; copy < copies; ++copy) {
     if (from != to && chance(net.loss)) continue;
     const Duration delay = draw(net.delay_min, chance(net.slow) ? net.slow_max : net.delay_max);
-    after(delay, [this, from, to, deliver] {
+    after(delay, [this, from, to, arrive] {
       if (!reachable(from, to)) return;
       ++messages;
-      deliver();
+      arrive();
     });
   }
 }
@@ -74,37 +70,24 @@ void World::Impl::touch(int node, bool write, std::function<void(bool)> access) 
         });
 }
 
-void World::Impl::resume(const std::shared_ptr<Process>& process) {
-  if (!process || !process->stopped) return;
-  process->stopped = false;
-  while (process->alive && !process->stopped && !process->inbox.empty()) {
-    Action action = std::move(process->inbox.front());
-    process->inbox.pop_front();
-    action();
-  }
-}
-
 int World::Impl::index_of(const std::string& node) const {
-  const auto found = std::ranges::lower_bound(nodes, node, {}, &NodeBox::name);
-  return found != nodes.end() && found->name == node ? static_cast<int>(found - nodes.begin()) : -1;
+  const auto found = index.find(node);
+  return found == index.end() ? -1 : found->second;
 }
 
 bool World::Impl::everybody_left() const { return std::ranges::all_of(nodes, &NodeBox::left); }
 
 Summary World::Impl::run(Duration bound) {
   Summary summary;
-  while (!queue.empty() && queue.top().at <= bound) {
+  while (!events.empty() && events.next() <= Instant(bound)) {
     if (everybody_left()) {
       summary.ended = true;
       break;
     }
-    const Later next = queue.top();
-    queue.pop();
-    now = next.at;
-    (*next.action)();
+    events.step();
   }
   summary.end = end;
-  summary.at = now;
+  summary.at = now();
   summary.messages = messages;
   summary.decisions = decisions;
   summary.agent_decisions = agent_decisions;
@@ -112,8 +95,10 @@ Summary World::Impl::run(Duration bound) {
   return summary;
 }
 
-World::World(const WorldOptions& options, const WorkerModel& model, Observer observer)
-    : impl_(std::make_unique<Impl>(options, model, std::move(observer))) {}
+World::World(const WorldOptions& options, EventQueue& events, Workers& workers, Observer observer)
+    : impl_(std::make_unique<Impl>(options, events, workers, std::move(observer))) {
+  workers.join(*this);
+}
 World::~World() = default;
 
 void World::inject(const Fault& fault) {
@@ -129,9 +114,9 @@ void World::ask(Duration at, const Event& request) {
           (!leader || node.coordinator->term > leader->term))
         leader = node.coordinator;
     if (leader)
-      impl->to(leader, [impl, leader, request] { impl->tell_coordinator(leader, request); });
+      deliver(leader, [impl, leader, request] { impl->tell_coordinator(leader, request); });
     else if (!impl->everybody_left())
-      ask(impl->now + std::chrono::seconds(1), request);
+      ask(impl->now() + std::chrono::seconds(1), request);
   });
 }
 
@@ -139,7 +124,7 @@ void World::ask_stop(Duration at) {
   Impl* impl = impl_.get();
   impl->at_time(at, [impl] {
     const std::shared_ptr<AgentProcess> agent = impl->nodes[0].agent;
-    impl->to(agent, [impl, agent] { impl->tell_agent(0, agent, AgentStopAsked{}); });
+    deliver(agent, [impl, agent] { impl->tell_agent(0, agent, AgentStopAsked{}); });
   });
 }
 
@@ -148,7 +133,9 @@ void World::heal(Duration at) {
 }
 
 Summary World::run(Duration bound) { return impl_->run(bound); }
-Duration World::now() const { return impl_->now; }
+void World::set_pace(int factor) { impl_->set_pace(factor); }
+Duration World::now() const { return impl_->now(); }
+Directory& World::directory() { return impl_->directory; }
 const Directory& World::directory() const { return impl_->directory; }
 
 const CoordinatorState* World::leader() const {
@@ -158,6 +145,34 @@ const CoordinatorState* World::leader() const {
         (leader == nullptr || node.coordinator->term > leader->term))
       leader = node.coordinator.get();
   return leader == nullptr ? nullptr : &leader->state;
+}
+
+const RunEnd& World::end() const { return impl_->end; }
+bool World::is_up(int node) const { return impl_->nodes[node].agent != nullptr; }
+
+bool World::deserted() const {
+  return impl_->end.outcome != Outcome::Undecided &&
+         std::ranges::none_of(impl_->nodes, [](const NodeBox& box) { return bool(box.agent); });
+}
+
+void World::tell(int node, std::uint64_t incarnation, const AgentEvent& event) {
+  const std::shared_ptr<AgentProcess> agent = impl_->nodes[node].agent;
+  if (!agent || agent->incarnation != incarnation) return;
+  Impl* impl = impl_.get();
+  deliver(agent, [impl, node, agent, event] { impl->tell_agent(node, agent, event); });
+}
+
+void World::touch(int node, bool write, std::function<void(bool)> access) {
+  impl_->touch(node, write, std::move(access));
+}
+
+bool World::reachable(int a, int b) const { return impl_->reachable(a, b); }
+std::string World::node_name(int node) const { return impl_->node_name(node); }
+const Observer& World::observer() const { return impl_->observer; }
+Duration World::draw(Duration low, Duration high) { return impl_->draw(low, high); }
+bool World::chance(double probability) { return impl_->chance(probability); }
+int World::below(int bound) {
+  return static_cast<int>(impl_->rng.below(static_cast<std::uint32_t>(bound)));
 }
 
 }  // namespace weft::runtime::sim

@@ -1,7 +1,7 @@
 // A cluster in one process on simulated time: the real decisions of agents and coordinator around a
 // simulated network, clocks, shared run directory and processes. One seed draws every delay and
-// chance, so that the same options, model and faults give the same run, event by event. Workers are
-// modelled (worker_model.h). Used by tests/sim and by rehearsals of a job at full scale.
+// chance, so that the same options, workers and faults give the same run, event by event. What the
+// workers do is handed in (workers.h). Used by tests/sim and by rehearsals of a job at full scale.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +12,8 @@
 #include "runtime/coordinator/agent.h"
 #include "runtime/coordinator/coordinator.h"
 #include "runtime/sim/directory.h"
-#include "runtime/sim/worker_model.h"
+#include "runtime/sim/event_queue.h"
+#include "runtime/sim/workers.h"
 
 namespace weft::runtime::sim {
 
@@ -27,18 +28,14 @@ struct NetOptions {
 
 struct WorldOptions {
   std::uint64_t seed = 1;
-  int nodes = 1;  // spares included
-  int slots = 1;  // of each node
-  int world = 1;  // ranks
+  int nodes = 1;        // spares included
+  int slots = 1;        // of each node
+  int world = 1;        // ranks
+  int name_digits = 5;  // nodes are n00000, n00001, ...
   NetOptions net;
   Duration directory_delay_max = std::chrono::milliseconds(20);  // of one access
   Duration coordinator_tick = std::chrono::milliseconds(200);
   Duration agent_tick = std::chrono::milliseconds(100);
-  Duration wait_bound = std::chrono::seconds(30);  // of a wait between ranks
-  /// Chance that a rank's death is noticed at once by a peer, which then fails and blames it.
-  double peer_notices = 0.5;
-  /// Chance that a commit does not see that a later generation was claimed meanwhile.
-  double fence_race = 0.5;
   /// A dead agent's launcher starts it again after this; 0: never.
   Duration agent_restart = std::chrono::seconds(5);
   CoordinatorOptions coordinator;
@@ -82,12 +79,10 @@ struct Observer {
       agent_decided;
   /// The ranks of a generation completed a step together.
   std::function<void(Duration at, std::int64_t generation, std::int64_t step)> stepped;
-  /// A coordinator wrote a record into the store of its term; `text` as the model made it.
-  std::function<void(Duration at, std::int64_t term, std::int64_t generation, std::int64_t step,
-                     const std::string& text)>
-      stored;
+  /// A coordinator wrote a record into the store of its term.
+  std::function<void(std::int64_t generation, int rank, std::int64_t sequence)> stored;
   /// Steps after this one are done anew.
-  std::function<void(Duration at, std::int64_t step)> truncated;
+  std::function<void(std::int64_t step)> truncated;
   std::function<void(Duration at, const Fault& fault)> struck;
 };
 
@@ -104,8 +99,9 @@ struct Summary {
 
 class World {
  public:
-  /// `model` must outlive the world. Every agent starts at time 0 (plus what the seed says).
-  World(const WorldOptions& options, const WorkerModel& model, Observer observer = {});
+  /// `events` and `workers` must outlive the world. Every agent starts now (plus what the seed
+  /// says).
+  World(const WorldOptions& options, EventQueue& events, Workers& workers, Observer observer = {});
   ~World();
   World(const World&) = delete;
   World& operator=(const World&) = delete;
@@ -119,14 +115,39 @@ class World {
   void ask_stop(Duration at);
   /// Undoes every fault that has not ended yet, starts what is down, and makes the network good.
   void heal(Duration at);
+  /// 1: as the options say. More: everything periodic is so much slower, and silence counts so much
+  /// later; a day has too many heartbeats. Back at 1, all report at once, and silence is judged by
+  /// the normal bounds 3 s later.
+  void set_pace(int factor);
 
   /// Runs until everybody has left or `bound` of simulated time is reached.
   Summary run(Duration bound);
 
   Duration now() const;
+  Directory& directory();
   const Directory& directory() const;
   /// The state of the coordinator with the highest term, or null when none runs.
   const CoordinatorState* leader() const;
+  /// As the agents that left understood it.
+  const RunEnd& end() const;
+  bool is_up(int node) const;  // its agent runs
+  /// The run has ended and no agent runs; nodes that are off do not count.
+  bool deserted() const;
+
+  // --- For workers
+  /// Local: never lost, in order; dropped unless the agent of this incarnation lives.
+  void tell(int node, std::uint64_t incarnation, const AgentEvent& event);
+  /// An access of a process of `node` to the shared directory; `access` is told whether it
+  /// succeeded. write: fails while the directory cannot be written.
+  void touch(int node, bool write, std::function<void(bool ok)> access);
+  /// Data between nodes gets through.
+  bool reachable(int a, int b) const;
+  std::string node_name(int node) const;
+  const Observer& observer() const;
+  // From the world's seed.
+  Duration draw(Duration low, Duration high);
+  bool chance(double probability);
+  int below(int bound);
 
   struct Impl;
 

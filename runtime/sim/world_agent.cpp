@@ -7,7 +7,7 @@ void World::Impl::start_agent_process(int node) {
   NodeBox& box = nodes[node];
   if (!box.on || box.agent || box.left) return;
   auto agent = std::make_shared<AgentProcess>();
-  processes.push_back(agent);
+  processes.add(agent);
   agent->incarnation = box.next_incarnation++;
   NodeFacts facts;
   facts.slots = options.slots;
@@ -16,8 +16,7 @@ void World::Impl::start_agent_process(int node) {
   facts.address = box.name;
   agent->state = start_agent(box.name, agent->incarnation, facts, clock(node));
   box.agent = agent;
-  after(draw(Duration::zero(), options.agent_tick),
-        [this, node, agent] { agent_tick(node, agent); });
+  agent_tick_after(draw(Duration::zero(), options.agent_tick), node, agent);
 }
 
 /// With everything that hangs on it: workers and coordinator die with their agent.
@@ -29,54 +28,40 @@ void World::Impl::kill_agent(int node) {
   const std::shared_ptr<AgentProcess> agent = box.agent;
   agent->alive = false;
   box.agent.reset();
-  for (auto& [generation, group] : groups)
-    for (const std::shared_ptr<Rank>& rank : group.ranks)
-      if (rank && rank->alive && rank->node == node && rank->incarnation == agent->incarnation)
-        worker_gone(rank, generation, 0, 9);
+  workers.agent_died(node, agent->incarnation);
 }
 
-void World::Impl::agent_tick(int node, const std::shared_ptr<AgentProcess>& agent) {
-  if (!agent->alive) return;
+/// A change of pace begins another chain of ticks; the one before ends.
+void World::Impl::agent_tick(int node, const std::shared_ptr<AgentProcess>& agent,
+                             std::uint64_t chain) {
+  if (!agent->alive || agent->ticks != chain) return;
   if (!agent->stopped) {
     show_positions(node, agent);
     tell_agent(node, agent, AgentTick{});
   }
-  after(options.agent_tick, [this, node, agent] { agent_tick(node, agent); });
+  if (agent->ticks == chain) agent_tick_after(pace * options.agent_tick, node, agent);
+}
+
+void World::Impl::agent_tick_after(Duration delay, int node,
+                                   const std::shared_ptr<AgentProcess>& agent) {
+  after(delay, [this, node, agent, chain = agent->ticks] { agent_tick(node, agent, chain); });
 }
 
 /// What the agent would read from its workers' rings, as often as it is going to report it.
 void World::Impl::show_positions(int node, const std::shared_ptr<AgentProcess>& agent) {
-  const AgentState& state = agent->state;
-  const auto found = groups.find(state.generation);
-  if (clock(node) < state.next_report || found == groups.end()) return;
-  const Group& group = found->second;
-  const int missing = group.stalled_since ? first_missing(group) : -1;
-  std::vector<WorkerMoved> moves;
-  for (const auto& [rank, worker] : state.workers) {
-    const std::shared_ptr<Rank> process = find_rank(state.generation, rank);
-    if (!process || !process->loaded || worker.status.phase != WorkerPhase::Working) continue;
-    WorkerMoved moved;
-    moved.generation = state.generation;
-    moved.rank = rank;
-    moved.activity = group.saving ? Activity::Saving : Activity::Stepping;
-    moved.step = group.step;
-    moved.action = !group.stalled_since ? 0 : rank == missing ? 1 : 2;
-    if (group.step > group.resume) moved.step_time = model.step_time(group.generation, group.step);
-    if (moved.step != worker.status.step || moved.action != worker.status.action ||
-        moved.activity != worker.status.activity)
-      moves.push_back(moved);
-  }
-  for (const WorkerMoved& moved : moves) tell_agent(node, agent, moved);
+  if (clock(node) < agent->state.next_report) return;
+  for (const WorkerMoved& moved : workers.positions(node, agent->state))
+    tell_agent(node, agent, moved);
 }
 
 void World::Impl::tell_agent(int node, const std::shared_ptr<AgentProcess>& agent,
                              const AgentEvent& event) {
   if (!agent->alive) return;
   ++agent_decisions;
-  AgentDecision decision = agent_decide(std::move(agent->state), event, clock(node), options.agent);
+  AgentDecision decision = agent_decide(std::move(agent->state), event, clock(node), agent_options);
   agent->state = std::move(decision.state);
   if (!decision.reason.empty()) mix_text(decision.reason);
-  if (observer.agent_decided) observer.agent_decided(now, agent->state, event, decision.reason);
+  if (observer.agent_decided) observer.agent_decided(now(), agent->state, event, decision.reason);
   for (const AgentAction& action : decision.actions) {
     if (!agent->alive) return;
     do_agent(node, agent, action);
@@ -94,7 +79,7 @@ void World::Impl::pump_spool(int node, const std::shared_ptr<AgentProcess>& agen
       agent->appends.pop_front();
       directory.append_spool(nodes[node].name, agent->incarnation, record);
     }
-    to(agent, [this, node, agent, ok, record] {
+    deliver(agent, [this, node, agent, ok, record] {
       agent->appending = false;
       if (ok) {
         tell_agent(node, agent,
@@ -129,7 +114,7 @@ void World::Impl::do_agent(int node, const std::shared_ptr<AgentProcess>& agent,
     send(node, target, [this, target, term, shared] {
       const std::shared_ptr<CoordinatorProcess> c = nodes[target].coordinator;
       if (!c || c->term != term) return;
-      to(c, [this, c, shared] {
+      deliver(c, [this, c, shared] {
         if (c->began) tell_coordinator(c, *shared);
       });
     });
@@ -137,54 +122,29 @@ void World::Impl::do_agent(int node, const std::shared_ptr<AgentProcess>& agent,
   const auto back = [this, node, agent](auto&& event) { tell_agent(node, agent, event); };
   std::visit(
       Match{
-          [&](const MakeWorld& made) {
-            Group& group = groups[made.generation];
-            group.generation = made.generation;
-            group.ranks.resize(options.world);
-          },
-          [&](const SpawnWorker& one) { spawn(node, agent, one); },
-          [&](const AssignWorker& one) { assign(one, node); },
-          [&](const TellStop& stop) {
-            if (const auto rank = find_rank(agent->state.generation, stop.rank))
-              to(rank, [rank] { rank->told_stop = true; });
-          },
+          [&](const MakeWorld& made) { workers.make_world(made); },
+          [&](const SpawnWorker& one) { workers.spawn(node, agent->incarnation, one); },
+          [&](const AssignWorker& one) { workers.assign(node, one); },
+          [&](const TellStop& stop) { workers.tell_stop(agent->state.generation, stop.rank); },
           [&](const TellSave& tell) {
-            if (const auto rank = find_rank(agent->state.generation, tell.rank))
-              to(rank, [rank, save = tell.save] { rank->told_save = save; });
+            workers.tell_save(agent->state.generation, tell.rank, tell.save);
           },
           [&](const TellShutdown& shutdown) {
-            const std::int64_t generation = agent->state.generation;
-            const auto rank = find_rank(generation, shutdown.rank);
-            after(draw(Duration::zero(), std::chrono::milliseconds(50)), [this, rank, generation] {
-              if (rank)
-                to(rank, [this, rank, generation] {
-                  worker_gone(rank, generation, rank->failed ? 1 : 0, 0);
-                });
-            });
+            workers.shut_down(agent->state.generation, shutdown.rank);
           },
-          [&](const AbortWaits& abort) { abort_waits(abort.generation, node, abort.reason); },
-          [&](const KillWorker& kill) {
-            kill_worker(kill.generation, kill.rank, node, kill.hard, kill.hard ? 9 : 15);
-          },
+          [&](const AbortWaits& abort) { workers.abort_waits(node, abort); },
+          [&](const KillWorker& kill) { workers.kill(node, kill); },
           [&](const AppendSpool& append) {
             agent->appends.push_back({append.generation, append.rank, append.key});
             pump_spool(node, agent);
           },
-          [&](const AnswerFlush& answer) {
-            const std::int64_t generation = agent->state.generation;
-            if (answer.rank == 0) {
-              // The only flush of this model: rank 0's, before it commits.
-              const auto found = groups.find(generation);
-              if (found != groups.end() && found->second.flush == answer.id)
-                commit(generation, found->second.step, found->second.saved_request);
-            }
-          },
+          [&](const AnswerFlush& answer) { workers.flushed(agent->state.generation, answer); },
           [&](const SendReport& report) { to_leader(report.report); },
           [&](const SendRecords& records) { to_leader(records.records); },
           [&](const ReadClaims&) {
             touch(node, false, [this, agent, back](bool ok) {
               const Claims claims = directory.claims();
-              to(agent, [=] {
+              deliver(agent, [=] {
                 if (ok)
                   back(ClaimsRead{claims});
                 else
@@ -199,7 +159,7 @@ void World::Impl::do_agent(int node, const std::shared_ptr<AgentProcess>& agent,
             claim.incarnation = agent->incarnation;
             touch(node, true, [this, agent, back, claim](bool ok) {
               const bool won = ok && agent->alive && directory.claim_term(claim);
-              to(agent, [=] { back(ClaimDecided{claim.term, won}); });
+              deliver(agent, [=] { back(ClaimDecided{claim.term, won}); });
             });
           },
           [&](const StartCoordinator& start) { start_coordinator(node, start.term); },

@@ -30,13 +30,13 @@ bool waits_for_journal(const CoordinatorAction& action) {
 
 void World::Impl::start_coordinator(int node, std::int64_t term) {
   auto c = std::make_shared<CoordinatorProcess>();
-  processes.push_back(c);
+  processes.add(c);
   c->term = term;
   c->node = node;
   if (nodes[node].coordinator) nodes[node].coordinator->alive = false;
   nodes[node].coordinator = c;
   after(draw(std::chrono::milliseconds(20), std::chrono::milliseconds(200)),
-        [this, c] { to(c, [this, c] { begin_term(c); }); });
+        [this, c] { deliver(c, [this, c] { begin_term(c); }); });
 }
 
 /// From the newest journal of an earlier term, through JSON as the real one.
@@ -44,10 +44,10 @@ void World::Impl::begin_term(const std::shared_ptr<CoordinatorProcess>& c) {
   touch(c->node, false, [this, c](bool ok) {
     if (!c->alive) return;
     if (!ok) return end_coordinator(c, CoordinatorExited::How::Crashed, "cannot read the journal");
-    to(c, [this, c] {
+    deliver(c, [this, c] {
       const Directory::Journal* journal = directory.journal_before(c->term);
       if (journal == nullptr) {
-        c->state = start_state(options.world, clock(c->node), options.coordinator);
+        c->state = start_state(options.world, clock(c->node), coordinator_options);
       } else {
         const std::string text = to_json(journal->state, journal->at).dump();
         Expected<CoordinatorState> state =
@@ -59,7 +59,7 @@ void World::Impl::begin_term(const std::shared_ptr<CoordinatorProcess>& c) {
       c->began = true;
       tell_coordinator(c, TermBegan{c->term, nodes[c->node].name, directory.next_sequences()});
       publish(c);
-      coordinator_tick(c);
+      coordinator_tick(c, c->ticks);
     });
   });
 }
@@ -74,20 +74,21 @@ void World::Impl::publish(const std::shared_ptr<CoordinatorProcess>& c) {
   });
 }
 
-void World::Impl::coordinator_tick(const std::shared_ptr<CoordinatorProcess>& c) {
-  if (!c->alive) return;
+void World::Impl::coordinator_tick(const std::shared_ptr<CoordinatorProcess>& c,
+                                   std::uint64_t chain) {
+  if (!c->alive || c->ticks != chain) return;
   if (!c->stopped) tell_coordinator(c, Tick{});
-  after(options.coordinator_tick, [this, c] { coordinator_tick(c); });
+  after(pace * options.coordinator_tick, [this, c, chain] { coordinator_tick(c, chain); });
 }
 
 void World::Impl::tell_coordinator(const std::shared_ptr<CoordinatorProcess>& c,
                                    const Event& event) {
   if (!c->alive) return;
   ++decisions;
-  Decision decision = decide(std::move(c->state), event, clock(c->node), options.coordinator);
+  Decision decision = decide(std::move(c->state), event, clock(c->node), coordinator_options);
   c->state = std::move(decision.state);
   if (!decision.reason.empty()) mix_text(decision.reason);
-  if (observer.decided) observer.decided(now, c->state, event, decision.reason);
+  if (observer.decided) observer.decided(now(), c->state, event, decision.reason);
 
   CoordinatorProcess::Step step;
   if (decision.durable) step.journal = std::make_shared<CoordinatorState>(c->state);
@@ -120,7 +121,7 @@ void World::Impl::pump_steps(const std::shared_ptr<CoordinatorProcess>& c) {
         directory.write_journal(c->term, *written.journal, written.at);
         written.journal.reset();
         const std::int64_t highest = directory.highest_term();
-        to(c, [this, c, highest] {
+        deliver(c, [this, c, highest] {
           if (highest > c->term) return tell_coordinator(c, LeaseRenewed{highest});
           c->journaling = false;
           if (std::exchange(c->failing, false)) tell_coordinator(c, ShellRecovered{});
@@ -131,7 +132,7 @@ void World::Impl::pump_steps(const std::shared_ptr<CoordinatorProcess>& c) {
         return;
       }
       after(kRetry, [this, c] {
-        to(c, [this, c] {
+        deliver(c, [this, c] {
           c->failing = true;
           c->journaling = false;
           tell_coordinator(c, ShellFailed{{Code::Io, "the journal cannot be written"}, false});
@@ -139,6 +140,16 @@ void World::Impl::pump_steps(const std::shared_ptr<CoordinatorProcess>& c) {
       });
     });
   }
+}
+
+/// A record that is in the spool file is stored once.
+void World::Impl::store_record(std::int64_t term, const StoreRecords& store,
+                               std::int64_t sequence) {
+  const Directory::Spool& spool = directory.spool(store.node, store.incarnation);
+  const auto found = spool.find({store.generation, store.rank, sequence});
+  if (found == spool.end()) return;
+  if (directory.store(term, found->first, found->second) && observer.stored)
+    observer.stored(store.generation, store.rank, sequence);
 }
 
 /// The record store, in order, each until it works.
@@ -151,26 +162,15 @@ void World::Impl::pump_stores(const std::shared_ptr<CoordinatorProcess>& c) {
     if (ok) {
       c->stores.pop_front();
       if (const auto* truncate = std::get_if<TruncateAfter>(&action)) {
-        if (observer.truncated) observer.truncated(now, truncate->step);
+        if (observer.truncated) observer.truncated(truncate->step);
       }
       if (const auto* store = std::get_if<StoreRecords>(&action)) {
-        const int from = index_of(store->node);
         for (const std::int64_t sequence : store->sequences)
-          for (const Directory::Spooled& record :
-               directory.spool(nodes[from].name, store->incarnation))
-            if (record.generation == store->generation && record.rank == store->rank &&
-                record.key.sequence == sequence) {
-              if (directory.store(c->term, {record.generation, record.rank, sequence},
-                                  record.key.step) &&
-                  observer.stored)
-                observer.stored(now, c->term, record.generation, record.key.step,
-                                model.record(record.key.step));
-              break;
-            }
+          store_record(c->term, *store, sequence);
       }
     }
     after(ok ? Duration::zero() : Duration(kRetry), [this, c, ok, action] {
-      to(c, [this, c, ok, action] {
+      deliver(c, [this, c, ok, action] {
         c->storing = false;
         const auto* store = std::get_if<StoreRecords>(&action);
         if (ok && store != nullptr)
@@ -195,7 +195,7 @@ void World::Impl::to_agent(const std::shared_ptr<CoordinatorProcess>& c, const s
   const auto shared = std::make_shared<const AgentEvent>(event);
   send(c->node, target, [this, target, shared] {
     const std::shared_ptr<AgentProcess> agent = nodes[target].agent;
-    to(agent, [this, target, agent, shared] { tell_agent(target, agent, *shared); });
+    deliver(agent, [this, target, agent, shared] { tell_agent(target, agent, *shared); });
   });
 }
 
@@ -204,15 +204,16 @@ void World::Impl::read_spool(const std::shared_ptr<CoordinatorProcess>& c, const
     if (!c->alive || !ok) return;
     // By rank, each in sequence, as they lie in the file.
     std::map<std::pair<std::int64_t, int>, Records> batches;
-    for (const Directory::Spooled& record : directory.spool(read.node, read.incarnation)) {
-      Records& batch = batches[{record.generation, record.rank}];
+    for (const auto& [id, step] : directory.spool(read.node, read.incarnation)) {
+      const auto& [generation, rank, sequence] = id;
+      Records& batch = batches[{generation, rank}];
       batch.node = read.node;
       batch.incarnation = read.incarnation;
-      batch.generation = record.generation;
-      batch.rank = record.rank;
-      batch.keys.push_back(record.key);
+      batch.generation = generation;
+      batch.rank = rank;
+      batch.keys.push_back({sequence, step});
     }
-    to(c, [this, c, read, batches] {
+    deliver(c, [this, c, read, batches] {
       for (const auto& [key, batch] : batches) tell_coordinator(c, batch);
       tell_coordinator(c, SpoolRead{read.node, read.incarnation});
     });
@@ -222,7 +223,7 @@ void World::Impl::read_spool(const std::shared_ptr<CoordinatorProcess>& c, const
 void World::Impl::do_coordinator(const std::shared_ptr<CoordinatorProcess>& c,
                                  const CoordinatorAction& action) {
   const auto back = [this, c](const Event& event) {
-    to(c, [this, c, event] { tell_coordinator(c, event); });
+    deliver(c, [this, c, event] { tell_coordinator(c, event); });
   };
   std::visit(
       Match{
@@ -238,7 +239,7 @@ void World::Impl::do_coordinator(const std::shared_ptr<CoordinatorProcess>& c,
           },
           [&](const ListCheckpoints&) {
             touch(c->node, false, [this, back](bool ok) {
-              if (ok) back(CheckpointsListed{directory.checkpoints()});
+              if (ok) back(CheckpointsListed{workers.checkpoints()});
             });
           },
           [&](const StoreRecords& store) {
@@ -258,11 +259,7 @@ void World::Impl::do_coordinator(const std::shared_ptr<CoordinatorProcess>& c,
             });
           },
           [&](const ExplainWaits& explain) {
-            const auto found = groups.find(explain.generation);
-            const int culprit = found == groups.end() ? -1 : first_missing(found->second);
-            if (culprit >= 0 && chance(0.8))
-              back(WaitsExplained{explain.generation, culprit,
-                                  "everybody waits for rank " + std::to_string(culprit)});
+            if (const auto waits = workers.explain(explain.generation)) back(*waits);
           },
           [&](const RecordEnd& record) {
             touch(c->node, true, [this, c, back, record](bool ok) {
@@ -298,7 +295,7 @@ void World::Impl::end_coordinator(const std::shared_ptr<CoordinatorProcess>& c,
   exited.reason = reason;
   const std::shared_ptr<AgentProcess> agent = nodes[node].agent;
   after(std::chrono::milliseconds(5), [this, node, agent, exited] {
-    to(agent, [this, node, agent, exited] { tell_agent(node, agent, exited); });
+    deliver(agent, [this, node, agent, exited] { tell_agent(node, agent, exited); });
   });
 }
 

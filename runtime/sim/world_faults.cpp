@@ -54,12 +54,12 @@ std::string describe(const Fault& fault) {
 }
 
 void World::Impl::strike(const Fault& fault) {
-  if (observer.struck) observer.struck(now, fault);
+  if (observer.struck) observer.struck(now(), fault);
   switch (fault.kind) {
     case Fault::Kind::KillWorker:
     case Fault::Kind::StopWorker:
     case Fault::Kind::FailWorker:
-      return strike_worker(fault);
+      return workers.strike(fault);
     case Fault::Kind::KillAgent:
     case Fault::Kind::StopAgent:
     case Fault::Kind::LoseNode:
@@ -69,21 +69,6 @@ void World::Impl::strike(const Fault& fault) {
       return strike_coordinator(fault);
     default:
       return strike_world(fault);
-  }
-}
-
-void World::Impl::strike_worker(const Fault& fault) {
-  if (groups.empty()) return;
-  const std::int64_t generation = groups.rbegin()->first;
-  const std::shared_ptr<Rank> rank = find_rank(generation, fault.target);
-  if (!rank || !rank->alive) return;
-  if (fault.kind == Fault::Kind::KillWorker) {
-    worker_gone(rank, generation, 0, 9);
-  } else if (fault.kind == Fault::Kind::StopWorker) {
-    rank->stopped = true;
-    if (fault.length > Duration::zero()) after(fault.length, [this, rank] { resume(rank); });
-  } else {
-    fail_worker(groups[generation], *rank, {fault.code, "it was made to fail"}, -1);
   }
 }
 
@@ -146,9 +131,7 @@ void World::Impl::strike_world(const Fault& fault) {
 void World::Impl::heal() {
   directory_failing = 0;
   good_network = true;
-  for (auto& [generation, group] : groups)
-    for (const std::shared_ptr<Rank>& rank : group.ranks)
-      if (rank) resume(rank);
+  workers.heal();
   for (int node = 0; node < options.nodes; ++node) {
     NodeBox& box = nodes[node];
     box.island = 0;

@@ -8,8 +8,8 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "runtime/rehearse/event_queue.h"
 #include "runtime/rehearse/rehearsal.h"
+#include "runtime/sim/event_queue.h"
 #include "trainer/checkpoint/checkpoint.h"
 
 namespace weft::runtime {
@@ -76,7 +76,7 @@ StepModel times(const Job& job) {
 
 RehearsalResult rehearsed(const fs::path& directory, const RehearsalOptions& options,
                           const Job& job = small_job()) {
-  SimulatedClock clock(WallTime(std::chrono::seconds(1767225600)));
+  sim::SimulatedClock clock(WallTime(std::chrono::seconds(1767225600)));
   auto store = RunStore::open(directory, clock);
   EXPECT_TRUE(store);
   const auto result = rehearse(job, small_cluster(), options, times(job), **store, clock, {});
@@ -103,12 +103,12 @@ Fault fault(FaultKind kind, double at, int node = 0, int device = 0, double leng
   return {at, kind, node, device, length, factor};
 }
 
-/// Every kind of fault; nodes 1 to 4 have the ranks (node 0 leads and joins a little later).
+/// Every kind of fault; node 0 leads, nodes 2 to 4 have ranks.
 std::vector<Fault> everything() {
   return {fault(FaultKind::WorkerCrash, 120, 2, 1),
           fault(FaultKind::Hang, 240, 3, 0),
           fault(FaultKind::CorruptCheckpoint, 330),
-          fault(FaultKind::NodeDeath, 400, 1, 0, 200),
+          fault(FaultKind::NodeDeath, 400, 4, 0, 200),
           fault(FaultKind::Straggler, 600, 3, 1, 60, 1.5),
           fault(FaultKind::LinkFlap, 700, 2, 0, 5),
           fault(FaultKind::LinkFlap, 760, 2, 0, 90),

@@ -47,14 +47,14 @@ void draw_cluster(Dice& dice, WorldOptions& options) {
       1, (options.nodes - spares) * options.slots - (dice.chance(0.2) ? options.slots / 2 : 0));
 }
 
-void draw_network(Dice& dice, WorldOptions& options) {
+void draw_network(Dice& dice, WorldOptions& options, ModelledWorkersOptions& workers) {
   if (dice.chance(0.4)) return;  // a good one
   options.net.loss = dice.upto(0.1);
   options.net.duplicate = dice.upto(0.1);
   options.net.slow = dice.upto(0.1);
   options.directory_delay_max = dice.time(1, 300);
-  options.fence_race = dice.upto(1);
-  options.peer_notices = dice.upto(1);
+  workers.fence_race = dice.upto(1);
+  workers.peer_notices = dice.upto(1);
 }
 
 Fault draw_fault(Dice& dice, const WorldOptions& options, Duration window) {
@@ -106,7 +106,7 @@ Scenario draw_scenario(std::uint64_t seed) {
   Scenario scenario;
   scenario.options.seed = seed;
   draw_cluster(dice, scenario.options);
-  draw_network(dice, scenario.options);
+  draw_network(dice, scenario.options, scenario.workers);
   scenario.model.num_steps = dice.between(10, 60);
   scenario.model.save_every = dice.between(2, 15);
   scenario.model.step = dice.time(50, 1200);
@@ -178,7 +178,12 @@ Verdict run_scenario(const Scenario& scenario, const std::function<void(const st
   }
   Checker checker;
   checker.watch(observer);
-  World world(scenario.options, scenario.model, observer);
+  SimulatedClock clock{WallTime()};
+  EventQueue events(clock);
+  ModelledWorkersOptions options = scenario.workers;
+  options.world = scenario.options.world;
+  ModelledWorkers workers(options, scenario.model, events);
+  World world(scenario.options, events, workers, observer);
   for (const Fault& fault : scenario.faults) world.inject(fault);
   for (const auto& [at, request] : scenario.requests) world.ask(at, request);
   world.heal(scenario.heal_at);

@@ -7,12 +7,14 @@
 #include <utility>
 #include <vector>
 
+#include "runtime/sim/modelled_workers.h"
 #include "runtime/sim/world.h"
 
 namespace weft::runtime::sim {
 
 struct Scenario {
   WorldOptions options;
+  ModelledWorkersOptions workers;  // world: as in options
   EvenModel model;
   std::vector<Fault> faults;
   std::vector<std::pair<Duration, Event>> requests;

@@ -37,7 +37,7 @@ TEST(Cluster, WithoutMisfortuneFinishesInOneGenerationAndOneTerm) {
 TEST(Cluster, AKilledWorkerCostsOneGenerationAndIsNamed) {
   Scenario scenario = quiet_scenario(1, 4, 4);
   scenario.faults = {fault(Fault::Kind::KillWorker, 8s, 2)};
-  scenario.options.peer_notices = 1;  // a peer's complaint may be heard first
+  scenario.workers.peer_notices = 1;  // a peer's complaint may be heard first
   std::vector<std::string> lines;
   EXPECT_EQ(run(scenario, &lines).generations, 2);
   EXPECT_TRUE(said(lines, "worker 2 on node n00000 died: signal 9 (Killed)"));
@@ -72,7 +72,7 @@ TEST(Cluster, ANodeThatIsOffForGoodIsReplacedByTheSpareAndAnotherNodeLeads) {
 TEST(Cluster, ANodeThatIsCutOffWithAWholeGenerationDoesNotCount) {
   // All ranks are on node 0, which nobody hears for a while, and which goes on stepping and saving.
   Scenario scenario = quiet_scenario(3, 2, 2);
-  scenario.options.fence_race = 1;
+  scenario.workers.fence_race = 1;
   for (const int node : {1, 2})
     scenario.faults.push_back(fault(Fault::Kind::CutNode, 9s, node, Duration::zero()));
   scenario.faults.push_back(fault(Fault::Kind::CutNode, 9s, 0, 12s));

@@ -1,7 +1,8 @@
 // What will happen in simulated time: callbacks by moment, those of one moment in the order in
-// which they were put in. The queue is the only clock of a rehearsal.
+// which they were put in. The queue is the only clock of a simulated cluster.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <queue>
@@ -10,6 +11,12 @@
 #include "base/clock.h"
 
 namespace weft::runtime {
+
+inline Duration from_seconds(double s) { return Duration(static_cast<std::int64_t>(s * 1e9)); }
+
+}  // namespace weft::runtime
+
+namespace weft::runtime::sim {
 
 /// Simulated time as people read it: begins at `start`.
 class SimulatedClock final : public Clock {
@@ -59,6 +66,4 @@ class EventQueue {
   std::uint64_t next_ = 0;
 };
 
-inline Duration from_seconds(double s) { return Duration(static_cast<std::int64_t>(s * 1e9)); }
-
-}  // namespace weft::runtime
+}  // namespace weft::runtime::sim
