@@ -36,11 +36,26 @@ struct AgentOptions {
   std::string run;
   std::string node;  // "": the host's name
   std::string listen = "127.0.0.1";
-  int slots = 0;   // 0: all ranks
-  int roster = 0;  // place in the launcher's list
+  int slots = 0;        // 0: all ranks
+  int roster = 0;       // place in the launcher's list
   std::string leaf;     // the switch that it hangs on; "": as the environment says
   std::string metrics;  // HOST:PORT; "": none
   bool quiet = false;
+};
+
+/// What is asked of a run that lives: cancel, pause, continue, ckpt save.
+struct AskOptions {
+  std::string run;
+  bool now = false;       // cancel: without a checkpoint
+  long long at_step = 0;  // ckpt save: after this step; 0: the present one
+};
+
+struct NodesOptions {
+  std::string run;
+  std::string node;
+  std::string reason;
+  double seconds = 0;  // exclude: for so long; 0: until it is included
+  Format format = Format::Table;
 };
 
 struct ResumeOptions {

@@ -44,6 +44,7 @@ class Builder {
     add_planning(tree_);
     add_tools(tree_);
     add_agents(tree_);
+    add_asking(tree_);
     add_rehearse(tree_);
     add_benchmarks(tree_);
     add_talk();

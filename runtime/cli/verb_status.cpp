@@ -46,6 +46,8 @@ std::vector<std::pair<std::string, std::string>> lines(const json& run, const Io
       {"started", ago(run, "started", io.clock)},
       {"attempt", cell(run, "attempt")},
       {"directory", cell(run, "directory")}};
+  if (const std::string phase = cell(run, "phase"); phase == "paused" || phase == "waiting")
+    out.emplace_back("phase", phase == "paused" ? "paused (weft continue)" : "waiting for nodes");
   for (const char* key : {"generation", "restarts", "last_failure"})
     if (run.contains(key)) out.emplace_back(key, cell(run, key));
   if (const auto waiting = run.find("waiting"); waiting != run.end()) {

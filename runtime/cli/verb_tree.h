@@ -59,6 +59,7 @@ inline const std::vector<std::string> kPipelineKinds = {"gpipe", "1f1b",     "in
 
 // One function a family of verbs.
 void add_agents(VerbTree& tree);
+void add_asking(VerbTree& tree);       // cancel, pause, continue, nodes
 void add_checkpoints(VerbTree& tree);  // ckpt
 void add_tools(VerbTree& tree);        // schedule, trace, balance, model, data
 void add_planning(VerbTree& tree);     // plan, cluster

@@ -14,6 +14,7 @@
 #include "runtime/control/messages.h"
 #include "runtime/control/wire_error.h"
 #include "runtime/coordinator/state_json.h"
+#include "runtime/coordinator_shell/asked.h"
 #include "runtime/coordinator_shell/begin_run.h"
 #include "runtime/coordinator_shell/flagged_ranks.h"
 #include "runtime/coordinator_shell/record_book.h"
@@ -30,6 +31,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::chrono::milliseconds kTick{200}, kPoll{100};
+constexpr std::chrono::seconds kHearing{1};  // what people ask may wait so long
 constexpr std::chrono::seconds kStuck{3};
 constexpr std::int64_t kKeptGenerations = 8;  // of whose records the numbers are remembered
 constexpr std::size_t kBatch = 512;           // records of a spool file handed on at once
@@ -68,6 +70,7 @@ class CoordinatorShell {
       if (clock_.now() >= next_tick_) {
         next_tick_ = clock_.now() + kTick;
         events_.push_back(Tick{});
+        hear_people();
         if (should_describe_ || told_refused_ != num_refused()) describe();
       }
       work();
@@ -163,6 +166,17 @@ class CoordinatorShell {
     events_.push_back(std::move(message.records));
   }
 
+  void hear_people() {
+    if (clock_.now() < next_hearing_) return;
+    next_hearing_ = clock_.now() + kHearing;
+    const auto taken = take_requests(paths_);
+    if (!taken) return log_warning(taken.error().message);
+    for (const std::string& refused : taken->refused)
+      publish("warning", "a request was refused: " + refused);
+    for (const RunRequest& request : taken->requests)
+      for (Event& event : events_of(request)) events_.push_back(std::move(event));
+  }
+
   // --- Deciding and doing ----------------------------------------------------------------------
 
   /// Decides what has come, journals, then acts; as long as there is something.
@@ -236,11 +250,14 @@ class CoordinatorShell {
     json nodes = json::object();
     for (const auto& [name, node] : state_.nodes)
       nodes[name] = node.lost ? "lost" : node.left ? "left" : "here";
+    json excluded = json::object();
+    for (const auto& [name, ban] : state_.bans) excluded[name] = ban.reason;
     json facts = {{"generation", state_.generation},
                   {"restarts", state_.line.empty() ? 0 : state_.line.size() - 1},
                   {"term", setup_.term},
                   {"phase", to_string(state_.phase)},
                   {"nodes", nodes},
+                  {"excluded", excluded},
                   {"refused_by_coordinator", told_refused_}};
     if (state_.cause.kind != Cause::Kind::None) facts["last_failure"] = state_.cause.text;
     (void)store.describe(facts);
@@ -416,12 +433,12 @@ class CoordinatorShell {
   std::deque<Event> events_;
   std::deque<CoordinatorAction> waiting_;  // decided; done once the state is in the journal
   std::map<std::tuple<std::int64_t, int, std::int64_t>, std::string> bytes_;  // of records
-  Instant next_tick_{};
+  Instant next_tick_{}, next_hearing_{};
   const std::string build_ = build_fingerprint();
   long long dropped_ = 0, told_refused_ = 0;
   std::int64_t diagnosed_ = 0;  // the generation of which it was told who waited
-  bool must_save_ = true;     // before anything else is done
-  bool should_save_ = false;  // soon
+  bool must_save_ = true;       // before anything else is done
+  bool should_save_ = false;    // soon
   bool should_describe_ = false;
   Instant next_save_{};
   bool failing_ = false;     // the journal cannot be written

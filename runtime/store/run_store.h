@@ -38,6 +38,8 @@ struct RunPaths {
   std::filesystem::path terms() const { return root / "terms"; }
   /// One empty-handed file a generation: its number belongs to who made it.
   std::filesystem::path generations() const { return root / "generations"; }
+  /// What people ask of the run (requests.h).
+  std::filesystem::path requests() const { return root / "requests"; }
   /// The control plane's keys (0600), when agents of several nodes need them.
   std::filesystem::path keys() const { return root / "keys"; }
 };

@@ -1,0 +1,95 @@
+// `weft nodes`: the nodes of a run; which may be used; whether this one is fit.
+#include <nlohmann/json.hpp>
+#include <ostream>
+
+#include "runtime/agent/node_checks.h"
+#include "runtime/cli/ask_run.h"
+#include "runtime/cli/render.h"
+#include "runtime/cli/verbs.h"
+
+namespace weft::cli {
+namespace {
+
+using nlohmann::json;
+using runtime::RunRequest;
+
+/// {"node", "state": here | lost | left | excluded, "reason"} by name.
+std::vector<json> nodes_of(const json& run) {
+  std::map<std::string, json> nodes;
+  const json none = json::object();
+  const auto members = [&](const char* key) -> const json& {
+    const auto found = run.find(key);
+    return found != run.end() && found->is_object() ? *found : none;
+  };
+  for (const auto& [name, state] : members("nodes").items())
+    nodes[name] = {{"node", name}, {"state", state}, {"reason", ""}};
+  for (const auto& [name, reason] : members("excluded").items())
+    nodes[name] = {{"node", name}, {"state", "excluded"}, {"reason", reason}};
+  std::vector<json> list;
+  for (auto& [name, node] : nodes) list.push_back(std::move(node));
+  return list;
+}
+
+std::string glyph(const json& node) {
+  const std::string state = cell(node, "state");
+  return (state == "here" ? "● " : state == "excluded" ? "⊘ " : "✖ ") + state;
+}
+
+}  // namespace
+
+int verb_nodes_ls(const NodesOptions& options, Io& io) {
+  const auto root = find_run(options.run);
+  if (!root) return report(root.error(), io);
+  const auto state = runtime::read_state(*root);
+  if (!state) return report(state.error(), io);
+  print_list(io, options.format, "nodes", nodes_of(*state),
+             {{"NODE", [](const json& node) { return cell(node, "node"); }},
+              {"STATE", glyph},
+              {"REASON", [](const json& node) { return cell(node, "reason"); }}},
+             "node");
+  return kOk;
+}
+
+int verb_nodes_exclude(const NodesOptions& options, Io& io) {
+  RunRequest request;
+  request.kind = RunRequest::Kind::Exclude;
+  request.node = options.node;
+  request.reason = options.reason;
+  request.seconds = options.seconds;
+  return ask_run(options.run, request, io);
+}
+
+int verb_nodes_include(const NodesOptions& options, Io& io) {
+  RunRequest request;
+  request.kind = RunRequest::Kind::Include;
+  request.node = options.node;
+  return ask_run(options.run, request, io);
+}
+
+int verb_nodes_test(const NodesOptions& options, Io& io) {
+  runtime::NodeCheckOptions what;
+  what.run = ".";
+  if (!options.run.empty()) {
+    const auto root = find_run(options.run);
+    if (!root) return report(root.error(), io);
+    what.run = *root;
+  }
+  const auto checks = runtime::check_node(what, io.clock);
+  std::vector<json> records;
+  for (const runtime::NodeCheck& check : checks)
+    records.push_back({{"check", check.name}, {"good", check.good}, {"found", check.text}});
+  print_list(io, options.format, "nodes-test", records,
+             {{"CHECK", [](const json& check) { return cell(check, "check"); }},
+              {"RESULT",
+               [](const json& check) {
+                 return std::string(check["good"].get<bool>() ? "✔ good" : "✖ bad");
+               }},
+              {"FOUND", [](const json& check) { return cell(check, "found"); }}},
+             "check");
+  const auto verdict = runtime::verdict(checks);
+  if (verdict) return kOk;
+  io.err << "weft: " << verdict.error().message << "\n";
+  return kNotSo;
+}
+
+}  // namespace weft::cli
