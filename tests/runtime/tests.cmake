@@ -52,9 +52,23 @@ endforeach()
 
 weft_test(runtime/worker_wire_error_test LINK weft_runtime_control nlohmann_json::nlohmann_json)
 # whole runs: the real binary as a child process
-foreach(unit run_complete run_resume run_failure run_input run_verbs run_trace run_exchange run_student
-             run_ckpt run_memory run_watch run_decided run_secrets bench_pipeline)
-             run_ckpt run_watch run_asked run_decided run_secrets bench_pipeline)
+foreach(unit
+    bench_pipeline
+    run_asked
+    run_ckpt
+    run_complete
+    run_decided
+    run_exchange
+    run_failure
+    run_input
+    run_memory
+    run_resume
+    run_secrets
+    run_student
+    run_trace
+    run_verbs
+    run_watch
+  )
   weft_test(runtime/${unit}_test LABELS multiprocess SOURCES runtime/run_harness.cpp
             LINK nlohmann_json::nlohmann_json SQLite::SQLite3)
   target_compile_definitions(runtime_${unit}_test PRIVATE WEFT_BINARY="$<TARGET_FILE:weft>")
