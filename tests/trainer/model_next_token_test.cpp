@@ -1,6 +1,9 @@
-// Multi-token prediction, in the double build: losses against the slow model, gradients against
-// finite differences of them.
-#include "slow_model.h"
+// Multi-token prediction, in the double build: losses against the reference model, gradients
+// against finite differences of them.
+#include <numeric>
+
+#include "model_fixture.h"
+#include "reference_model.h"
 
 namespace weft::trainer {
 namespace {
@@ -95,14 +98,14 @@ struct Trained {
 
 const std::vector<int> kLengths = {5, 1, 7, 2, 3};
 
-TEST(NextToken, LossesOfEveryDepthAreThoseOfTheSlowModel) {
+TEST(NextToken, LossesOfEveryDepthAreThoseOfTheReferenceModel) {
   for (const int depth : {1, 2, 3}) {
     const ModelConfig config = config_of_depth(depth);
     const float weight = 0.3f;
     Trained trained(config, batch_of(config, kLengths, weight));
     const std::vector<double> got = trained.losses();
     const std::vector<double> want =
-        SlowModel(config, trained.model.parameters()).losses(trained.batches[0]);
+        ReferenceModel(config, trained.model.parameters()).depth_losses(trained.batches[0]);
     ASSERT_EQ(got.size(), want.size());
     EXPECT_NEAR(got[0], want[0], 1e-9);
     for (int k = 1; k <= depth; ++k) {

@@ -12,16 +12,6 @@ static_assert(sizeof(Real) == sizeof(double));
 
 constexpr int kSequences = 5;  // of a batch of which the test's is a part
 
-ReferenceModel reference_of(const ModelConfig& config, const StageModel& model) {
-  ReferenceModel reference(config);
-  const auto items = model.parameters().items();
-  for (std::size_t i = 0; i < items.size(); ++i) {
-    const auto value = model.parameters().value(static_cast<int>(i));
-    reference.parameters[items[i].name] = {value.begin(), value.end()};
-  }
-  return reference;
-}
-
 /// Gains, biases and selection biases away from where they start, so that each is seen.
 void stir(StageModel& model) {
   const auto items = model.parameters().items();
@@ -40,7 +30,7 @@ void expect_as_the_reference(const ModelConfig& config, const MicroBatch& batch_
   StageModel model(config, whole(config), *alone.group, alone.context, 64);
   model.initialize(3);
   stir(model);
-  ReferenceModel reference = reference_of(config, model);
+  ReferenceModel reference(config, model.parameters());
   const std::vector<MicroBatch> batch = {batch_in};
   model.set_micro_batches(batch);
   model.begin_balance(kSequences);

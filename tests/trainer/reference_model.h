@@ -1,6 +1,7 @@
-// The whole model once more, written to be read and not to be fast: one token after the other,
-// plain loops in double, parameters by their Hugging Face names. Shares no code with trainer/.
-// Source: DeepSeek-V3 report sections 2.1 and 4.3, its model.py; transformers' llama and qwen.
+// The whole model once more, with its multi-token prediction modules, written to be read and not to
+// be fast: one token after the other, plain loops in double, parameters by their Hugging Face
+// names. Shares no code with trainer/ but the values it is given. Source: DeepSeek-V3 report
+// sections 2.1, 2.2 and 4.3, its model.py; transformers' llama and qwen.
 #pragma once
 
 #include <algorithm>
@@ -8,10 +9,12 @@
 #include <map>
 #include <numbers>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "trainer/batch.h"
 #include "trainer/model/config.h"
+#include "trainer/model/parameters.h"
 
 namespace weft::trainer {
 
@@ -21,6 +24,13 @@ class ReferenceModel {
   using Rows = std::vector<Vector>;  // one a token
 
   explicit ReferenceModel(const ModelConfig& config) : c(config) {}
+  ReferenceModel(const ModelConfig& config, const ParameterSet& set) : c(config) {
+    const auto items = set.items();
+    for (std::size_t i = 0; i < items.size(); ++i) {
+      const auto value = set.value(static_cast<int>(i));
+      parameters[items[i].name] = {value.begin(), value.end()};
+    }
+  }
 
   std::map<std::string, Vector> parameters;
 
@@ -33,20 +43,29 @@ class ReferenceModel {
   Loss loss(const MicroBatch& batch, int sequences) const {
     Loss sum;
     for (int s = 0; s < batch.num_sequences(); ++s) {
-      const auto first =
-          static_cast<std::size_t>(batch.sequence_begin[static_cast<std::size_t>(s)]);
-      const auto last =
-          static_cast<std::size_t>(batch.sequence_begin[static_cast<std::size_t>(s) + 1]);
+      const auto [first, last] = bounds(batch, s);
       double balance = 0;
-      const Rows logits = sequence(batch, first, last, balance);
+      const Rows h = hidden(batch, first, last, balance);
       sum.balance += c.aux_loss_alpha / sequences * balance;
-      for (std::size_t t = first; t < last; ++t)
-        if (batch.targets[t] >= 0)
-          sum.main -=
-              batch.weight[t] *
-              std::log(softmax(logits[t - first])[static_cast<std::size_t>(batch.targets[t])]);
+      sum.main += cross_entropy(h, batch, first, 0);
     }
     return sum;
+  }
+  /// Cross-entropies of the main model and of each depth of multi-token prediction, sums of
+  /// -weight * log-probability; what a depth counts for is not in them.
+  std::vector<double> depth_losses(const MicroBatch& batch) const {
+    std::vector<double> sums(1 + static_cast<std::size_t>(c.num_nextn_predict_layers), 0.0);
+    for (int s = 0; s < batch.num_sequences(); ++s) {
+      const auto [first, last] = bounds(batch, s);
+      double balance = 0;
+      Rows h = hidden(batch, first, last, balance);
+      sums[0] += cross_entropy(h, batch, first, 0);
+      for (std::size_t k = 1; k < sums.size(); ++k) {
+        h = next_depth(h, batch, first, k);
+        sums[k] += cross_entropy(h, batch, first, k);
+      }
+    }
+    return sums;
   }
 
  private:
@@ -278,32 +297,71 @@ class ReferenceModel {
     return dot(f, mean);
   }
 
-  Rows sequence(const MicroBatch& batch, std::size_t first, std::size_t last,
-                double& balance_sum) const {
+  // --- the whole ---
+  static std::pair<std::size_t, std::size_t> bounds(const MicroBatch& batch, int sequence) {
+    const auto s = static_cast<std::size_t>(sequence);
+    return {static_cast<std::size_t>(batch.sequence_begin[s]),
+            static_cast<std::size_t>(batch.sequence_begin[s + 1])};
+  }
+  Vector embedding(int token) const {
+    return part(p("model.embed_tokens.weight"), token * c.hidden_size, c.hidden_size);
+  }
+  Rows normed(const Rows& x, const std::string& gain) const {
+    Rows y;
+    for (const Vector& row : x) y.push_back(norm(row, p(gain)));
+    return y;
+  }
+  Rows block(int layer, Rows x, const std::vector<int>& positions, double& balance_sum) const {
+    const Rows attended =
+        attention(layer, normed(x, here(layer, "input_layernorm.weight")), positions);
+    for (std::size_t t = 0; t < x.size(); ++t) add(x[t], attended[t]);
+    const Rows in = normed(x, here(layer, "post_attention_layernorm.weight"));
+    const bool moe = c.n_routed_experts > 0 && layer >= c.first_k_dense_replace;
+    if (moe) balance_sum += balance(layer, in);
+    for (std::size_t t = 0; t < x.size(); ++t)
+      add(x[t], moe ? experts(layer, in[t]) : mlp(here(layer, "mlp."), in[t]));
+    return x;
+  }
+  /// Of the main model, behind its last norm.
+  Rows hidden(const MicroBatch& batch, std::size_t first, std::size_t last,
+              double& balance_sum) const {
     Rows x;
     std::vector<int> positions;
     for (std::size_t t = first; t < last; ++t) {
-      x.push_back(
-          part(p("model.embed_tokens.weight"), batch.tokens[t] * c.hidden_size, c.hidden_size));
+      x.push_back(embedding(batch.tokens[t]));
       positions.push_back(batch.positions[t]);
     }
-    for (int layer = 0; layer < c.num_hidden_layers; ++layer) {
-      Rows normed;
-      for (const Vector& row : x)
-        normed.push_back(norm(row, p(here(layer, "input_layernorm.weight"))));
-      const Rows attended = attention(layer, normed, positions);
-      for (std::size_t t = 0; t < x.size(); ++t) {
-        add(x[t], attended[t]);
-        normed[t] = norm(x[t], p(here(layer, "post_attention_layernorm.weight")));
-      }
-      const bool moe = c.n_routed_experts > 0 && layer >= c.first_k_dense_replace;
-      if (moe) balance_sum += balance(layer, normed);
-      for (std::size_t t = 0; t < x.size(); ++t)
-        add(x[t], moe ? experts(layer, normed[t]) : mlp(here(layer, "mlp."), normed[t]));
+    for (int layer = 0; layer < c.num_hidden_layers; ++layer)
+      x = block(layer, x, positions, balance_sum);
+    return normed(x, "model.norm.weight");
+  }
+  /// Of depth `k`, whose input is what the depth before made and the token k later.
+  Rows next_depth(const Rows& before, const MicroBatch& batch, std::size_t first,
+                  std::size_t k) const {
+    const int layer = c.num_hidden_layers + static_cast<int>(k) - 1;
+    Rows x;
+    std::vector<int> positions;
+    for (std::size_t i = 0; i + 1 < before.size(); ++i) {
+      Vector both = norm(embedding(batch.tokens[first + i + k]), p(here(layer, "enorm.weight")));
+      add_behind(both, norm(before[i], p(here(layer, "hnorm.weight"))));
+      x.push_back(product(p(here(layer, "eh_proj.weight")), both));
+      positions.push_back(batch.positions[first + i]);
     }
+    double ignored = 0;
+    return normed(block(layer, x, positions, ignored), here(layer, "shared_head.norm.weight"));
+  }
+  /// Row i predicts what follows on token i + depth.
+  double cross_entropy(const Rows& h, const MicroBatch& batch, std::size_t first,
+                       std::size_t depth) const {
     const Vector& head = p(c.tie_word_embeddings ? "model.embed_tokens.weight" : "lm_head.weight");
-    for (Vector& row : x) row = product(head, norm(row, p("model.norm.weight")));
-    return x;
+    double sum = 0;
+    for (std::size_t i = 0; i < h.size(); ++i) {
+      const std::size_t at = first + i + depth;
+      if (batch.targets[at] < 0) continue;
+      sum -= batch.weight[at] *
+             std::log(softmax(product(head, h[i]))[static_cast<std::size_t>(batch.targets[at])]);
+    }
+    return sum;
   }
 
   ModelConfig c;
