@@ -68,9 +68,9 @@ std::string problem_of(const FaultRow& row, Weft& child, const fs::path& run) {
     return fmt::format(
         "it ended with {} after {:.0f} s: {}", ended.code, ended.seconds,
         ended.err.substr(ended.err.size() - std::min<std::size_t>(ended.err.size(), 600)));
-  if (!eventually([&] { return child.everybody().empty(); }, 30s)) return "somebody was left behind";
-  if (metrics_of(run) != undisturbed(row))
-    return "other numbers than those of the undisturbed run";
+  if (!eventually([&] { return child.everybody().empty(); }, 30s))
+    return "somebody was left behind";
+  if (metrics_of(run) != undisturbed(row)) return "other numbers than those of the undisturbed run";
   return "";
 }
 

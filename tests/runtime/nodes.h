@@ -66,8 +66,9 @@ class Nodes {
 /// Is there an event whose message holds the words?
 bool was_told(const std::filesystem::path& run, const std::string& words);
 
-/// The metrics of the same job by `weft run` alone.
-std::vector<nlohmann::json> metrics_on_one_node(const std::string& job,
-                                                const std::vector<std::string>& more = {});
+/// The metrics of the same pre-training by `weft run` alone: its first `count` steps of `steps`.
+/// The last step of a run that comes to its end tells more than the same step of a longer one.
+std::vector<nlohmann::json> metrics_on_one_node(const std::string& job, std::size_t count,
+                                                std::size_t steps);
 
 }  // namespace weft::test
