@@ -54,7 +54,7 @@ std::string enter_namespace() {
 }  // namespace
 
 std::string Network::why_not() {
-  static const std::string why = enter_namespace();
+  static thread_local const std::string why = enter_namespace();
   return why;
 }
 

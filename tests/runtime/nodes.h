@@ -13,10 +13,10 @@
 namespace weft::test {
 
 /// Namespaces with a link each to one bridge: 10.77.0.1, .2, ... Everything is in namespaces of
-/// this process, so that nothing is left when it ends, however it ends.
+/// this thread, so that nothing is left when the process ends, however it ends. Threads: one.
 class Network {
  public:
-  /// Why this machine cannot do it, or "". The first call moves this process into a namespace of
+  /// Why this machine cannot do it, or "". The first call moves this thread into a namespace of
   /// its own.
   static std::string why_not();
 
