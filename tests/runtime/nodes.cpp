@@ -54,7 +54,7 @@ std::string enter_namespace() {
 }  // namespace
 
 std::string Network::why_not() {
-  static const std::string why = enter_namespace();
+  static thread_local const std::string why = enter_namespace();
   return why;
 }
 
@@ -165,14 +165,15 @@ std::string Nodes::end_with(int code) {
   return problem;
 }
 
-std::vector<json> metrics_on_one_node(const std::string& job,
-                                      const std::vector<std::string>& more) {
+std::vector<json> metrics_on_one_node(const std::string& job, std::size_t count,
+                                      std::size_t steps) {
   const Place place;
-  std::vector<std::string> arguments = {"run", job, "--dir", (place / "run").string(), "-q"};
-  arguments.insert(arguments.end(), more.begin(), more.end());
-  const Ended ended = weft(arguments);
+  const Ended ended = weft({"run", job, "--dir", (place / "run").string(), "-q", "--set",
+                            "pretrain.steps=" + std::to_string(steps)});
   EXPECT_EQ(ended.code, 0) << ended.err;
-  return metrics_of(place / "run");
+  std::vector<json> metrics = metrics_of(place / "run");
+  metrics.resize(std::min(metrics.size(), count));
+  return metrics;
 }
 
 }  // namespace weft::test

@@ -13,10 +13,10 @@
 namespace weft::test {
 
 /// Namespaces with a link each to one bridge: 10.77.0.1, .2, ... Everything is in namespaces of
-/// this process, so that nothing is left when it ends, however it ends.
+/// this thread, so that nothing is left when the process ends, however it ends. Threads: one.
 class Network {
  public:
-  /// Why this machine cannot do it, or "". The first call moves this process into a namespace of
+  /// Why this machine cannot do it, or "". The first call moves this thread into a namespace of
   /// its own.
   static std::string why_not();
 
@@ -66,8 +66,9 @@ class Nodes {
 /// Is there an event whose message holds the words?
 bool was_told(const std::filesystem::path& run, const std::string& words);
 
-/// The metrics of the same job by `weft run` alone.
-std::vector<nlohmann::json> metrics_on_one_node(const std::string& job,
-                                                const std::vector<std::string>& more = {});
+/// The metrics of the same pre-training by `weft run` alone: its first `count` steps of `steps`.
+/// The last step of a run that comes to its end tells more than the same step of a longer one.
+std::vector<nlohmann::json> metrics_on_one_node(const std::string& job, std::size_t count,
+                                                std::size_t steps);
 
 }  // namespace weft::test
