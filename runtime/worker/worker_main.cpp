@@ -32,7 +32,9 @@ constexpr std::chrono::milliseconds kMovedEvery{100};
 /// Sends rank 0's records to the agent; keeps its own log.
 class ControlReporter final : public Reporter {
  public:
-  explicit ControlReporter(ControlClient& control) : control_(control) {}
+  /// `records`: counts what was sent to be kept.
+  ControlReporter(ControlClient& control, long long& records)
+      : control_(control), sequence_(records) {}
 
   void metrics(const json& record) override {
     control_.send({{"type", "metrics"}, {"seq", sequence_++}, {"record", record}});
@@ -60,7 +62,7 @@ class ControlReporter final : public Reporter {
                    {"step_seconds", seconds}});
   }
   void flush() override {
-    control_.send({{"type", "flush"}, {"id", ++flushes_}});
+    control_.send({{"type", "flush"}, {"id", ++flushes_}, {"records", sequence_}});
     const json wanted = flushes_;
     const auto end = std::chrono::steady_clock::now() + kFlushBound;
     while (std::chrono::steady_clock::now() < end) {
@@ -84,7 +86,7 @@ class ControlReporter final : public Reporter {
   }
   ControlClient& control_;
   long long flushes_ = 0;
-  long long sequence_ = 0;  // of the records: none is counted twice
+  long long& sequence_;  // of the records: none is counted twice, none is missing unnoticed
   Moved moved_ = Moved::Loading;
   std::chrono::steady_clock::time_point moved_at_{};
   bool stop_ = false;
@@ -117,7 +119,8 @@ Expected<std::unique_ptr<json>> wait_for_assignment(ControlClient& control) {
               "the coordinator assigned no work within " + format_duration(kAssignmentBound));
 }
 
-Expected<RecipeEnd> work(const WorkerArguments& arguments, ControlClient& control) {
+Expected<RecipeEnd> work(const WorkerArguments& arguments, ControlClient& control,
+                         long long& records) {
   comm::check_messages(true);
   control.send({{"type", "hello"}, {"pid", ::getpid()}, {"version", kControlVersion}});
   WEFT_TRY_ASSIGN(const auto assignment, wait_for_assignment(control));
@@ -135,7 +138,7 @@ Expected<RecipeEnd> work(const WorkerArguments& arguments, ControlClient& contro
   options.traces = assignment->at("traces").get<std::string>();
   options.attempt = assignment->at("attempt").get<int>();
   options.fingerprint = assignment->at("fingerprint").get<std::string>();
-  ControlReporter reporter(control);
+  ControlReporter reporter(control, records);
   options.stop_requested = [&reporter] { return reporter.stop_requested(); };
   SystemClock clock;
   if (job.device == "virtual") {
@@ -183,12 +186,14 @@ int worker_main(const WorkerArguments& arguments) {
     return 70;
   };
   try {
-    const Expected<RecipeEnd> end = work(arguments, **control);
+    long long records = 0;
+    const Expected<RecipeEnd> end = work(arguments, **control, records);
     if (!end) return report_failure(end.error());
     if (const auto fault = fault_point(FaultAt::Shutdown); !fault)
       return report_failure(fault.error());
-    (*control)->send(
-        {{"type", "done"}, {"outcome", *end == RecipeEnd::Complete ? "complete" : "stopped"}});
+    (*control)->send({{"type", "done"},
+                      {"outcome", *end == RecipeEnd::Complete ? "complete" : "stopped"},
+                      {"records", records}});
     wait_for_shutdown(**control);
     return 0;
   } catch (const std::exception& error) {
