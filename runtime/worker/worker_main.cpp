@@ -4,6 +4,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <exception>
 #include <nlohmann/json.hpp>
 
@@ -25,7 +26,7 @@ using nlohmann::json;
 namespace {
 
 constexpr std::chrono::milliseconds kAssignmentBound{120'000};
-constexpr std::chrono::milliseconds kFlushBound{5'000};
+constexpr std::chrono::milliseconds kFlushBound{45'000}, kFlushAgain{2'000};
 constexpr std::chrono::milliseconds kShutdownBound{5'000};
 constexpr std::chrono::milliseconds kMovedEvery{100};
 
@@ -61,15 +62,23 @@ class ControlReporter final : public Reporter {
                    {"step", step},
                    {"step_seconds", seconds}});
   }
+  /// What is asked may be lost on its way, so it is asked again. No checkpoint may be made of steps
+  /// whose records nobody has: a run that resumed from it would never have them.
   void flush() override {
-    control_.send({{"type", "flush"}, {"id", ++flushes_}, {"records", sequence_}});
-    const json wanted = flushes_;
+    const json wanted = ++flushes_;
     const auto end = std::chrono::steady_clock::now() + kFlushBound;
     while (std::chrono::steady_clock::now() < end) {
-      const auto message = control_.receive(std::chrono::milliseconds(100));
-      if (message && take(*message) == "flushed" && message->value("id", json()) == wanted) return;
+      control_.send({{"type", "flush"}, {"id", flushes_}, {"records", sequence_}});
+      const auto again = std::chrono::steady_clock::now() + kFlushAgain;
+      while (std::chrono::steady_clock::now() < again) {
+        const auto message = control_.receive(std::chrono::milliseconds(100));
+        if (message && take(*message) == "flushed" && message->value("id", json()) == wanted)
+          return;
+      }
     }
-    log_warning("the agent did not confirm the metrics in time; going on without it");
+    log_error("the agent did not confirm the records within " + format_duration(kFlushBound) +
+              "; this worker ends before they are part of a checkpoint");
+    std::_Exit(70);
   }
 
   /// Looks at what has come in; true once the coordinator asked to stop.
