@@ -162,6 +162,9 @@ void WorkerSet::take(int rank, const json& message, WorkerNews& news) {
           generation,
           rank,
           {whole(message.at("step")), generation, message.at("name").get<std::string>()}});
+    } else if ((type == "flush" || type == "done") &&
+               miss_records(rank, whole(message.value("records", json(0))), news)) {
+      // No answer, and not done: the generation ends.
     } else if (type == "flush") {
       news.events.emplace_back(FlushAsked{generation, rank, whole(message.at("id"))});
     } else if (type == "hello") {
@@ -182,6 +185,18 @@ void WorkerSet::take(int rank, const json& message, WorkerNews& news) {
   }
 }
 
+/// The worker says that it has sent so many records by now.
+bool WorkerSet::miss_records(int rank, std::int64_t sent, WorkerNews& news) {
+  const Worker* worker = find(rank);
+  if (worker == nullptr || sent <= worker->records) return false;
+  news.events.emplace_back(WorkerFailed{
+      options_.generation, rank,
+      Error{Code::Unavailable, "record " + std::to_string(worker->records) +
+                                   " was lost on its way to the agent; its steps are done again"},
+      -1, ""});
+  return true;
+}
+
 void WorkerSet::take_record(int rank, const std::string& type, const json& message,
                             WorkerNews& news) {
   Worker* worker = find(rank);
@@ -189,14 +204,7 @@ void WorkerSet::take_record(int rank, const std::string& type, const json& messa
   // connection broke) must not be missing without anybody's knowing.
   const auto sequence = whole(message.at("seq"));
   if (worker == nullptr || sequence < worker->records) return;
-  if (sequence > worker->records) {
-    news.events.emplace_back(WorkerFailed{
-        options_.generation, rank,
-        Error{Code::Unavailable, "record " + std::to_string(worker->records) +
-                                     " was lost on its way to the agent; its steps are done again"},
-        -1, ""});
-    return;
-  }
+  if (miss_records(rank, sequence, news)) return;
   if (type == "event" && message.at("kind") == "checkpoint") {
     const json& details = message.at("details");
     news.events.emplace_back(WorkerSaved{

@@ -89,6 +89,7 @@ class WorkerSet {
                         WorkerNews& news);
   void reap(WorkerNews& news);
   void take(int rank, const nlohmann::json& message, WorkerNews& news);
+  bool miss_records(int rank, std::int64_t sent, WorkerNews& news);
   void take_record(int rank, const std::string& type, const nlohmann::json& message,
                    WorkerNews& news);
 

@@ -4,6 +4,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <exception>
 #include <nlohmann/json.hpp>
 
@@ -25,7 +26,7 @@ using nlohmann::json;
 namespace {
 
 constexpr std::chrono::milliseconds kAssignmentBound{120'000};
-constexpr std::chrono::milliseconds kFlushBound{5'000};
+constexpr std::chrono::milliseconds kFlushBound{45'000}, kFlushAgain{2'000};
 constexpr std::chrono::milliseconds kShutdownBound{5'000};
 constexpr std::chrono::milliseconds kMovedEvery{100};
 
@@ -33,6 +34,9 @@ constexpr std::chrono::milliseconds kMovedEvery{100};
 class ControlReporter final : public Reporter {
  public:
   explicit ControlReporter(ControlClient& control) : control_(control) {}
+
+  /// How many were sent to be kept.
+  long long records() const { return sequence_; }
 
   void metrics(const json& record) override {
     control_.send({{"type", "metrics"}, {"seq", sequence_++}, {"record", record}});
@@ -62,15 +66,23 @@ class ControlReporter final : public Reporter {
   void copied(long long step, const std::string& name) override {
     control_.send({{"type", "copied"}, {"step", step}, {"name", name}});
   }
+  /// What is asked may be lost on its way, so it is asked again. No checkpoint may be made of steps
+  /// whose records nobody has: a run that resumed from it would never have them.
   void flush() override {
-    control_.send({{"type", "flush"}, {"id", ++flushes_}});
-    const json wanted = flushes_;
+    const json wanted = ++flushes_;
     const auto end = std::chrono::steady_clock::now() + kFlushBound;
     while (std::chrono::steady_clock::now() < end) {
-      const auto message = control_.receive(std::chrono::milliseconds(100));
-      if (message && take(*message) == "flushed" && message->value("id", json()) == wanted) return;
+      control_.send({{"type", "flush"}, {"id", flushes_}, {"records", sequence_}});
+      const auto again = std::chrono::steady_clock::now() + kFlushAgain;
+      while (std::chrono::steady_clock::now() < again) {
+        const auto message = control_.receive(std::chrono::milliseconds(100));
+        if (message && take(*message) == "flushed" && message->value("id", json()) == wanted)
+          return;
+      }
     }
-    log_warning("the agent did not confirm the metrics in time; going on without it");
+    log_error("the agent did not confirm the records within " + format_duration(kFlushBound) +
+              "; this worker ends before they are part of a checkpoint");
+    std::_Exit(70);
   }
 
   void damaged(const std::string& checkpoint) override { damaged_ = checkpoint; }
@@ -100,7 +112,7 @@ class ControlReporter final : public Reporter {
   }
   ControlClient& control_;
   long long flushes_ = 0;
-  long long sequence_ = 0;  // of the records: none is counted twice
+  long long& sequence_;  // of the records: none is counted twice, none is missing unnoticed
   Moved moved_ = Moved::Loading;
   std::chrono::steady_clock::time_point moved_at_{};
   bool stop_ = false;
@@ -137,7 +149,7 @@ Expected<std::unique_ptr<json>> wait_for_assignment(ControlClient& control) {
 
 /// `lost`: which rank was gone, where an error says that one was.
 Expected<RecipeEnd> work(const WorkerArguments& arguments, ControlClient& control,
-                          ControlReporter& reporter, int& lost) {
+                         ControlReporter& reporter, int& lost) {
   comm::check_messages(true);
   WEFT_TRY_ASSIGN(WorldPlace place, WorldPlace::open(arguments.world_descriptor, arguments.listen));
   control.send({{"type", "hello"},
@@ -220,12 +232,15 @@ int worker_main(const WorkerArguments& arguments) {
     return 70;
   };
   try {
-    const Expected<RecipeEnd> end = work(arguments, **control, reporter, lost);
+    (*control)->send({{"type", "done"},
+                      {"outcome", *end == RecipeEnd::Complete ? "complete" : "stopped"},
+                      {"records", reporter.records()}});
     if (!end) return report_failure(end.error());
     if (const auto fault = fault_point(FaultAt::Shutdown); !fault)
       return report_failure(fault.error());
-    (*control)->send(
-        {{"type", "done"}, {"outcome", *end == RecipeEnd::Complete ? "complete" : "stopped"}});
+    (*control)->send({{"type", "done"},
+                      {"outcome", *end == RecipeEnd::Complete ? "complete" : "stopped"},
+                      {"records", records}});
     wait_for_shutdown(**control);
     return 0;
   } catch (const std::exception& error) {

@@ -1,7 +1,8 @@
 // A message whose bytes change on their way is Corrupt for its receiver, whatever way it takes.
+#include "comm/message_check.h"
+
 #include <gtest/gtest.h>
 
-#include "comm/message_check.h"
 #include "tests/comm/ranks.h"
 
 namespace weft::comm {
