@@ -180,6 +180,10 @@ json as_json(const Balanced& result, const std::string& policy) {
       out["moved"].push_back(num_moved(result.before[i], layer, result.grid));
   }
   if (result.before.empty()) out.erase("moved");
+  if (result.offer.is_object()) {
+    out["run"] = result.offer;
+    out["run"].erase("weight");
+  }
   return out;
 }
 

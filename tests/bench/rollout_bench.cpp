@@ -20,7 +20,7 @@ using namespace weft;
 using namespace weft::runtime;
 
 struct Result {
-  double tokens_per_second = 0;  // of the best of three
+  double tokens_per_second = 0;  // of the best rollout
   RolloutLoad load;
 };
 
@@ -115,10 +115,17 @@ int main(int argc, char** argv) {
              ranks, prompts, tokens);
   fmt::print("{:>9}  {:>9}  {:>5}  {:>16}  {:>14}  {:>6}\n", "REDUNDANT", "TOKENS/S", "RATIO",
              "MAX/MEAN AT HOME", "AS COMPUTED", "COPIES");
-  double plain = 0;
-  for (const int redundant : {0, 1, 2, 4}) {
-    const Result r = measure(ranks, redundant, prompts, tokens);
-    if (redundant == 0) plain = r.tokens_per_second;
+  constexpr int kRedundant[] = {0, 1, 2, 4};
+  std::vector<Result> best(std::size(kRedundant));
+  for (int turn = 0; turn < 3; ++turn)  // in turns: what else the machine does hits all alike
+    for (std::size_t i = 0; i < best.size(); ++i) {
+      const Result r = measure(ranks, kRedundant[i], prompts, tokens);
+      if (r.tokens_per_second > best[i].tokens_per_second) best[i] = r;
+    }
+  const double plain = best[0].tokens_per_second;
+  for (std::size_t i = 0; i < best.size(); ++i) {
+    const Result& r = best[i];
+    const int redundant = kRedundant[i];
     fmt::print("{:>9}  {:>9.0f}  {:>5.2f}  {:>16.2f}  {:>14.2f}  {:>6}\n", redundant,
                r.tokens_per_second, r.tokens_per_second / plain, r.load.home, r.load.served,
                r.load.replicas);
