@@ -31,7 +31,7 @@ TEST(MemoryRoom, TheFileSystemInMemoryAndTheLimitCountToo) {
   EXPECT_NE(full.find("memory file system"), std::string::npos) << full;
   const std::string limited =
       why_no_room(kGib, {.free_in_root = 99 * kGib, .available = 99 * kGib, .limit = 2.9 * kGib});
-  EXPECT_NE(limited.find("checkpoint.memory_limit is 2.9 GiB"), std::string::npos) << limited;
+  EXPECT_NE(limited.find("checkpoint.memory_limit is 2.90 GiB"), std::string::npos) << limited;
 }
 
 TEST(MemoryRoom, WhatCopiesOfBeforeHoldIsNotWantedTwice) {
