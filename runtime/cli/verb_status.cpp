@@ -43,7 +43,7 @@ std::vector<std::pair<std::string, std::string>> lines(const json& run, const Io
       {"started", ago(run, "started", io.clock)},
       {"attempt", cell(run, "attempt")},
       {"directory", cell(run, "directory")}};
-  for (const char* key : {"generation", "restarts", "last_failure"})
+  for (const char* key : {"generation", "restarts", "last_failure", "drift"})
     if (run.contains(key)) out.emplace_back(key, cell(run, key));
   if (const auto waiting = run.find("waiting"); waiting != run.end()) {
     std::istringstream text(cell(*waiting, "text"));
