@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
+
 namespace weft::cli {
 namespace {
 
@@ -48,7 +50,9 @@ Lines published_lines(const scheduler::Prediction& plan, const scheduler::Cluste
       "published",
       fmt::format("V3 in all, + {} context extension + {} post-training = {}",
                   thousands(kExtension), thousands(kAfter), both(stated + rest, predicted + rest)));
-  const double r1 = kR1Gpus * (kZeroHours + kR1Hours) + kR1Data;
+  // The paper rounds each part.
+  const auto rounded = [](double hours) { return std::round(hours / 1e3) * 1e3; };
+  const double r1 = rounded(kR1Gpus * kZeroHours) + kR1Data + rounded(kR1Gpus * kR1Hours);
   lines.emplace_back(
       "published", fmt::format("R1 from it, 512 GPUs x 198 h (R1-Zero) + 5K (data) + 512 x 80 h = "
                                "{}; not predicted: how long its rollouts are is not published",

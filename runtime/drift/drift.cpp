@@ -94,6 +94,11 @@ void add_rank(const RankStep& rank, int pass, const PhaseSeconds& predicted, Sum
   }
 }
 
+/// An exchange is as long as its slowest peer, who is not this rank.
+bool waits(const std::string& phase) {
+  return phase.starts_with("dispatch") || phase.starts_with("combine");
+}
+
 void add_phases(Drift& drift) {
   std::map<std::string, PhaseDrift> phases;
   std::map<std::string, std::vector<double>> ratios;
@@ -109,7 +114,7 @@ void add_phases(Drift& drift) {
   for (auto& [name, sum] : phases) drift.phases.push_back(sum);
   for (auto& [name, all] : ratios) std::ranges::nth_element(all, all.begin() + all.size() / 2);
   for (const PhaseDrift& one : drift.ranks) {
-    if (!ratios.contains(one.phase)) continue;
+    if (!ratios.contains(one.phase) || waits(one.phase)) continue;
     const std::vector<double>& all = ratios[one.phase];
     const double median = all[all.size() / 2];
     if (median <= 0 || one.ratio() / median <= drift.slowest_ratio) continue;
