@@ -43,7 +43,10 @@ void add_rehearse(VerbTree& tree) {
       tree.root(), "drift", "Phases as recorded beside the time model's, per phase and rank",
       "weft drift RUN --cluster this-host.yaml --calibrate calibrated.yaml", verb_drift);
   add_run(drift, d->run);
-  drift->add_option("--cluster", d->cluster, "What it ran on")->type_name("FILE")->required();
+  drift
+      ->add_option("--cluster", d->cluster,
+                   "What it ran on (default: ~/.config/weft/this-host.yaml where that is)")
+      ->type_name("FILE");
   drift
       ->add_option("--calibrate", d->write,
                    "Write the cluster's description with rates as measured here")

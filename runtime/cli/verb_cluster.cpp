@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <ostream>
 
@@ -8,6 +9,7 @@
 #include "runtime/cli/verbs.h"
 #include "runtime/cluster/cluster_file.h"
 #include "runtime/cluster/probe.h"
+#include "runtime/drift/drift_watch.h"
 #include "scheduler/cluster/fields.h"
 
 namespace weft::cli {
@@ -72,10 +74,16 @@ int verb_cluster_probe(const ClusterProbeOptions& options, Io& io) {
     io.out << text;
     return kOk;
   }
+  if (options.output == kept_cluster()) {
+    std::error_code ignored;  // writing says what is wrong
+    std::filesystem::create_directories(kept_cluster().parent_path(), ignored);
+  }
   if (const auto written = write_file_atomically(options.output, text); !written)
     return report(written.error(), io);
   io.err << "Plan with it: weft plan deploy/jobs/r1-zero-arithmetic.yaml --cluster "
          << options.output << "\n";
+  if (options.output == kept_cluster())
+    io.err << "Runs on this machine compare themselves with it: weft status, weft drift\n";
   return kOk;
 }
 

@@ -7,7 +7,8 @@
 #include "runtime/cli/render.h"
 #include "runtime/cli/verbs.h"
 #include "runtime/cluster/cluster_file.h"
-#include "runtime/drift/drift.h"
+#include "runtime/drift/drift_json.h"
+#include "runtime/drift/drift_watch.h"
 #include "runtime/job/load.h"
 #include "runtime/plan/work_of_job.h"
 #include "runtime/store/ring_file.h"
@@ -19,30 +20,6 @@ namespace {
 using nlohmann::json;
 using namespace runtime;
 
-json as_json(const PhaseDrift& one) {
-  return {{"phase", one.phase},
-          {"rank", one.rank},
-          {"count", one.count},
-          {"predicted_seconds", one.predicted},
-          {"measured_seconds", one.measured},
-          {"ratio", one.ratio()}};
-}
-
-json as_json(const Drift& drift) {
-  json out = {
-      {"step",
-       {{"predicted_seconds", drift.step_predicted}, {"measured_seconds", drift.step_measured}}},
-      {"phases", json::array()},
-      {"ranks", json::array()},
-      {"slowest",
-       {{"rank", drift.slowest_rank},
-        {"phase", drift.slowest_phase},
-        {"ratio_to_median", drift.slowest_ratio}}}};
-  for (const PhaseDrift& one : drift.phases) out["phases"].push_back(as_json(one));
-  for (const PhaseDrift& one : drift.ranks) out["ranks"].push_back(as_json(one));
-  return out;
-}
-
 }  // namespace
 
 int verb_drift(const DriftOptions& options, Io& io) {
@@ -51,7 +28,13 @@ int verb_drift(const DriftOptions& options, Io& io) {
   const RunPaths paths{*root};
   const Loaded loaded =
       load_job(paths.resolved(), {.overrides = {}, .check_files = false, .here = false});
-  LoadedCluster cluster = load_cluster(options.cluster);
+  const std::string file = !options.cluster.empty() ? options.cluster : known_cluster().string();
+  if (file.empty()) {
+    io.err << "weft: on which cluster did it run? --cluster FILE; weft cluster probe -o "
+           << kept_cluster().string() << " describes this machine for all its runs\n";
+    return kUsage;
+  }
+  LoadedCluster cluster = load_cluster(file);
   io.err << print(cluster.diagnostics, {.color = io.color_err, .consequence = "nothing compared"});
   if (!loaded.ok())
     return report({Code::Corrupt, paths.resolved().string() + " cannot be read back"}, io);
@@ -66,7 +49,7 @@ int verb_drift(const DriftOptions& options, Io& io) {
   if (options.format == Format::Table)
     (to_stdout ? io.err : io.out) << describe(*drift);
   else
-    print_object(io, options.format, "drift", as_json(*drift), "step", {});
+    print_object(io, options.format, "drift", to_json(*drift), "step", {});
   if (options.write.empty()) return kOk;
   const auto corrected = calibrated(steps, *work, cluster.cluster, root->filename().string());
   if (!corrected) return report(corrected.error(), io);

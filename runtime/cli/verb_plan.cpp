@@ -1,18 +1,22 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <ostream>
 
 #include "base/files.h"
+#include "runtime/cli/plan_published.h"
 #include "runtime/cli/plan_report.h"
 #include "runtime/cli/render.h"
 #include "runtime/cli/verbs.h"
 #include "runtime/cluster/cluster_file.h"
+#include "runtime/drift/drift_watch.h"
 #include "runtime/job/load.h"
 #include "runtime/job/serial.h"
 #include "runtime/plan/work_of_job.h"
 #include "runtime/store/run_store.h"
+#include "runtime/worker/workload.h"
 
 namespace weft::cli {
 namespace {
@@ -85,13 +89,18 @@ Expected<Read> read_inputs(const PlanVerbOptions& options, int& exit, Io& io) {
   } else {
     WEFT_TRY_ASSIGN(read.job, read_job(options, exit, io));
   }
-  if (!options.cluster.empty()) {
-    const LoadedCluster cluster = load_cluster(options.cluster);
+  // A plan has its cluster, and this machine may have one.
+  const std::string file = !options.cluster.empty()  ? options.cluster
+                           : is_json(options.target) ? ""
+                                                     : known_cluster().string();
+  if (!file.empty()) {
+    if (options.cluster.empty()) io.err << "on " << file << "\n";
+    const LoadedCluster cluster = load_cluster(file);
     io.err << print(cluster.diagnostics,
                     {.color = io.color_err, .consequence = "nothing was planned"});
     if (!cluster.ok()) {
       exit = kConfiguration;
-      return fail(Code::InvalidArgument, options.cluster + " cannot be used");
+      return fail(Code::InvalidArgument, file + " cannot be used");
     }
     read.cluster = cluster.cluster;
   } else if (!is_json(options.target)) {
@@ -101,6 +110,21 @@ Expected<Read> read_inputs(const PlanVerbOptions& options, int& exit, Io& io) {
                 "makes one of this machine");
   }
   return read;
+}
+
+/// Bytes that rollout's completions keep on a rank, all at their full length; 0 without a grpo
+/// stage.
+double rollout_cache(const Job& job, const Work& work) {
+  if (std::ranges::find(job.recipe, "grpo") == job.recipe.end()) return 0;
+  const auto workload = Workload::open(job, {});
+  if (!workload || !(*workload)->has_problems()) return 0;
+  const double tokens = (*workload)->longest_prompt() + job.grpo.max_completion_length;
+  const double sequences =
+      1.0 * job.grpo.prompts_per_step * job.grpo.num_generations / work.layout.data;
+  // With DualPipe a position has two stages, each with the sequences of one direction.
+  const int stages = dualpipe::num_stages(work.layout.kind, work.layout.pipeline);
+  const int layers = (work.model.layers + stages - 1) / stages;
+  return cache_bytes(work, layers, sequences, tokens);
 }
 
 void print_search(const SearchResult& result, Io& io, Format format) {
@@ -178,6 +202,18 @@ int verb_plan(const PlanVerbOptions& options, Io& io) {
   object["cluster_yaml"] = cluster_yaml(read->cluster);
   if (!options.what_if.empty()) object["what_if"] = options.what_if;
   Lines lines = plan_lines(*plan, inputs, why, io.clock.wall_now());
+  if (const double cache = rollout_cache(read->job, inputs.work); cache > 0) {
+    object["kv_cache_bytes"] = cache;
+    lines.insert(std::ranges::find(lines, "step", &Lines::value_type::first),
+                 {"KV cache",
+                  fmt::format("{:.3g} MB more on a rank while it rolls out {} sequences "
+                              "at once",
+                              cache / 1e6,
+                              read->job.grpo.prompts_per_step * read->job.grpo.num_generations)});
+  }
+  const Lines published = published_lines(*plan, inputs.cluster);
+  lines.insert(std::ranges::find(lines, "rests on", &Lines::value_type::first), published.begin(),
+               published.end());
   lines.insert(lines.begin(), {"plan", read->job.name + " on " + inputs.cluster.name});
   print_object(io, options.format, "plan", object, "name", lines);
   return plan->fits && plan->deadlock_free ? kOk : kNotSo;

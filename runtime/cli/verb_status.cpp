@@ -48,7 +48,7 @@ std::vector<std::pair<std::string, std::string>> lines(const json& run, const Io
       {"directory", cell(run, "directory")}};
   if (const std::string phase = cell(run, "phase"); phase == "paused" || phase == "waiting")
     out.emplace_back("phase", phase == "paused" ? "paused (weft continue)" : "waiting for nodes");
-  for (const char* key : {"generation", "restarts", "last_failure"})
+  for (const char* key : {"generation", "restarts", "last_failure", "drift"})
     if (run.contains(key)) out.emplace_back(key, cell(run, key));
   if (const auto waiting = run.find("waiting"); waiting != run.end()) {
     std::istringstream text(cell(*waiting, "text"));

@@ -1,4 +1,4 @@
-// Rates of the trainer's kernels on this processor.
+// Rates of the trainer's kernels on this processor, from small real steps.
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -6,174 +6,36 @@
 #include <cmath>
 #include <thread>
 
-#include "base/rng.h"
-#include "comm/communicator.h"
 #include "runtime/cluster/probe.h"
-#include "runtime/plan/work_of_job.h"
+#include "runtime/cluster/probe_world.h"
 #include "scheduler/cluster/fields.h"
-#include "scheduler/time/phase_work.h"
+#include "scheduler/time/exchange.h"
+#include "scheduler/time/step_end.h"
 #include "trainer/kernels/matmul.h"
-#include "trainer/model/stage_model.h"
+#include "trainer/optimizer/adamw.h"
 
 namespace weft::runtime {
 namespace {
 
 using Steady = std::chrono::steady_clock;
-using dualpipe::Part;
-using dualpipe::PhaseKind;
+using scheduler::Cluster;
 using scheduler::Figure;
 using scheduler::PhaseWork;
 using scheduler::Unit;
-using trainer::StageModel;
+using Talk = std::function<void(const std::string&)>;
 
 double since(Steady::time_point begin) {
   return std::chrono::duration<double>(Steady::now() - begin).count();
 }
 
-constexpr int kUnknowns =
-    6;  // seconds of a FLOP of gemm, grouped, attention F and B; of a byte; constant
+// Seconds of a FLOP of gemm, grouped, attention F and B; of a byte of row-wise kernels, of
+// weights and of logits; of a phase.
+constexpr int kUnknowns = 8;
 using Row = std::array<double, kUnknowns>;
 
 struct Sample {
   Row work;
   double seconds;
-};
-
-struct Shape {
-  int hidden, heads, sequences, tokens;
-};
-
-trainer::ModelConfig config_of(const Shape& shape) {
-  trainer::ModelConfig c;
-  c.hidden_size = shape.hidden;
-  c.intermediate_size = 2 * shape.hidden;
-  c.moe_intermediate_size = 3 * shape.hidden / 4;
-  c.num_attention_heads = shape.heads;
-  c.num_hidden_layers = 2;
-  c.first_k_dense_replace = 1;
-  c.qk_rope_head_dim = 16;
-  c.max_position_embeddings = std::max(256, shape.tokens);
-  return c;
-}
-
-trainer::MicroBatch batch_of(const Shape& shape, int vocab) {
-  trainer::MicroBatch batch;
-  batch.sequence_begin = {0};
-  Rng rng(1, "probe");
-  for (int s = 0; s < shape.sequences; ++s) {
-    for (int t = 0; t < shape.tokens; ++t) {
-      batch.tokens.push_back(static_cast<int>(rng.below(static_cast<std::uint32_t>(vocab))));
-      batch.positions.push_back(t);
-      batch.targets.push_back(static_cast<int>(rng.below(static_cast<std::uint32_t>(vocab))));
-      batch.weight.push_back(1.0f);
-    }
-    batch.sequence_begin.push_back(batch.num_tokens());
-    batch.sequence_id.push_back(s);
-  }
-  return batch;
-}
-
-/// Every phase of one forward and backward through two blocks, timed.
-class Pass {
- public:
-  Pass(const Shape& shape, trainer::Precision precision)
-      : config_(config_of(shape)), batch_(batch_of(shape, config_.vocab_size)) {
-    const std::vector<comm::GroupSpec> specs = {{"experts", {0}}};
-    group_ = std::move(transport_->make_groups(specs).value()[0]);
-    model_ = std::make_unique<StageModel>(config_, trainer::StageSpec{0, 2, true, true, 0}, *group_,
-                                          context_, batch_.num_tokens(), trainer::Recompute::None,
-                                          comm::ExchangeOptions{}, precision);
-    model_->initialize(1);
-    batches_ = {batch_};
-  }
-
-  /// Seconds by (kind, part, layer), the least of `rounds`.
-  Expected<void> run(double seconds) {
-    int round = 0;
-    for (const auto begin = Steady::now(); round < 3 || since(begin) < seconds; ++round) {
-      model_->set_micro_batches(batches_);
-      WEFT_TRY(forward());
-      WEFT_TRY(backward());
-      model_->release(0);
-    }
-    return {};
-  }
-
-  struct Timed {
-    dualpipe::PhaseStep step;
-    double seconds = 1e300;
-  };
-  const std::vector<Timed>& timed() const { return timed_; }
-  const trainer::ModelConfig& config() const { return config_; }
-
- private:
-  template <class Body>
-  void time(bool backward, PhaseKind kind, Part part, int layer, const Body& body) {
-    const dualpipe::PhaseStep step{backward, {kind, layer, part}};
-    const auto begin = Steady::now();
-    body();
-    const double seconds = since(begin);
-    for (Timed& one : timed_)
-      if (one.step == step) {
-        one.seconds = std::min(one.seconds, seconds);
-        return;
-      }
-    timed_.push_back({step, seconds});
-  }
-
-  Expected<void> forward() {
-    StageModel& m = *model_;
-    m.embed(0);
-    for (int layer = 0; layer < 2; ++layer) {
-      time(false, PhaseKind::Attention, Part::Whole, layer, [&] { m.attention(0, layer); });
-      if (layer == 1) {
-        WEFT_TRY(m.begin_dispatch(0, layer));
-        WEFT_TRY(m.end_dispatch(0, layer));
-      }
-      time(false, PhaseKind::Experts, Part::Whole, layer, [&] { m.experts(0, layer); });
-      if (layer == 1) {
-        WEFT_TRY(m.begin_combine(0, layer));
-        WEFT_TRY(m.end_combine(0, layer));
-      }
-    }
-    time(false, PhaseKind::Head, Part::Whole, 1, [&] { m.head(0); });
-    return {};
-  }
-
-  Expected<void> backward() {
-    StageModel& m = *model_;
-    time(true, PhaseKind::Head, Part::Input, 1, [&] { m.head_backward_input(0); });
-    time(true, PhaseKind::Head, Part::Weights, 1, [&] { m.head_backward_weights(0); });
-    for (int layer = 1; layer >= 0; --layer) {
-      if (layer == 1) {
-        WEFT_TRY(m.begin_combine_backward(0, layer));
-        WEFT_TRY(m.end_combine_backward(0, layer));
-      }
-      time(true, PhaseKind::Experts, Part::Input, layer,
-           [&] { m.experts_backward_input(0, layer); });
-      time(true, PhaseKind::Experts, Part::Weights, layer,
-           [&] { m.experts_backward_weights(0, layer); });
-      if (layer == 1) {
-        WEFT_TRY(m.begin_dispatch_backward(0, layer));
-        WEFT_TRY(m.end_dispatch_backward(0, layer));
-      }
-      time(true, PhaseKind::Attention, Part::Input, layer,
-           [&] { m.attention_backward_input(0, layer); });
-      time(true, PhaseKind::Attention, Part::Weights, layer,
-           [&] { m.attention_backward_weights(0, layer); });
-    }
-    m.embed_backward(0);
-    return {};
-  }
-
-  trainer::ModelConfig config_;
-  trainer::MicroBatch batch_;
-  std::vector<trainer::MicroBatch> batches_;
-  std::unique_ptr<comm::Transport> transport_ = comm::make_self_transport();
-  std::unique_ptr<comm::Communicator> group_;
-  trainer::kernels::Context context_;
-  std::unique_ptr<StageModel> model_;
-  std::vector<Timed> timed_;
 };
 
 /// Minimises the relative errors over unknowns that cannot be negative, one at a time in turn.
@@ -197,28 +59,15 @@ Row solve(const std::vector<Sample>& samples) {
   return x;
 }
 
-Expected<std::vector<Sample>> samples_of(double seconds, trainer::Precision precision) {
-  constexpr Shape kShapes[] = {{128, 8, 2, 40}, {128, 8, 3, 64}, {128, 8, 8, 64}, {256, 8, 4, 128}};
-  std::vector<Sample> out;
-  for (const Shape& shape : kShapes) {
-    Pass pass(shape, precision);
-    WEFT_TRY(pass.run(seconds));
-    scheduler::Work work;
-    work.model = shape_of(pass.config());
-    work.sequence = shape.tokens;
-    work.micro_batch_sequences = shape.sequences;
-    work.precision = precision == trainer::Precision::F32 ? scheduler::Precision::F32
-                                                          : scheduler::Precision::BF16;
-    const scheduler::StageBlocks stage{.dense = 1, .moe = 1, .first = true, .last = true};
-    for (const Pass::Timed& one : pass.timed()) {
-      const PhaseWork w = scheduler::work_of(work, stage, one.step, 1);
-      const double width = precision == trainer::Precision::F32 ? 2 : 1;
-      out.push_back(
-          {{w.gemm + w.wide, w.grouped, w.core_forward, w.core_backward, w.bytes * width, 1},
-           one.seconds});
-    }
+void add_samples(const ProbeRun& run, std::vector<Sample>& out) {
+  for (const ProbeRun::Phase& one : run.phases) {
+    if (one.step.phase.kind == dualpipe::PhaseKind::Embed) continue;  // microseconds
+    const PhaseWork w = scheduler::work_of(run.work, run.stage, one.step, 1);
+    const double f32_rows = 2;  // the constants are of BF16 rows
+    out.push_back({{w.gemm + w.wide, w.grouped, w.core_forward, w.core_backward, w.bytes * f32_rows,
+                    4 * w.weights, w.softmax * f32_rows, 1},
+                   one.seconds});
   }
-  return out;
 }
 
 /// The rate of one large product with packed weights: FLOP/s.
@@ -239,6 +88,20 @@ double product_rate(double seconds) {
   return 2.0 * kSize * kSize * kSize / best;
 }
 
+/// Bytes/s of the optimizer over a few megabytes: as many as a small rank holds.
+double update_rate(double seconds) {
+  constexpr std::size_t kSize = 1 << 18;
+  std::vector<trainer::Real> value(kSize, 0.1f), gradient(kSize, 0.01f), m(kSize), v(kSize);
+  std::vector<double> times;
+  for (const auto begin = Steady::now(); since(begin) < seconds || times.size() < 3;) {
+    const auto start = Steady::now();
+    trainer::optimizer::adamw(value, gradient, m, v, {.lr = 1e-6, .step = 1});
+    times.push_back(since(start));
+  }
+  std::ranges::nth_element(times, times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2));
+  return kSize * (4.0 + 4 + 4 + 16 + 4) / times[times.size() / 2];
+}
+
 /// Runs `body` while the other cores are as busy as in a real run.
 template <class Body>
 auto loaded(int cores, const Body& body) {
@@ -253,23 +116,155 @@ auto loaded(int cores, const Body& body) {
   return result;
 }
 
-}  // namespace
+/// What a world of ranks costs beside its phases.
+class StepParts {
+ public:
+  StepParts(const ProbeOptions& options, Cluster& cluster, const Talk& talk)
+      : options_(options),
+        cluster_(cluster),
+        talk_(talk),
+        workers_(options.workers),
+        cores_(static_cast<int>(cluster.node.cores.value)) {}
 
-Expected<void> probe_kernels(const ProbeOptions& options, scheduler::Cluster& c,
-                             const std::function<void(const std::string&)>& talk) {
-  const int cores = std::min(static_cast<int>(c.node.cores.value), options.workers);
-  const std::string how = "a product of 512 x 512 x 512, the other cores busy";
-  double peak = loaded(cores, [&] { return product_rate<trainer::Real>(options.seconds); });
-  double bf16 = peak;
-  if (trainer::kernels::check_bf16_products())
-    bf16 = loaded(cores, [&] { return product_rate<Bf16>(options.seconds); });
-  c.gpu.fp32 = {peak, "measured: " + how};
-  c.gpu.bf16 = {bf16, "measured: " + how};
-  talk("products " + scheduler::figure_text(Unit::Flops, peak) + " in F32, " +
-       scheduler::figure_text(Unit::Flops, bf16) + " in BF16");
-  auto samples =
-      loaded(cores, [&] { return samples_of(options.seconds, trainer::Precision::F32); });
-  WEFT_TRY_ASSIGN(const std::vector<Sample> taken, std::move(samples));
+  Expected<void> run() {
+    WEFT_TRY(alone());
+    WEFT_TRY(crowded());
+    if (workers_ < 2) return {};
+    WEFT_TRY(sums());
+    return exchanges();
+  }
+  const std::vector<Sample>& samples() const { return samples_; }
+
+ private:
+  Expected<ProbeRun> probe(ProbeShape shape, int worlds) {
+    shape.worlds = worlds;
+    return run_probe(shape, cores_, options_.seconds);
+  }
+
+  /// Workers with a core each and nobody to wait for: phases, and what each step does to a rank's
+  /// own parameters.
+  Expected<void> alone() {
+    double weight = 0, of_parameters = 0;
+    for (const ProbeShape& shape : kShapes) {
+      WEFT_TRY_ASSIGN(const ProbeRun run, probe(shape, std::min(workers_, cores_)));
+      alone_.push_back(run.step);
+      add_samples(run, samples_);
+      // All shares of the optimizer are this rank's.
+      const double bytes = 4 * held(run);
+      const double rest = run.rest() - 8 * bytes / cluster_.kernels.update;
+      weight += 1;
+      of_parameters += std::max(0.0, rest) / bytes;
+    }
+    cluster_.kernels.touch = {weight / std::max(of_parameters, 1e-15),
+                              "measured: steps of one rank beside their phases and the optimizer"};
+    talk_("weights " + scheduler::figure_text(Unit::Bandwidth, cluster_.kernels.touch) +
+          " to clear and pack, " +
+          scheduler::figure_text(Unit::Bandwidth, cluster_.kernels.update) + " to update");
+    return {};
+  }
+
+  /// The same with all workers at once: what taking turns on a core costs.
+  Expected<void> crowded() {
+    if (workers_ <= cores_) return {};
+    double sum = 0;
+    for (std::size_t i = 0; i < std::size(kShapes); ++i) {
+      WEFT_TRY_ASSIGN(const ProbeRun run, probe(kShapes[i], workers_));
+      sum += run.step / alone_[i];
+    }
+    cluster_.node.crowding = {std::max(1.0, sum / static_cast<double>(std::size(kShapes))),
+                              "measured: steps of all workers over those of one a core"};
+    talk_("sharing cores costs " +
+          std::to_string(static_cast<int>(std::lround(100 * (cluster_.node.crowding - 1)))) + " %");
+    return {};
+  }
+
+  /// One world of all workers against as many that have nothing to do with each other: gradients
+  /// summed, weights gathered, and what the ranks agree on each step.
+  Expected<void> sums() {
+    constexpr ProbeShape kSmall{.hidden = 64, .heads = 4, .sequences = 1, .tokens = 16},
+        kLarge{.hidden = 256, .heads = 8, .sequences = 1, .tokens = 16};
+    double seconds[2], bytes[2];
+    for (const int i : {0, 1}) {
+      ProbeShape shape = i == 0 ? kSmall : kLarge;
+      WEFT_TRY_ASSIGN(const ProbeRun apart, probe(shape, workers_));
+      shape.data = workers_;
+      WEFT_TRY_ASSIGN(const ProbeRun together, probe(shape, 1));
+      const double others = 1.0 - 1.0 / workers_;
+      const double all = 4 * held(apart);
+      seconds[i] = together.step - apart.step + 8 * all * others / cluster_.kernels.update;
+      bytes[i] = 2 * all * others;  // gradients there, weights back
+    }
+    const double each = (seconds[1] - seconds[0]) / (bytes[1] - bytes[0]);
+    cluster_.node.nvlink_bandwidth = {1 / std::max(each, 1e-12),
+                                      "measured: gradients summed over all workers"};
+    cluster_.kernels.step = {std::max(0.0, seconds[0] - bytes[0] * each),
+                             "measured: steps of one world over those of as many alone"};
+    talk_("sums " + scheduler::figure_text(Unit::Bandwidth, cluster_.node.nvlink_bandwidth) +
+          " a worker, " + scheduler::figure_text(Unit::Time, cluster_.kernels.step) + " a step");
+    return {};
+  }
+
+  /// Experts over two workers, on a core each where there are two.
+  Expected<void> exchanges() {
+    constexpr ProbeShape kFew{.sequences = 1, .tokens = 16, .data = 2, .expert = 2},
+        kMany{.sequences = 8, .tokens = 64, .data = 2, .expert = 2};
+    double seconds[2], bytes[2];
+    for (const int i : {0, 1}) {
+      WEFT_TRY_ASSIGN(const ProbeRun run, probe(i == 0 ? kFew : kMany, 1));
+      seconds[i] = run.exchange;
+      bytes[i] =
+          scheduler::exchange_cost(run.work, cluster_, scheduler::Direction::Dispatch, 1).bytes;
+    }
+    const double each = std::max((seconds[1] - seconds[0]) / (bytes[1] - bytes[0]), 1e-12);
+    const Figure rate{1 / each, "measured: exchanges of two workers, without waiting"};
+    cluster_.exchange = {{2, rate, rate}};
+    WEFT_TRY(meetings());
+    talk_("exchanges " + scheduler::figure_text(Unit::Bandwidth, rate) + ", " +
+          scheduler::figure_text(Unit::Time, cluster_.kernels.exchange) + " each");
+    return {};
+  }
+
+  /// What it costs beside the bytes that all workers meet in each exchange, handing cores to each
+  // other: a world with experts shared by pairs against one where everybody has all of them.
+  Expected<void> meetings() {
+    if (workers_ % 2 != 0) return {};
+    ProbeShape shape{.sequences = 1, .tokens = 16, .data = workers_, .layers = 4};
+    WEFT_TRY_ASSIGN(const ProbeRun whole, probe(shape, 1));
+    shape.expert = 2;
+    WEFT_TRY_ASSIGN(const ProbeRun cut, probe(shape, 1));
+    const double moved =
+        scheduler::exchange_cost(cut.work, cluster_, scheduler::Direction::Dispatch, 1).seconds;
+    const double experts = exclusive(whole) - exclusive(cut);
+    const int count = 4 * shape.micro_batches * (shape.layers - 1);
+    cluster_.kernels.exchange = {
+        std::max(0.0, (cut.step - whole.step + experts) / count - moved),
+        "measured: steps of all workers with experts over pairs of them, and without"};
+    return {};
+  }
+
+  /// A rank's own time at the end of a step.
+  double exclusive(const ProbeRun& run) const {
+    Cluster one = cluster_;
+    one.node.cores = {};
+    const auto end = scheduler::step_end(run.work, one, {run.stage});
+    return end.reduce + end.gather + end.update;
+  }
+
+  static double held(const ProbeRun& run) {
+    return scheduler::dense_parameters(run.work.model, run.stage) +
+           scheduler::expert_parameters(run.work.model, run.stage) / run.work.layout.expert;
+  }
+  static constexpr ProbeShape kShapes[] = {
+      {64, 4, 2, 48}, {128, 8, 2, 40}, {128, 4, 6, 64}, {192, 8, 3, 48}, {256, 8, 2, 64}};
+  const ProbeOptions& options_;
+  Cluster& cluster_;
+  const Talk& talk_;
+  int workers_, cores_;
+  std::vector<Sample> samples_;
+  std::vector<double> alone_;  // steps, by shape
+};
+
+void set_rates(const std::vector<Sample>& taken, Cluster& c, const Talk& talk) {
   const Row x = solve(taken);
   double worst = 0, sum = 0;
   for (const Sample& s : taken) {
@@ -278,7 +273,8 @@ Expected<void> probe_kernels(const ProbeOptions& options, scheduler::Cluster& c,
     worst = std::max(worst, std::abs(predicted / s.seconds - 1));
     sum += std::abs(predicted / s.seconds - 1);
   }
-  const std::string source = "measured: phases of small blocks, least squares";
+  const std::string source = "measured: phases of small steps, least squares";
+  const double peak = c.gpu.fp32;
   const auto share = [&](double per_flop) {
     return Figure{std::clamp(per_flop > 0 ? 1 / per_flop / peak : 1.0, 1e-6, 1.0), source};
   };
@@ -291,14 +287,36 @@ Expected<void> probe_kernels(const ProbeOptions& options, scheduler::Cluster& c,
   const double rows = 1 / std::max(x[4], 1e-12);
   if (rows > c.gpu.memory_bandwidth) c.gpu.memory_bandwidth = {rows, source + " (rows in caches)"};
   k.memory = {rows / c.gpu.memory_bandwidth, source};
-  k.overhead = {x[5], source};
+  k.weights = {1 / std::max(x[5], 1e-12), source};
+  k.softmax = {1 / std::max(x[6], 1e-12), source};
+  k.overhead = {x[7], source};
   talk("kernels: products " + scheduler::figure_text(Unit::Flops, k.gemm_fp32 * peak) +
        ", attention " + scheduler::figure_text(Unit::Flops, k.attention_forward * peak) +
        ", rows " + scheduler::figure_text(Unit::Bandwidth, rows) + ", " +
-       scheduler::figure_text(Unit::Time, x[5]) + " a phase; " + std::to_string(taken.size()) +
+       scheduler::figure_text(Unit::Time, x[7]) + " a phase; " + std::to_string(taken.size()) +
        " phases, off by " +
        std::to_string(static_cast<int>(100 * sum / static_cast<double>(taken.size()))) +
        " % on average, " + std::to_string(static_cast<int>(100 * worst)) + " % at most");
+}
+
+}  // namespace
+
+Expected<void> probe_kernels(const ProbeOptions& options, Cluster& c, const Talk& talk) {
+  const int cores = std::min(static_cast<int>(c.node.cores.value), options.workers);
+  const std::string how = "a product of 512 x 512 x 512, the other cores busy";
+  double peak = loaded(cores, [&] { return product_rate<trainer::Real>(options.seconds); });
+  double bf16 = peak;
+  if (trainer::kernels::check_bf16_products())
+    bf16 = loaded(cores, [&] { return product_rate<Bf16>(options.seconds); });
+  c.gpu.fp32 = {peak, "measured: " + how};
+  c.gpu.bf16 = {bf16, "measured: " + how};
+  talk("products " + scheduler::figure_text(Unit::Flops, peak) + " in F32, " +
+       scheduler::figure_text(Unit::Flops, bf16) + " in BF16");
+  c.kernels.update = {loaded(cores, [&] { return update_rate(options.seconds / 4); }),
+                      "measured: AdamW over 1 MiB, the other cores busy"};
+  StepParts parts(options, c, talk);
+  WEFT_TRY(parts.run());
+  set_rates(parts.samples(), c, talk);
   return {};
 }
 

@@ -18,6 +18,8 @@
 #include "runtime/coordinator_shell/begin_run.h"
 #include "runtime/coordinator_shell/flagged_ranks.h"
 #include "runtime/coordinator_shell/record_book.h"
+#include "runtime/drift/drift_json.h"
+#include "runtime/drift/drift_watch.h"
 #include "runtime/job/load.h"
 #include "runtime/log/log.h"
 #include "runtime/watch/diagnose.h"
@@ -72,6 +74,7 @@ class CoordinatorShell {
         events_.push_back(Tick{});
         hear_people();
         if (should_describe_ || told_refused_ != num_refused()) describe();
+        tell_drift();
       }
       work();
       if (state_.phase == RunPhase::Ended && waiting_.empty()) code_ = kCoordinatorEnded;
@@ -86,6 +89,7 @@ class CoordinatorShell {
     if (!loaded.ok())
       return fail(Code::Corrupt, paths_.resolved().string() + " cannot be read back");
     set_options(loaded.job);
+    drift_ = DriftWatch::of(loaded.job, paths_.traces());
     WEFT_TRY_ASSIGN(server_, ChannelServer::open(setup_.host, setup_.port, setup_.keys));
     WEFT_TRY_ASSIGN(LastKnown known, last_known(paths_, setup_.term - 1, clock_.now()));
     WEFT_TRY_ASSIGN(auto store, RunStore::join(paths_.root, clock_));
@@ -236,6 +240,23 @@ class CoordinatorShell {
     (void)book_->store().append_event("diagnosis", found->text, details);
     status_.say({{"type", "notice"}, {"kind", "diagnosis"}, {"message", found->text}});
     return found;
+  }
+
+  /// How far the first steps were from what was planned, where the run knows its cluster.
+  void tell_drift() {
+    if (!drift_) return;
+    drift_->look(book_->last_step());
+    const auto found = drift_->take();
+    if (!found) return;
+    const bool compared = found->has_value();
+    const std::string text =
+        (compared ? summary(**found) : "not compared with the plan: " + found->error().message) +
+        " (" + drift_->cluster().string() + ")";
+    json details = compared ? to_json(**found) : json::object();
+    details["cluster"] = drift_->cluster().string();
+    (void)book_->store().append_event("drift", text, details);
+    (void)book_->store().describe({{"drift", text}});
+    drift_.reset();
   }
 
   /// Connections without this run's keys, and messages that were none.
@@ -429,6 +450,7 @@ class CoordinatorShell {
   Claim claim_;
   std::unique_ptr<ChannelServer> server_;
   std::unique_ptr<RecordBook> book_;
+  std::unique_ptr<DriftWatch> drift_;  // null: no cluster is known, or it has been said
   std::unique_ptr<Journal> journal_;
   std::deque<Event> events_;
   std::deque<CoordinatorAction> waiting_;  // decided; done once the state is in the journal

@@ -35,6 +35,8 @@ class RecordBook {
   Expected<void> truncate_after(std::int64_t step);
   /// The numbers of records of generations before this one are not needed any more.
   void forget_before(std::int64_t generation);
+  /// Of the newest metrics; 0: there are none.
+  long long last_step() const { return last_step_; }
 
  private:
   Expected<void> write(std::int64_t generation, const nlohmann::json& message);

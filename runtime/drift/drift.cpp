@@ -6,6 +6,7 @@
 #include <cmath>
 #include <map>
 #include <set>
+#include <tuple>
 
 namespace weft::runtime {
 
@@ -50,7 +51,30 @@ PhaseStep step_of(const Record& record) {
 
 using Sums = std::map<std::pair<std::string, int>, PhaseDrift>;
 
-void add_rank(const RankStep& rank, int pass, const PhaseSeconds& predicted, Sums& sums) {
+/// Durations of what is the same on one rank: a phase of one layer of one stage.
+using Same = std::tuple<std::string, int, int, int>;  // name, rank, stage, layer
+using Durations = std::map<Same, std::vector<double>>;
+
+/// The median stands for all: where ranks share cores some phases are interrupted for as long as
+/// somebody else computes, and that wait is not their work.
+void add_measured(Durations& durations, Sums& sums) {
+  for (auto& [same, all] : durations) {
+    const auto middle = all.begin() + static_cast<std::ptrdiff_t>(all.size() / 2);
+    std::ranges::nth_element(all, middle);
+    sums[{std::get<0>(same), std::get<1>(same)}].measured +=
+        *middle * static_cast<double>(all.size());
+  }
+}
+
+/// Of the rank's own time. A hidden exchange goes on until somebody looks, and one that has to wait
+/// for its peers does not work meanwhile: only its beginning and its end hold the rank.
+std::int64_t own_ns(const Record& record) {
+  const std::int64_t held = record.head_ns + record.tail_ns;
+  return record.what == Record::What::Exchange && held > 0 ? held : record.end_ns - record.begin_ns;
+}
+
+void add_rank(const RankStep& rank, int pass, const PhaseSeconds& predicted, Sums& sums,
+              Durations& durations) {
   std::set<int> pairs;  // program indices of overlapped pairs; a phase's record does not say
   for (const Record& record : rank.recorded.records)
     if (record.what == Record::What::Action && record.pass == pass &&
@@ -64,9 +88,15 @@ void add_rank(const RankStep& rank, int pass, const PhaseSeconds& predicted, Sum
     sum.phase = name;
     sum.rank = rank.info.rank;
     ++sum.count;
-    sum.measured += kSecond * static_cast<double>(record.end_ns - record.begin_ns);
+    durations[{name, rank.info.rank, record.stage, record.layer}].push_back(
+        kSecond * static_cast<double>(own_ns(record)));
     sum.predicted += predicted(record.stage, step, pairs.contains(record.action));
   }
+}
+
+/// An exchange is as long as its slowest peer, who is not this rank.
+bool waits(const std::string& phase) {
+  return phase.starts_with("dispatch") || phase.starts_with("combine");
 }
 
 void add_phases(Drift& drift) {
@@ -84,7 +114,7 @@ void add_phases(Drift& drift) {
   for (auto& [name, sum] : phases) drift.phases.push_back(sum);
   for (auto& [name, all] : ratios) std::ranges::nth_element(all, all.begin() + all.size() / 2);
   for (const PhaseDrift& one : drift.ranks) {
-    if (!ratios.contains(one.phase)) continue;
+    if (!ratios.contains(one.phase) || waits(one.phase)) continue;
     const std::vector<double>& all = ratios[one.phase];
     const double median = all[all.size() / 2];
     if (median <= 0 || one.ratio() / median <= drift.slowest_ratio) continue;
@@ -99,17 +129,19 @@ void add_phases(Drift& drift) {
 Expected<Drift> compare(const std::vector<MeasuredStep>& steps, const PhaseSeconds& predicted,
                         double step_predicted) {
   Sums sums;
+  Durations durations;
   std::vector<double> seconds;
   for (const MeasuredStep& step : steps) {
     const int pass = dualpipe::training_pass(step);
     if (pass < 0 || !step.closed) continue;
-    for (const RankStep& rank : step.ranks) add_rank(rank, pass, predicted, sums);
+    for (const RankStep& rank : step.ranks) add_rank(rank, pass, predicted, sums, durations);
     seconds.push_back(step.seconds());
   }
   if (sums.empty())
     return fail(Code::NotFound,
                 "no whole training step with phases is recorded; the run needs trace.steps above 0 "
                 "and at least one step");
+  add_measured(durations, sums);
   Drift drift;
   for (auto& [key, sum] : sums) drift.ranks.push_back(sum);
   add_phases(drift);
@@ -139,11 +171,12 @@ Expected<scheduler::Cluster> calibrated(const std::vector<MeasuredStep>& steps,
                                         const scheduler::Work& work, scheduler::Cluster cluster,
                                         const std::string& run) {
   const std::string source = "calibrated from " + run;
-  const auto scale = [&](scheduler::Figure& figure, double by) {
+  const auto scale = [&](scheduler::Figure& figure, double by, double most = 1e30) {
     if (figure <= 0 || !(by > 0) || std::abs(by - 1) < kGoodEnough) return;
-    figure.value = std::clamp(figure.value * by, 1e-6, 1e30);
+    figure.value = std::clamp(figure.value * by, 1e-6, most);
     figure.source = source;
   };
+  const double whole = 1;  // of the peak
   // A phase has work of several kinds, so its rates are approached in rounds.
   for (int round = 0; round < kRounds; ++round) {
     WEFT_TRY_ASSIGN(const Drift drift, compare(steps, work, cluster));
@@ -162,12 +195,15 @@ Expected<scheduler::Cluster> calibrated(const std::vector<MeasuredStep>& steps,
     const double grouped =
         std::cbrt(of("experts") * of("experts backward") * of("experts weights"));
     for (scheduler::Figure* gemm : {&kernels.gemm_fp32, &kernels.gemm_bf16, &kernels.gemm_fp8})
-      scale(*gemm, dense);
+      scale(*gemm, dense, whole);
     for (scheduler::Figure* gemm :
          {&kernels.grouped_gemm_fp32, &kernels.grouped_gemm_bf16, &kernels.grouped_gemm_fp8})
-      scale(*gemm, grouped);
-    scale(kernels.attention_forward, dense);
-    scale(kernels.attention_backward, mean("attention backward", "attention weights"));
+      scale(*gemm, grouped, whole);
+    scale(kernels.attention_forward, dense, whole);
+    scale(kernels.attention_backward, mean("attention backward", "attention weights"), whole);
+    // Workers of one host wait for each other in exchanges as long as they take turns on cores:
+    // what those last says nothing of their bandwidth.
+    if (cluster.node.cores > 0) continue;
     for (scheduler::ExchangeRate& rate : cluster.exchange) {
       scale(rate.dispatch, mean("dispatch", "combine backward"));
       scale(rate.combine, mean("combine", "dispatch backward"));
@@ -191,6 +227,23 @@ std::string describe(const Drift& drift) {
   line("step", drift.step_predicted, drift.step_measured);
   if (drift.slowest_ratio > kSlow)
     text += fmt::format("rank {} takes {:.2f} times as long as its median peer in {}\n",
+                        drift.slowest_rank, drift.slowest_ratio, drift.slowest_phase);
+  return text;
+}
+
+std::string summary(const Drift& drift) {
+  std::string text = fmt::format("the step was predicted to take {:.3g} ms and takes {:.3g} ms",
+                                 drift.step_predicted * 1e3, drift.step_measured * 1e3);
+  if (drift.step_predicted > 0)
+    text += fmt::format(" ({:+.0f} %)", 100 * (drift.step_measured / drift.step_predicted - 1));
+  const auto off = std::ranges::max_element(drift.phases, {}, [](const PhaseDrift& phase) {
+    return std::abs(phase.measured - phase.predicted);
+  });
+  if (off != drift.phases.end() && off->predicted > 0)
+    text +=
+        fmt::format("; most of it in {}: {:.2f} times the prediction", off->phase, off->ratio());
+  if (drift.slowest_ratio > kSlow)
+    text += fmt::format("; rank {} takes {:.2f} times as long as its median peer in {}",
                         drift.slowest_rank, drift.slowest_ratio, drift.slowest_phase);
   return text;
 }

@@ -55,5 +55,7 @@ Expected<scheduler::Cluster> calibrated(const std::vector<dualpipe::MeasuredStep
 
 /// "phase  predicted  measured  ratio" a line, and who is slow.
 std::string describe(const Drift& drift);
+/// One line: the step, the phase of most seconds that is furthest off, and who is slow.
+std::string summary(const Drift& drift);
 
 }  // namespace weft::runtime

@@ -40,10 +40,17 @@ ModelShape shape_of(const trainer::ModelConfig& c) {
 
 namespace {
 
-Expected<int> tokens_of_a_sequence(const Job& job) {
+/// Sequences of tasks differ in length: the mean of the first few hundred that the job will see.
+Expected<int> tokens_of_a_sequence(const Job& job, bool pretrain) {
+  constexpr int kSample = 512;
   if (const int tokens = sequence_tokens(job); tokens > 0) return tokens;
   WEFT_TRY_ASSIGN(const auto workload, Workload::open(job, {}));
-  return std::max(1, workload->longest_prompt() + workload->longest_trace());
+  if (!workload->has_problems())
+    return std::max(1, workload->longest_prompt() + workload->longest_trace());
+  const BatchRequest request{0, 0, kSample, 1, [](int) { return true; }};
+  WEFT_TRY_ASSIGN(const auto sample, pretrain ? workload->pretrain_batch(request)
+                                              : workload->cold_start_batch(request));
+  return std::max(1, (sample.front().num_tokens() + kSample / 2) / kSample);
 }
 
 }  // namespace
@@ -64,7 +71,7 @@ Expected<Work> work_of(const Job& job) {
   work.layout.data = p.data;
   work.layout.expert = p.expert;
   work.layout.micro_batches = p.micro_batches;
-  WEFT_TRY_ASSIGN(work.sequence, tokens_of_a_sequence(job));
+  WEFT_TRY_ASSIGN(work.sequence, tokens_of_a_sequence(job, runs("pretrain")));
   work.micro_batch_sequences = 1.0 * stage.batch / (p.data * p.micro_batches);
   WEFT_TRY_ASSIGN(work.precision, scheduler::parse_precision(job.precision));
   WEFT_TRY_ASSIGN(work.dispatch, scheduler::parse_precision(p.dispatch_payload));

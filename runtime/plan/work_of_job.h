@@ -10,7 +10,7 @@ namespace weft::runtime {
 scheduler::ModelShape shape_of(const trainer::ModelConfig& config);
 
 /// The job's first supervised stage (pretrain, else cold_start); a step is a full batch. Tasks
-/// whose sequences differ in length are taken at `tokens` each. Errors: InvalidArgument where a
+/// whose sequences differ in length are taken at their mean. Errors: InvalidArgument where a
 /// micro-batch is not a whole number of sequences, or the recipe has no supervised stage.
 Expected<scheduler::Work> work_of(const Job& job);
 

@@ -112,7 +112,7 @@ class ControlReporter final : public Reporter {
   }
   ControlClient& control_;
   long long flushes_ = 0;
-  long long& sequence_;  // of the records: none is counted twice, none is missing unnoticed
+  long long sequence_ = 0;  // of the records: none is counted twice, none is missing unnoticed
   Moved moved_ = Moved::Loading;
   std::chrono::steady_clock::time_point moved_at_{};
   bool stop_ = false;

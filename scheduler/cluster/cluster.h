@@ -38,7 +38,15 @@ struct KernelRates {
   Figure attention_forward{1}, attention_backward{1};  // share of the bf16 (fp32) peak
   Figure memory{1};                                    // share of memory_bandwidth
   Figure collective{1};                                // share of NIC bandwidth, by reductions
+  Figure weights;   // bytes/s (4 a parameter) at which a product goes through its matrix beside its
+                    // FLOPs; 0: that takes no time. Large where rows are few
+  Figure softmax;   // bytes/s of the head's forward over its logits; 0: that of other rows
   Figure overhead;  // seconds that each compute phase takes beside its work
+  Figure update;    // bytes/s of the optimizer; 0: row-wise kernels' rate
+  Figure touch;     // bytes/s (4 a parameter) at which a rank clears its gradients and packs its
+                    // weights again, once a step; 0: neither takes time
+  Figure exchange;  // seconds of a rank's own time in each exchange beside its bytes (CPU)
+  Figure step;      // seconds of a rank's own time in each step beside everything else (CPU)
   friend bool operator==(const KernelRates&, const KernelRates&) = default;
 };
 
@@ -60,8 +68,9 @@ struct NodeType {
   Figure nic_latency;         // seconds, under one leaf switch
   Figure nic_latency_across;  // seconds, across leaves
   Figure cores;               // that the workers of a CPU node share; 0: each device has its own
-  Figure host_bandwidth;      // bytes/s a GPU to its host's memory, for checkpoints; 0: unknown
-  Figure power;               // W of everything but the GPUs
+  Figure crowding{1};     // work of a CPU worker takes so many times as long when cores are shared
+  Figure host_bandwidth;  // bytes/s a GPU to its host's memory, for checkpoints; 0: unknown
+  Figure power;           // W of everything but the GPUs
   friend bool operator==(const NodeType&, const NodeType&) = default;
 };
 

@@ -106,6 +106,18 @@ const std::vector<ClusterField>& table() {
        "of the NIC bandwidth, by reductions and gathers"},
       {"kernels.overhead", Time, WEFT_FIGURE(kernels.overhead), false, true, 10,
        "of each compute phase beside its work"},
+      {"kernels.weights", Bandwidth, WEFT_FIGURE(kernels.weights), false, false, 1e15,
+       "at which products go through their matrices (4 B a parameter) beside their FLOPs"},
+      {"kernels.softmax", Bandwidth, WEFT_FIGURE(kernels.softmax), false, false, 1e15,
+       "of the head's loss over its logits; left out: that of row-wise kernels"},
+      {"kernels.update", Bandwidth, WEFT_FIGURE(kernels.update), false, false, 1e15,
+       "of the optimizer; left out: that of row-wise kernels"},
+      {"kernels.touch", Bandwidth, WEFT_FIGURE(kernels.touch), false, false, 1e15,
+       "a rank's weights (4 B a parameter), each step: gradients cleared, weights packed again"},
+      {"kernels.exchange", Time, WEFT_FIGURE(kernels.exchange), false, true, 1,
+       "of a worker's own time in an exchange beside its bytes"},
+      {"kernels.step", Time, WEFT_FIGURE(kernels.step), false, true, 10,
+       "of a worker's own time in a step beside everything else"},
       {"node.gpus", Count, WEFT_FIGURE(node.gpus), true, false, 1024, "a node"},
       {"node.nvlink_bandwidth", Bandwidth, WEFT_FIGURE(node.nvlink_bandwidth), true, false, 1e14,
        "a GPU and direction, effective (shared memory on one CPU host)"},
@@ -121,6 +133,8 @@ const std::vector<ClusterField>& table() {
        "across leaves"},
       {"node.cores", Count, WEFT_FIGURE(node.cores), false, false, 4096,
        "that the workers of a CPU node share"},
+      {"node.crowding", Count, WEFT_FIGURE(node.crowding), false, false, 100,
+       "work takes so many times as long where workers are more than cores"},
       {"node.host_bandwidth", Bandwidth, WEFT_FIGURE(node.host_bandwidth), false, false, 1e13,
        "a GPU to its host's memory, for checkpoints"},
       {"node.power", Power, WEFT_FIGURE(node.power), false, true, 1e6,
@@ -145,7 +159,8 @@ const std::vector<ClusterField>& table() {
 }
 
 bool whole(const ClusterField& field) {
-  return field.unit == Unit::Count && field.path != "network.oversubscription";
+  return field.unit == Unit::Count && field.path != "network.oversubscription" &&
+         field.path != "node.crowding";
 }
 
 void check_range(const ClusterField& field, const Cluster& cluster,
@@ -238,6 +253,9 @@ std::vector<ClusterProblem> problems(const Cluster& c) {
   if (c.oversubscription.given() && c.oversubscription > 0 && c.oversubscription < 1)
     out.push_back({"network.oversubscription",
                    "network.oversubscription is " + count(c.oversubscription), "1 (none) or more"});
+  if (c.node.crowding.given() && c.node.crowding > 0 && c.node.crowding < 1)
+    out.push_back({"node.crowding", "node.crowding is " + count(c.node.crowding),
+                   "1 (nothing is lost by sharing cores) or more"});
   if (c.nodes > 1 && !c.node.nic_bandwidth.given())
     out.push_back({"node.nic_bandwidth",
                    "there are " + count(c.nodes) + " nodes and node.nic_bandwidth is missing",

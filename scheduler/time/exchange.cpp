@@ -74,7 +74,8 @@ ExchangeCost exchange_cost(const Work& work, const Cluster& cluster, Direction d
   const bool measured = !cluster.exchange.empty() &&
                         (nodes > 1) == (cluster.exchange.back().ranks > cluster.nvlink_gpus());
   if (measured) {
-    cost.seconds = cost.bytes / measured_bandwidth(cluster, ranks, direction);
+    cost.seconds =
+        cost.bytes / measured_bandwidth(cluster, ranks, direction) + cluster.kernels.exchange;
     return cost;
   }
   if (nodes == 1) {

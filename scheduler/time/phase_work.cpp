@@ -21,6 +21,9 @@ int pass_index(const PhaseStep& step) {
   return step.phase.part == Part::Weights ? 2 : 1;
 }
 
+/// How often a pass goes through its weights: gradients are read and written.
+double goes(int pass) { return pass == 2 ? 2 : 1; }
+
 double attention_width(const ModelShape& m) {
   const double latents = m.latent ? m.q_lora + m.kv_lora : 0;
   const double keys = m.latent ? m.heads : m.kv_heads;
@@ -33,6 +36,7 @@ PhaseWork attention(const Work& work, Block block, int pass, const RowWise& cons
   const double tokens = work.micro_batch_tokens();
   PhaseWork out;
   out.gemm = 2 * tokens * m.attention_linear();
+  out.weights = goes(pass) * m.attention_linear();
   const double core = tokens * work.sequence * m.heads * (m.key_width() + m.value_width());
   if (pass == 0) out.core_forward = core;  // causal: half of the keys, two products
   if (pass == 1) {
@@ -52,6 +56,7 @@ PhaseWork experts(const Work& work, Block block, int pass, double imbalance,
   PhaseWork out;
   if (!exchanges(work, block)) {
     out.gemm = 2 * tokens * m.dense_mlp();
+    out.weights = goes(pass) * m.dense_mlp();
     out.bytes = tokens * (m.hidden + m.intermediate) * constants.experts[pass];
     return out;
   }
@@ -59,6 +64,7 @@ PhaseWork experts(const Work& work, Block block, int pass, double imbalance,
   const double rows = tokens * m.top_k * imbalance;
   out.grouped = 2 * rows * m.expert();
   out.gemm = 2 * tokens * m.shared * m.expert();
+  out.weights = goes(pass) * (1.0 * m.experts / work.layout.expert + m.shared) * m.expert();
   out.bytes =
       (rows + tokens * m.shared) * (m.hidden + m.moe_intermediate) * constants.experts[pass];
   return out;
@@ -69,7 +75,9 @@ PhaseWork head(const Work& work, const StageBlocks& stage, int pass, const RowWi
   const double heads = 1 + stage.next_token, tokens = work.micro_batch_tokens();
   PhaseWork out;
   out.wide = heads * 2 * tokens * m.embedding();
-  if (pass < 2) out.bytes = heads * tokens * m.vocab * constants.head / 2;
+  out.weights = goes(pass) * heads * m.embedding();
+  if (pass < 2)
+    (pass == 0 ? out.softmax : out.bytes) = heads * tokens * m.vocab * constants.head / 2;
   return out;
 }
 
@@ -173,8 +181,11 @@ double seconds_of(const PhaseWork& phase, const Work& work, const Cluster& clust
                           phase.core_forward / (rates.core * k.attention_forward) +
                           phase.core_backward / (rates.core * k.attention_backward);
   const double width = work.precision == Precision::F32 ? 2 : 1;  // the constants are of BF16 rows
-  const double rows = phase.bytes * width / (cluster.gpu.memory_bandwidth * k.memory);
-  return products / left + rows + k.overhead;
+  const double rate = cluster.gpu.memory_bandwidth * k.memory;
+  const double rows =
+      (phase.bytes / rate + phase.softmax / (k.softmax > 0 ? k.softmax.value : rate)) * width;
+  const double weights = k.weights > 0 ? 4 * phase.weights / k.weights : 0;
+  return products / left + rows + weights + k.overhead;
 }
 
 }  // namespace weft::scheduler

@@ -28,6 +28,10 @@ struct PhaseWork {
   double wide = 0;                             // of products that stay in BF16 (head, gate, joins)
   double core_forward = 0, core_backward = 0;  // of attention itself
   double bytes = 0;                            // of row-wise kernels
+  double softmax = 0;                          // of the head's loss over its logits
+  // Parameters of the products' matrices, gradients twice (read and written): what a product goes
+  // through however few its rows are.
+  double weights = 0;
 };
 
 /// One stage's block in the order of its phases.

@@ -29,6 +29,17 @@ double collective_seconds(double bytes, int ranks, int neighbours, const Cluster
   return seconds;
 }
 
+double cores_shared_by(const Work& work, const Cluster& cluster) {
+  if (!(cluster.node.cores > 0)) return 1;
+  const double here = std::min(work.layout.world(), cluster.gpus_per_node());
+  return std::max(1.0, here / cluster.node.cores);
+}
+
+double update_rate(const Cluster& cluster) {
+  return cluster.kernels.update > 0 ? cluster.kernels.update.value
+                                    : cluster.gpu.memory_bandwidth * cluster.kernels.memory;
+}
+
 StepEnd step_end(const Work& work, const Cluster& cluster, const std::vector<StageBlocks>& stages) {
   const Layout& layout = work.layout;
   const int copies = dualpipe::num_directions(layout.kind);
@@ -57,9 +68,12 @@ StepEnd step_end(const Work& work, const Cluster& cluster, const std::vector<Sta
       end.gather += both(weight);
       // Gradient and master read, master written, both moments read and written, weight written.
       const double own = dense / dense_ranks + experts / expert_ranks;
-      end.update += own * (4 + 4 + 4 + 4 * moment + weight) /
-                    (cluster.gpu.memory_bandwidth * cluster.kernels.memory);
+      end.update += own * (4 + 4 + 4 + 4 * moment + weight) / update_rate(cluster);
+      if (cluster.kernels.touch > 0) end.update += 4 * (dense + experts) / cluster.kernels.touch;
     }
+    end.update += cluster.kernels.step;
+    const double turns = cores_shared_by(work, cluster);
+    for (double* part : {&end.reduce, &end.gather, &end.update}) *part *= turns;
     if (end.reduce + end.gather + end.update > worst.reduce + worst.gather + worst.update)
       worst = end;
   }

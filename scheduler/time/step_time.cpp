@@ -61,7 +61,13 @@ class ActionCosts {
       communicated |= dualpipe::communicates(step.phase);
       return seconds;
     });
-    if (merged && communicated) cost.time.total += assumptions_.pair_idle * cost.time.compute;
+    // A CPU worker moves its rows itself: nothing goes on beside its computing.
+    if (cluster_.node.cores > 0) {
+      cost.time.exposed = cost.time.exchange;
+      cost.time.total = cost.time.compute + cost.time.exchange;
+    } else if (merged && communicated) {
+      cost.time.total += assumptions_.pair_idle * cost.time.compute;
+    }
     return cost;
   }
 
@@ -102,14 +108,20 @@ void set_messages(const Work& work, const Cluster& cluster, dualpipe::Costs& cos
 
 /// Where workers are more than cores, no order of theirs takes less than all of their work.
 void take_turns(const Work& work, const Cluster& cluster, dualpipe::Timeline& timeline) {
-  if (!(cluster.node.cores > 0)) return;
+  const double turns = cores_shared_by(work, cluster);
+  if (turns <= 1) return;
   double busy = 0;
-  for (const double seconds : timeline.busy) busy += seconds * work.layout.data;
-  const int nodes = (work.layout.world() + cluster.gpus_per_node() - 1) / cluster.gpus_per_node();
-  const double least = busy / (cluster.node.cores * nodes);
+  for (const double seconds : timeline.busy) busy += seconds;
+  const double least = busy / static_cast<double>(timeline.busy.size()) * turns;
   if (least <= timeline.makespan) return;
   for (double& bubble : timeline.bubble) bubble += least - timeline.makespan;
   timeline.makespan = least;
+}
+
+/// How much slower all compute than one alone: by the slowest GPU, or by sharing cores.
+double slowest_rank(const Work& work, const Cluster& cluster, const TimeAssumptions& assumptions) {
+  if (!(cluster.node.cores > 0)) return assumptions.straggler;
+  return cores_shared_by(work, cluster) > 1 ? cluster.node.crowding.value : 1;
 }
 
 /// Adds one rank's actions.
@@ -143,18 +155,26 @@ void add_rank(const std::vector<Action>& program, ActionCosts& costs, StepTime& 
 
 }  // namespace
 
+/// Rows of the busiest rank over the mean. Where workers take turns on cores it makes nobody wait:
+/// the core goes to somebody else meanwhile.
+double busiest_rows(const Work& work, const Cluster& cluster, const TimeAssumptions& assumptions) {
+  if (cores_shared_by(work, cluster) > 1) return 1;
+  return expected_imbalance(work, assumptions.load_variation);
+}
+
 double phase_seconds(const Work& work, const Cluster& cluster, const StageBlocks& stage,
                      const PhaseStep& step, bool overlapped, const TimeAssumptions& assumptions) {
-  const double imbalance = expected_imbalance(work, assumptions.load_variation);
+  const double imbalance = busiest_rows(work, cluster, assumptions);
   if (!dualpipe::communicates(step.phase))
-    return assumptions.straggler *
+    return slowest_rank(work, cluster, assumptions) *
            seconds_of(work_of(work, stage, step, imbalance, assumptions.row_wise), work, cluster);
   // What a gradient does on its way back is the other direction's exchange.
   const bool turned = step.backward && step.phase.part != Part::Again;
   const bool dispatch = (step.phase.kind == PhaseKind::Dispatch) != turned;
   const ExchangeCost cost =
       exchange_cost(work, cluster, dispatch ? Direction::Dispatch : Direction::Combine, imbalance);
-  return cost.seconds * (overlapped ? assumptions.exchange_slowdown : 1);
+  const bool beside = overlapped && !(cluster.node.cores > 0);
+  return cost.seconds * (beside ? assumptions.exchange_slowdown : 1);
 }
 
 Expected<StepTime> step_time(const Work& work, const Cluster& cluster,
@@ -192,7 +212,7 @@ Expected<StepTime> step_time(const Work& work, const Cluster& cluster,
   step.bubble_of_schedule = bare - busy;
   step.rank_busy = timeline.busy;
   step.rank_bubble = timeline.bubble;
-  step.imbalance = expected_imbalance(work, assumptions.load_variation);
+  step.imbalance = busiest_rows(work, cluster, assumptions);
   const StepEnd end = step_end(work, cluster, stage_blocks(work.model, placement));
   step.reduce = end.reduce;
   step.gather = end.gather;

@@ -47,6 +47,9 @@ struct StepTime {
   std::vector<double> rank_busy, rank_bubble;                       // per position
 };
 
+/// Rows of the busiest rank over the mean, as far as others wait for it.
+double busiest_rows(const Work& work, const Cluster& cluster, const TimeAssumptions& assumptions);
+
 /// Times of one pass of a stage, for those who want phases (rehearsal, comparison with a trace).
 double phase_seconds(const Work& work, const Cluster& cluster, const StageBlocks& stage,
                      const dualpipe::PhaseStep& step, bool overlapped,

@@ -73,6 +73,28 @@ TEST(Drift, ComparesEachPhaseOfEachRankAndNamesTheSlowOne) {
   EXPECT_THAT(describe(*drift), HasSubstr("rank 2 takes 3.00 times as long"));
 }
 
+TEST(Drift, APhaseThatSomebodyInterruptedCountsAsItsPeers) {
+  std::vector<Record> records;
+  for (const double seconds : {0.01, 0.01, 0.5, 0.01, 0.01})
+    records.push_back(
+        phase_record(0, {PhaseKind::Attention, 0, dualpipe::Part::Whole}, false, seconds, 0));
+  const auto drift = compare(
+      {step_of({records})}, [](int, const PhaseStep&, bool) { return 0.01; }, 1);
+  ASSERT_TRUE(drift) << drift.error().message;
+  EXPECT_NEAR(drift->phases[0].measured, 0.05, 1e-9);
+  EXPECT_THAT(summary(*drift), HasSubstr("predicted to take 1e+03 ms and takes 2e+03 ms (+100 %)"));
+}
+
+TEST(Drift, AnExchangeIsWhatItHoldsItsRankFor) {
+  Record exchange = phase_record(0, {PhaseKind::Dispatch, 0, dualpipe::Part::Whole}, false, 0.9, 0);
+  exchange.head_ns = 10'000'000;
+  exchange.tail_ns = 20'000'000;
+  const auto drift = compare(
+      {step_of({{exchange}})}, [](int, const PhaseStep&, bool) { return 0.01; }, 1);
+  ASSERT_TRUE(drift) << drift.error().message;
+  EXPECT_NEAR(drift->phases[0].measured, 0.03, 1e-9);
+}
+
 TEST(Drift, KnowsWhichPhasesRanInAPair) {
   std::vector<Record> records = {
       phase_record(0, {PhaseKind::Dispatch, 0, dualpipe::Part::Whole}, false, 0.01, 4),

@@ -99,6 +99,41 @@ TEST(Plan, OverlappingPairsHidesExchanges) {
   EXPECT_LT(on->exposed_exchange, off->exposed_exchange);
 }
 
+/// A CPU host: its workers share so many cores.
+Cluster host_with_cores(double cores) {
+  Cluster c = small_cluster();
+  c.gpu.sms = c.gpu.communication_sms = {};
+  c.nodes = {1, "test"};
+  c.node.cores = {cores, "test"};
+  c.node.crowding = {1.1, "test"};
+  c.kernels.exchange = {1e-3, "test"};
+  return c;
+}
+
+TEST(Plan, WorkersThatShareCoresTakeAsLongAsAllTheirWork) {
+  Work work = small_work();
+  work.layout = {Kind::OneFOneB, 2, 4, 2, 8};
+  const auto own = step_time(work, host_with_cores(8));
+  const auto shared = step_time(work, host_with_cores(2));
+  ASSERT_TRUE(own) << own.error().message;
+  ASSERT_TRUE(shared) << shared.error().message;
+  double busy = 0;
+  for (const double seconds : shared->rank_busy) busy += 4 * seconds;
+  EXPECT_NEAR(shared->total - shared->optimizer(), busy / 2, 1e-6 * busy);
+  EXPECT_NEAR(shared->optimizer(), 4 * own->optimizer(), 1e-9);
+  // The busiest rank makes nobody wait whose core somebody else takes meanwhile.
+  EXPECT_EQ(shared->imbalance, 1);
+  EXPECT_GT(own->imbalance, 1);
+}
+
+TEST(Plan, ACpuWorkerHidesNoExchange) {
+  Work work = small_work();
+  const auto step = step_time(work, host_with_cores(64));
+  ASSERT_TRUE(step) << step.error().message;
+  EXPECT_GT(step->exchange, 0);
+  EXPECT_NEAR(step->exposed_exchange, step->exchange, 1e-12);
+}
+
 TEST(Plan, ExpertsOnOneRankExchangeNothing) {
   Work work = small_work();
   work.layout.expert = 1;
