@@ -20,8 +20,8 @@ struct MessageHeader {
   std::uint64_t magic;
   std::uint64_t tag;
   std::uint64_t length;
-  std::uint32_t sequence;  // counts the messages of this pair, modulo 2^32
-  std::uint32_t check;     // message_check of its bytes; 0: none was made
+  std::uint32_t sequence;   // counts the messages of this pair, modulo 2^32
+  std::uint32_t check = 0;  // message_check of its bytes; 0: none was made
 };
 static_assert(sizeof(MessageHeader) == kRingUnit);
 inline constexpr std::uint64_t kMessageMagic = 0x6d7367'74666577;  // "weftmsg"

@@ -169,7 +169,7 @@ int verb_rehearse(const RehearseOptions& options, Io& io) {
     // Asked to stop it ends as a run does: the step is finished and saved, and said in run.json.
     const SignalDescriptor signals;
     observer.stop = [&, events = 0]() mutable {
-      return (options.speed > 0 || ++events % 512 == 0) && signals.take_stops() > 0;
+      return (options.speed > 0 || ++events % 512 == 0) && signals.take().stops > 0;
     };
     auto done =
         rehearse(job, what.cluster, what.options, std::move(*times), **store, clock, observer);

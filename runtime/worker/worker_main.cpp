@@ -232,15 +232,13 @@ int worker_main(const WorkerArguments& arguments) {
     return 70;
   };
   try {
-    (*control)->send({{"type", "done"},
-                      {"outcome", *end == RecipeEnd::Complete ? "complete" : "stopped"},
-                      {"records", reporter.records()}});
+    const Expected<RecipeEnd> end = work(arguments, **control, reporter, lost);
     if (!end) return report_failure(end.error());
     if (const auto fault = fault_point(FaultAt::Shutdown); !fault)
       return report_failure(fault.error());
     (*control)->send({{"type", "done"},
                       {"outcome", *end == RecipeEnd::Complete ? "complete" : "stopped"},
-                      {"records", records}});
+                      {"records", reporter.records()}});
     wait_for_shutdown(**control);
     return 0;
   } catch (const std::exception& error) {

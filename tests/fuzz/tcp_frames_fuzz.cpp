@@ -136,7 +136,7 @@ std::string frame(FrameKind kind, std::uint32_t group, std::uint64_t value) {
 }
 
 std::string message(std::uint32_t group, std::uint64_t length, std::uint64_t sequence) {
-  const MessageHeader header{kMessageMagic, 0, length, sequence};
+  const MessageHeader header{kMessageMagic, 0, length, static_cast<std::uint32_t>(sequence)};
   std::string text = frame(FrameKind::data, group, sizeof header + length);
   append(text, &header, sizeof header);
   return text + std::string(length, 'm');
