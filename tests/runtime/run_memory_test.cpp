@@ -24,7 +24,7 @@ class RunMemory : public testing::Test {
   /// Where the node keeps them, as the run said; "" before it did.
   static fs::path memory_of(const fs::path& run) {
     const auto events = events_of(run, "memory_copies");
-    return events.empty() ? "" : events.back()["details"].value("directory", "");
+    return events.empty() ? "" : events.back().value("directory", "");
   }
   static std::vector<fs::path> copies_in(const fs::path& memory) {
     std::vector<fs::path> copies;
@@ -72,9 +72,9 @@ TEST_F(RunMemory, AfterAWorkersDeathItGoesOnFromTheCopyWithTheSameNumbers) {
   ASSERT_EQ(::kill(child.worker(2), SIGKILL), 0);
   ASSERT_TRUE(eventually([&] { return !events_of(run, "resumed").empty(); }));
   const json resumed = events_of(run, "resumed")[0];
-  EXPECT_GE(resumed["details"]["step"], 5) << "there is no checkpoint on the disk";
+  EXPECT_GE(resumed["step"], 5) << "there is no checkpoint on the disk";
   EXPECT_NE(resumed["message"].get<std::string>().find("the copy in memory"), std::string::npos);
-  const long long enough = resumed["details"]["step"].get<long long>() + 10;
+  const long long enough = resumed["step"].get<long long>() + 10;
   ASSERT_TRUE(eventually([&] { return steps_of(run) >= enough; }));
   child.signal(SIGINT);
   ASSERT_EQ(child.wait().code, 130);
@@ -113,7 +113,7 @@ TEST_F(RunMemory, ADamagedCopyIsNeverUsedAndAKilledAgentLeavesNone) {
   const std::string said = skipped[0]["message"];
   EXPECT_NE(said.find("memory/step-"), std::string::npos) << said;
   EXPECT_NE(said.find("checksum"), std::string::npos) << said;
-  const std::string name = events_of(run, "resumed")[0]["details"]["checkpoint"];
+  const std::string name = events_of(run, "resumed")[0]["checkpoint"];
   EXPECT_TRUE(name.starts_with("step-")) << name;
 
   ASSERT_TRUE(fs::exists(memory));
