@@ -496,7 +496,8 @@ int coordinator_main(const CoordinatorArguments& arguments, const Clock& clock) 
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != arguments.parent) return kCoordinatorRefused;  // the agent died before
   ::signal(SIGPIPE, SIG_IGN);
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) ::signal(signal, SIG_IGN);  // the agent's
+  // The agent's: a terminal sends them to its whole group, Slurm (--signal) to a whole step.
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGUSR1}) ::signal(signal, SIG_IGN);
   const StatusPipe status(arguments.status_descriptor);
   const auto code = coordinate(arguments, status, clock);
   if (code) return *code;

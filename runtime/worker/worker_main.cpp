@@ -207,7 +207,8 @@ void wait_for_shutdown(ControlClient& control) {
 int worker_main(const WorkerArguments& arguments) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != arguments.parent) return 70;  // the coordinator died before we could ask
-  ::signal(SIGINT, SIG_IGN);  // Ctrl-C reaches the whole terminal group; the coordinator answers it
+  // Ctrl-C reaches the whole terminal group, Slurm's --signal=USR1 a whole step: the agent answers.
+  for (const int signal : {SIGINT, SIGUSR1}) ::signal(signal, SIG_IGN);
   const auto credentials = read_descriptor(arguments.control_descriptor);
   if (!credentials) {
     log_error(credentials.error().message);
