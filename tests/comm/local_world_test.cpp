@@ -43,7 +43,7 @@ std::set<std::string> names_in_dev_shm() {
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator("/dev/shm", error))
     if (const std::string name = entry.path().filename();
-        !name.starts_with("vader_segment") && !name.starts_with("weft-mpi-"))  // others' MPI runs
+        !name.starts_with("vader_segment") && !name.starts_with("weft-"))  // others' runs
       names.insert(name);
   return names;
 }

@@ -71,13 +71,16 @@ TEST_F(RunRefusal, AJournalOfANewerVersionIsLeftAlone) {
 }
 
 TEST_F(RunRefusal, OfTwoSubmissionsAtOnceOneRuns) {
-  Weft first(run_words()), second(run_words());
-  const Ended one = first.wait(), two = second.wait();
-  const bool first_ran = one.code == 0;
-  EXPECT_EQ((first_ran ? one : two).code, 0) << one.err << two.err;
-  expect_refused(first_ran ? two : one, 69, {"in use by process", "--dir"});
-  EXPECT_EQ(steps_of(run), 40);
-  EXPECT_EQ(weft({"status", run.string(), "--expect", "finished"}).code, 0);
+  const std::vector<std::string> endless = run_words({"pretrain.steps=100000"});
+  Weft first(endless), second(endless);
+  ASSERT_TRUE(eventually([&] { return !first.running() || !second.running(); }));
+  const bool first_runs = first.running();
+  expect_refused((first_runs ? second : first).wait(), 69, {"in use by process", "--dir"});
+  Weft& runs = first_runs ? first : second;
+  EXPECT_TRUE(eventually([&] { return steps_of(run) >= 3 || !runs.running(); }));
+  runs.signal(SIGINT);
+  EXPECT_EQ(runs.wait().code, 130);
+  EXPECT_EQ(weft({"status", run.string(), "--expect", "stopped"}).code, 0);
 }
 
 TEST_F(RunRefusal, ARunThatFailedOnItsDataDoesNotBlockTheNextOne) {

@@ -17,18 +17,23 @@ namespace fs = std::filesystem;
 
 class RunResume : public testing::Test {
  protected:
-  /// The run that nobody disturbs.
-  std::vector<json> undisturbed(const std::string& job) {
+  /// The run that nobody disturbs; of so many steps, or as many as the job says.
+  std::vector<json> undisturbed(const std::string& job, const std::string& steps = "") {
     const fs::path run = place / "undisturbed";
-    const Ended ended = weft({"run", job, "--dir", run.string()});
+    std::vector<std::string> words = {"run", job, "--dir", run.string()};
+    if (!steps.empty()) words.insert(words.end(), {"--set", steps});
+    const Ended ended = weft(words);
     EXPECT_EQ(ended.code, 0) << ended.err;
     return metrics_of(run);
   }
 
   /// Starts or resumes the run in `disturbed`, and kills all of it when `now` says so.
   void kill_when(const std::string& job, const std::function<bool()>& now,
-                 std::chrono::microseconds later = {}) {
-    Weft child({"run", job, "--dir", disturbed.string(), "--set", every});
+                 std::chrono::microseconds later = {}, const std::string& set = "",
+                 const std::string& fault = "") {
+    std::vector<std::string> words = {"run", job, "--dir", disturbed.string(), "--set", every};
+    if (!set.empty()) words.insert(words.end(), {"--set", set});
+    Weft child(words, {}, {"WEFT_FAULT=" + fault});
     ASSERT_TRUE(eventually([&] { return now() || !child.running(); }));
     std::this_thread::sleep_for(later);
     child.kill_all();
@@ -43,8 +48,14 @@ class RunResume : public testing::Test {
       EXPECT_EQ(metrics[i], expected[i]) << "step " << i + 1;
   }
 
+  /// Of a run that was disturbed in the middle: it is to go on for some steps.
+  std::string some_steps_more() const {
+    return "pretrain.steps=" + std::to_string(steps_of(disturbed) + 7);
+  }
+
   Place place;
   fs::path disturbed = place / "disturbed";
+  std::string endless = "pretrain.steps=100000";  // it will not have ended when we come to it
   std::string every =
       "checkpoint.keep=3";  // how often the disturbed run saves; numbers do not care
 };
@@ -78,7 +89,10 @@ TEST_F(RunResume, AfterSigkillInTheMiddleOfACheckpointTheOneBeforeCounts) {
       std::erase_if(names, [&](const auto& name) { return std::ranges::count(old, name) > 0; });
       return names;
     };
-    kill_when(job, [&] { return !fresh().empty(); });
+    // A rank that stops before it wrote its part holds the checkpoint open until we have seen it.
+    kill_when(
+        job, [&] { return !fresh().empty(); }, {}, "",
+        "do=stop rank=3 at=checkpoint step=" + std::to_string(5 + 4 * attempt));
     for (const std::string& name : fresh()) {
       ++torn;
       const Ended shown = weft({"ckpt", "ls", disturbed.string(), "-o", "jsonl"});
@@ -114,9 +128,8 @@ TEST_F(RunResume, GrpoGoesOnWithItsReferenceAndSamples) {
 
 TEST_F(RunResume, AnInterruptSavesTheLastStepAndTheRunGoesOn) {
   const std::string job = place.supervised_job();
-  const std::vector<json> expected = undisturbed(job);
   {
-    Weft child({"run", job, "--dir", disturbed.string()});
+    Weft child({"run", job, "--dir", disturbed.string(), "--set", endless});
     ASSERT_TRUE(eventually([&] { return steps_of(disturbed) >= 13; }));
     child.signal(SIGINT);
     const Ended ended = child.wait();
@@ -129,20 +142,23 @@ TEST_F(RunResume, AnInterruptSavesTheLastStepAndTheRunGoesOn) {
   std::snprintf(name, sizeof name, "step-%09lld", last["step"].get<long long>());
   EXPECT_EQ(fs::read_symlink(disturbed / "ckpt" / "latest"), name) << "the last step is saved";
   EXPECT_EQ(weft({"status", disturbed.string(), "--expect", "stopped"}).code, 0);
-  const Ended ended = weft({"resume", disturbed.string()});
+  const std::string steps = some_steps_more();
+  const Ended ended = weft({"resume", disturbed.string(), "--set", steps});
   ASSERT_EQ(ended.code, 0) << ended.err;
-  expect_the_run(expected);
+  expect_the_run(undisturbed(job, steps));
 }
 
 TEST_F(RunResume, InAnotherLayoutItGoesOnToTheSameLosses) {
   const std::string job = place.supervised_job();
-  const std::vector<json> expected = undisturbed(job);
-  kill_when(job, [&] { return steps_of(disturbed) >= 33; });
+  kill_when(
+      job, [&] { return steps_of(disturbed) >= 33; }, {}, endless);
   const std::string dir = disturbed.string();
+  const std::string steps = some_steps_more();
+  const std::vector<json> expected = undisturbed(job, steps);
   const Ended refused = weft({"resume", dir, "--set", "pretrain.lr=2e-3"});
   EXPECT_EQ(refused.code, 78) << refused.err;
   EXPECT_NE(refused.err.find("pretrain.lr"), std::string::npos) << refused.err;
-  const Ended ended = weft({"resume", dir, "--set", "parallel.pipeline=1", "--set",
+  const Ended ended = weft({"resume", dir, "--set", steps, "--set", "parallel.pipeline=1", "--set",
                             "parallel.data=1", "--set", "parallel.expert=1", "--set",
                             "parallel.schedule=1f1b", "--set", "parallel.micro_batches=8"});
   ASSERT_EQ(ended.code, 0) << ended.err;
