@@ -3,9 +3,11 @@
 //        <target>_fuzz --seeds DIRECTORY    write the seed inputs there, a corpus to explore from
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 
 #include "base/files.h"
 #include "base/rng.h"
+#include "tests/fuzz/kept_inputs.h"
 #include "tests/fuzz/replay.h"
 
 namespace weft::fuzz {
@@ -65,16 +67,26 @@ std::string mutated(std::string text, const std::vector<std::string>& seeds, Rng
   return text;
 }
 
+/// What exploring this target has kept; nothing where it was never explored.
+std::vector<std::string> kept() {
+  if (!std::filesystem::exists(WEFT_FUZZ_CORPUS)) return {};
+  auto inputs = kept_inputs(WEFT_FUZZ_CORPUS);
+  if (inputs) return std::move(*inputs);
+  std::fprintf(stderr, "%s\n", inputs.error().message.c_str());
+  std::exit(2);
+}
+
 int replay(int rounds, std::uint64_t seed) {
-  const std::vector<std::string> seeds = seed_inputs();
+  const std::vector<std::string> seeds = seed_inputs(), explored = kept();
   run("");
   for (const std::string& input : seeds) run(input);
+  for (const std::string& input : explored) run(input);
   for (int round = 0; round < rounds; ++round) {
     Rng rng(seed, "fuzz", static_cast<std::uint64_t>(round));
     run(mutated(seeds[rng.below(static_cast<std::uint32_t>(seeds.size()))], seeds, rng));
   }
-  std::printf("%zu seed inputs and %d mutations, seed %llu: every promise held\n", seeds.size(),
-              rounds, static_cast<unsigned long long>(seed));
+  std::printf("%zu seed inputs, %zu kept and %d mutations, seed %llu: every promise held\n",
+              seeds.size(), explored.size(), rounds, static_cast<unsigned long long>(seed));
   return 0;
 }
 

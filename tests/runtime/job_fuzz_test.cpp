@@ -8,6 +8,7 @@
 #include <string>
 
 #include "base/rng.h"
+#include "tests/fuzz/kept_inputs.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);
 
@@ -35,6 +36,23 @@ TEST(JobFuzz, NoiseNeverCrashes) {
                              : alphabet[rng.below(static_cast<std::uint32_t>(alphabet.size()))];
     feed(text);
   }
+}
+
+TEST(JobFuzz, WhatExploringKeptNeverCrashes) {
+  const auto inputs =
+      fuzz::kept_inputs(std::string(WEFT_SOURCE_DIR) + "/tests/fuzz/corpus/job.txt");
+  ASSERT_TRUE(inputs) << inputs.error().message;
+  EXPECT_FALSE(inputs->empty());
+  for (const std::string& input : *inputs) feed(input);
+}
+
+TEST(JobFuzz, AKeptInputIsWrittenAsOneLineAndReadAgain) {
+  std::string all;
+  for (int byte = 0; byte < 256; ++byte) all += static_cast<char>(byte);
+  const std::string line = fuzz::escaped(all);
+  EXPECT_EQ(line.find('\n'), std::string::npos);
+  EXPECT_EQ(fuzz::unescaped(line), all);
+  for (const char* bad : {"\\", "a\\n", "\\x0", "\\xg0"}) EXPECT_FALSE(fuzz::unescaped(bad)) << bad;
 }
 
 TEST(JobFuzz, DamagedJobFilesNeverCrash) {
