@@ -1,66 +1,14 @@
-#include "runtime/coordinator/agent.h"
-
+// One node's agent: its workers, their records, whom it follows and when it leaves.
 #include <gtest/gtest.h>
+
+#include "tests/runtime/coordinator_bench.h"
 
 namespace weft::runtime {
 namespace {
 
 using namespace std::chrono_literals;
 
-/// An agent that follows term 1 of another node.
-struct Bench {
-  Bench() {
-    clock.advance(1h);
-    NodeFacts facts;
-    facts.slots = 2;
-    state = start_agent("b", 1, facts, clock.now());
-    tell(AgentTick{});
-    Claims claims;
-    claims.highest = Claim{1, "a", 1, "tcp://a:1", 0, false};
-    tell(ClaimsRead{claims});
-    actions.clear();
-  }
-  void tell(const AgentEvent& event) {
-    AgentDecision decision = agent_decide(std::move(state), event, clock.now(), options);
-    state = std::move(decision.state);
-    for (auto& action : decision.actions) actions.push_back(std::move(action));
-  }
-  Order order(Wanted wanted, std::int64_t generation = 1) {
-    Order made;
-    made.term = 1;
-    made.number = ++number;
-    made.generation = generation;
-    made.wanted = wanted;
-    if (wanted == Wanted::Prepare || wanted == Wanted::Work) made.ranks = {{4, 0}, {5, 1}};
-    made.reason = "a test says so";
-    return made;
-  }
-  void work() {
-    tell(order(Wanted::Prepare));
-    tell(WorkerHello{1, 4, "x:4"});
-    tell(WorkerHello{1, 5, "x:5"});
-    tell(order(Wanted::Work));
-  }
-  template <class Action>
-  int count() const {
-    int n = 0;
-    for (const auto& action : actions) n += std::holds_alternative<Action>(action);
-    return n;
-  }
-  template <class Action>
-  const Action* last() const {
-    const Action* found = nullptr;
-    for (const auto& action : actions)
-      if (const auto* one = std::get_if<Action>(&action)) found = one;
-    return found;
-  }
-
-  SimClock clock;
-  AgentOptions options;
-  AgentState state;
-  std::int64_t number = 0;
-  std::vector<AgentAction> actions;
-};
+using Bench = AgentBench;
 
 TEST(Agent, TellsOfASignalForACheckpointAtOnceAndHandsTheRequestToItsWorkersOnce) {
   Bench bench;
