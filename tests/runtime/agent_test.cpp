@@ -1,6 +1,8 @@
 // One node's agent: its workers, their records, whom it follows and when it leaves.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "tests/runtime/coordinator_bench.h"
 
 namespace weft::runtime {
@@ -10,7 +12,7 @@ using namespace std::chrono_literals;
 
 using Bench = AgentBench;
 
-TEST(Agent, TellsOfASignalForACheckpointAtOnceAndHandsTheRequestToItsWorkersOnce) {
+TEST(Agent, TellsOfASignalForACheckpointAtOnceAndHandsTheRequestToItsWorkersAtOnce) {
   Bench bench;
   bench.work();
   bench.tell(AgentSaveAsked{});
@@ -48,6 +50,28 @@ TEST(Agent, SaysAtOnceWhatItIsWhenTheWayToItsLeaderOpens) {
   EXPECT_TRUE(bench.last<SendReport>()->report.facts);
 }
 
+TEST(Agent, ReportsAtItsOwnPlaceInTheHeartbeatWhateverItReportsInBetween) {
+  constexpr int kNodes = 256;
+  const Instant now = Instant{} + 3h + 1234567ns;
+  std::vector<Instant> beats;
+  for (int roster = 0; roster < kNodes; ++roster) {
+    beats.push_back(next_beat(now, 1s, roster));
+    EXPECT_GT(beats.back(), now);
+    EXPECT_LE(beats.back(), now + 1s);
+    EXPECT_EQ(next_beat(beats.back(), 1s, roster), beats.back() + 1s);
+    EXPECT_EQ(next_beat(beats.back() - 1ns, 1s, roster), beats.back());
+  }
+  std::ranges::sort(beats);
+  for (int i = 1; i < kNodes; ++i) EXPECT_GT(beats[i] - beats[i - 1], 1ms);
+  Bench bench;
+  bench.work();
+  const Instant next = bench.state.next_report;
+  bench.clock.advance(1ms);
+  bench.tell(AgentSaveAsked{});
+  EXPECT_EQ(bench.last<SendReport>()->report.saves_asked, 1);
+  EXPECT_EQ(bench.state.next_report, next);
+}
+
 TEST(Agent, StartsAssignsAndReportsItsWorkers) {
   Bench bench;
   bench.work();
@@ -56,6 +80,49 @@ TEST(Agent, StartsAssignsAndReportsItsWorkers) {
   EXPECT_EQ(bench.count<AssignWorker>(), 2);
   EXPECT_EQ(bench.last<SendReport>()->report.workers[1].phase, WorkerPhase::Working);
   EXPECT_EQ(bench.last<SendReport>()->report.order, 2);
+}
+
+TEST(Agent, AStopOrASaveIsSaidAgainEveryHeartbeatForOneMayBeLost) {
+  Bench bench;
+  bench.work();
+  Order asked = bench.order(Wanted::Work);
+  asked.stop = true;
+  asked.save = {3, 40};
+  bench.tell(asked);
+  const auto beats = [&](int count) {
+    bench.actions.clear();
+    for (int i = 0; i < 10 * count; ++i) {
+      bench.clock.advance(100ms);
+      bench.tell(AgentTick{});
+    }
+  };
+  beats(3);
+  EXPECT_EQ(bench.count<TellStop>(), 2 * 3);
+  EXPECT_EQ(bench.count<TellSave>(), 2 * 3);
+  EXPECT_EQ(bench.last<TellSave>()->save, (SaveRequest{3, 40}));
+  bench.tell(WorkerDone{1, 4, true});
+  beats(1);
+  EXPECT_EQ(bench.count<TellStop>(), 1) << "who is done needs no telling";
+  bench.tell(bench.order(Wanted::Work));  // answered
+  beats(2);
+  EXPECT_EQ(bench.count<TellStop>() + bench.count<TellSave>(), 0);
+}
+
+TEST(Agent, AWorkerThatGreetsAgainIsGivenItsJobAgain) {
+  Bench bench;
+  bench.tell(bench.order(Wanted::Prepare));
+  bench.tell(WorkerHello{1, 4, "x:4"});
+  bench.tell(WorkerHello{1, 4, "x:4"});
+  EXPECT_EQ(bench.count<AssignWorker>(), 0) << "not before all are there";
+  bench.tell(WorkerHello{1, 5, "x:5"});
+  bench.tell(bench.order(Wanted::Work));
+  EXPECT_EQ(bench.count<AssignWorker>(), 2);
+  bench.tell(WorkerHello{1, 5, "x:5"});
+  EXPECT_EQ(bench.count<AssignWorker>(), 3);
+  EXPECT_EQ(bench.last<AssignWorker>()->rank, 5);
+  bench.tell(bench.order(Wanted::Idle));
+  bench.tell(WorkerHello{1, 5, "x:5"});
+  EXPECT_EQ(bench.count<AssignWorker>(), 3) << "nor while it is being ended";
 }
 
 TEST(Agent, DoesNothingTwiceForAnOrderThatComesTwice) {

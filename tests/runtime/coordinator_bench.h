@@ -39,7 +39,7 @@ struct ActionsSoFar {
 struct CoordinatorBench : ActionsSoFar<CoordinatorAction> {
   explicit CoordinatorBench(int world) : state(start_state(world, clock.now(), options)) {
     clock.advance(std::chrono::hours(1));
-    tell(TermBegan{1, "a", {}});
+    tell(TermBegan{1, "a", {}, ""});
   }
 
   void tell(const Event& event) {

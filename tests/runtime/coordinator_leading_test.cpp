@@ -13,7 +13,7 @@ TEST(Coordinator, TakesOverFromTheJournalWithoutEndingTheGeneration) {
   Bench bench(4);
   bench.run(2, 2);
   bench.all(WorkerPhase::Working, 12);
-  bench.tell(TermBegan{2, "b", {}});
+  bench.tell(TermBegan{2, "b", {}, ""});
   bench.actions.clear();
   bench.all(WorkerPhase::Working, 13);
   EXPECT_EQ(bench.state.phase, RunPhase::Running);
@@ -21,6 +21,30 @@ TEST(Coordinator, TakesOverFromTheJournalWithoutEndingTheGeneration) {
   EXPECT_EQ(bench.count<ClaimGeneration>(), 0);
   EXPECT_EQ(bench.last<SendOrder>()->order.wanted, Wanted::Work);
   EXPECT_EQ(bench.last<SendOrder>()->order.term, 2);
+}
+
+TEST(Coordinator, ANodeWhoseLeaderFellSilentIsLostSoonerThanMembersThatMayStillLookForTheNewOne) {
+  Bench bench(4);
+  bench.run(3, 2);
+  bench.all(WorkerPhase::Working, 12);
+  bench.silent = {"a", "b"};
+  bench.tell(TermBegan{2, "c", {}, "a"});
+  bench.beat(2800ms);
+  EXPECT_FALSE(bench.said("is lost"));
+  bench.beat(600ms);
+  EXPECT_TRUE(bench.said("node a is lost: no report for 3 s"));
+  EXPECT_FALSE(bench.said("node b is lost"));
+  bench.beat(5s);
+  EXPECT_TRUE(bench.said("node b is lost: no report for 8 s"));
+}
+
+TEST(Coordinator, OfALeaderThatGaveUpOrWasStartedAgainNothingIsAssumed) {
+  Bench bench(4);
+  bench.run(2, 2);
+  bench.silent = {"a"};
+  bench.tell(TermBegan{2, "b", {}, ""});
+  bench.beat(7s);
+  EXPECT_FALSE(bench.said("is lost"));
 }
 
 TEST(Coordinator, StepsDownForALaterTermAndDecidesNothingMore) {
