@@ -262,7 +262,14 @@ constexpr const char* kJob =
 Expected<void> prepare(const RunPaths& paths, int ranks, const Clock& clock) {
   WEFT_TRY_ASSIGN(const auto store, RunStore::open(paths.root, clock));
   WEFT_TRY(write_file_atomically(paths.resolved(), kJob));
-  return begin_run(paths, ranks, clock);
+  WEFT_TRY(begin_run(paths, ranks, clock));
+  Claim claim;  // as the first agent claims it for its coordinator
+  claim.term = kTerm;
+  claim.node = "node-0";
+  claim.incarnation = 1;
+  WEFT_TRY_ASSIGN(const bool ours, take_term(paths, claim));
+  WEFT_CHECK(ours, "the term is taken");
+  return {};
 }
 
 pid_t start_coordinator(const RunPaths& paths, const RunKeys& keys) {
