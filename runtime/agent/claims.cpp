@@ -134,6 +134,15 @@ Expected<void> write_claim(const RunPaths& paths, const Claim& claim) {
   return replace_file(claim_path(paths, claim.term), to_json(claim).dump() + "\n");
 }
 
+Expected<std::string> silent_leader(const RunPaths& paths, std::int64_t term,
+                                    const std::string& node) {
+  WEFT_TRY_ASSIGN(const auto object, read_object(claim_path(paths, term - 1)));
+  if (!object) return "";
+  const auto claim = claim_from_json(*object);
+  // One that cannot be read accuses nobody.
+  return !claim || claim->abdicated || claim->node == node ? "" : claim->node;
+}
+
 Expected<bool> take_generation(const RunPaths& paths, std::int64_t number, std::int64_t term) {
   WEFT_TRY(make_directories(paths.generations()));
   const fs::path path = paths.generations() / std::to_string(number);

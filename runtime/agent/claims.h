@@ -25,6 +25,11 @@ Expected<bool> take_term(const RunPaths& paths, const Claim& claim);
 /// The holder of a term says where it listens, or that it still lives. Errors: Io.
 Expected<void> write_claim(const RunPaths& paths, const Claim& claim);
 
+/// The node whose leader held the term before `term` and let its lease run out; "" when it gave up,
+/// led on `node` itself, or there was none. Errors: Io.
+Expected<std::string> silent_leader(const RunPaths& paths, std::int64_t term,
+                                    const std::string& node);
+
 /// True: generations/<number> belongs to `term`, now or since before. Errors: Io.
 Expected<bool> take_generation(const RunPaths& paths, std::int64_t number, std::int64_t term);
 Expected<std::int64_t> highest_generation(const RunPaths& paths);

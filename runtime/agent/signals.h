@@ -15,10 +15,15 @@ class SignalDescriptor {
     sigemptyset(&wanted);
     for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGCHLD}) sigaddset(&wanted, signal);
     ::sigprocmask(SIG_BLOCK, &wanted, &before_);
+    // A blocked signal waits for its descriptor also when it is ignored, and what is ignored stays
+    // so in the processes that are started from here, from their first instruction on: a batch
+    // system's SIGUSR1 to all of them at any time ends none.
+    user_before_ = ::signal(SIGUSR1, SIG_IGN);
     descriptor_ = ::signalfd(-1, &wanted, SFD_NONBLOCK | SFD_CLOEXEC);
   }
   ~SignalDescriptor() {
     ::close(descriptor_);
+    if (user_before_ != SIG_ERR) ::signal(SIGUSR1, user_before_);
     ::sigprocmask(SIG_SETMASK, &before_, nullptr);
   }
   SignalDescriptor(const SignalDescriptor&) = delete;
@@ -41,6 +46,7 @@ class SignalDescriptor {
 
  private:
   sigset_t before_;
+  sighandler_t user_before_ = SIG_ERR;
   int descriptor_ = -1;
 };
 

@@ -79,6 +79,8 @@ int run_coordinator(int argc, char** argv) {
 int main(int argc, char** argv) {
   if (argc > 1 && std::strcmp(argv[1], "worker") == 0) return run_worker(argc, argv);
   if (argc > 1 && std::strcmp(argv[1], "coordinator") == 0) return run_coordinator(argc, argv);
+  // A batch system sends it to every process of a step, also to those that do not wait for it yet.
+  std::signal(SIGUSR1, SIG_IGN);
   std::signal(SIGPIPE, SIG_IGN);  // `weft logs | head` ends with an error of the stream, not of us
   const weft::SystemClock clock;
   const bool out_tty = ::isatty(STDOUT_FILENO) == 1, err_tty = ::isatty(STDERR_FILENO) == 1;

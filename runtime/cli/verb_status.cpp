@@ -18,8 +18,12 @@ bool is_synthetic(const json& run) { return run.value("synthetic", false); }
 
 /// Never colour alone: a glyph and a word.
 std::string state_text(const json& run) {
-  const std::string state = cell(run, "state");
+  std::string state = cell(run, "state");
+  // It runs, but no worker does.
+  const std::string phase = cell(run, "phase");
+  if (state == "running" && (phase == "paused" || phase == "waiting")) state = phase;
   const char* glyph = state == "running"    ? "● "
+                      : state == phase      ? "‖ "
                       : state == "finished" ? "✔ "
                       : state == "stopped"  ? "◌ "
                                             : "✖ ";
@@ -127,7 +131,7 @@ int verb_ls(const LsOptions& options, Io& io) {
       {"STAGE", [](const json& run) { return cell(run, "stage"); }},
       {"STEP", step_text, true},
       {"LOSS", [](const json& run) { return last(run, "loss"); }, true},
-      {"REWARD", [](const json& run) { return last(run, "reward_mean"); }, true},
+      {"REWARD", [](const json& run) { return last(run, "reward"); }, true},
       {"UPDATED", [&](const json& run) { return ago(run, "updated", io.clock); }},
       {"DIRECTORY", [](const json& run) { return cell(run, "directory"); }}};
   print_list(io, options.format, "ls", *runs, columns, "name");

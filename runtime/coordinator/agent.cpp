@@ -81,7 +81,8 @@ void AgentDecider::start_generation() {
   state.changed = true;
 }
 
-/// Whoever waits is given its job; whoever works hears of stops and saves, each once.
+/// Whoever waits is given its job; whoever works hears of stops and saves at once, and again every
+/// heartbeat while they are wanted: what is lost on the way to a worker nobody else would notice.
 void AgentDecider::release() {
   AgentState& state = s();
   const Order& order = state.order;
@@ -90,18 +91,28 @@ void AgentDecider::release() {
     if (worker.status.phase == WorkerPhase::Ready) {
       worker.status.phase = WorkerPhase::Working;
       state.changed = true;
-      act(AssignWorker{state.generation, rank, order.resume, order.addresses});
+      assign(rank);
     }
     if (worker.status.phase != WorkerPhase::Working || worker.status.gone) continue;
-    if (order.stop && !worker.told_stop) {
-      worker.told_stop = true;
-      act(TellStop{rank});
-    }
-    if (order.save.id > worker.told_save) {
-      worker.told_save = order.save.id;
-      act(TellSave{rank, order.save});
-    }
+    const bool news = (order.stop && !worker.told_stop) || order.save.id > worker.told_save;
+    const bool wanted = order.stop || order.save.id > 0;
+    if (!wanted || (!news && now_ - worker.told < options_.heartbeat)) continue;
+    worker.told = now_;
+    worker.told_stop = order.stop;
+    worker.told_save = std::max(worker.told_save, order.save.id);
+    if (order.stop) act(TellStop{rank});
+    if (order.save.id > 0) act(TellSave{rank, order.save});
   }
+}
+
+void AgentDecider::assign(int rank) {
+  act(AssignWorker{s().generation, rank, s().order.resume, s().order.addresses});
+}
+
+bool AgentDecider::is_released() const {
+  const AgentState& state = d_.state;
+  return state.order.wanted == Wanted::Work && state.order.generation == state.generation &&
+         !state.ending && !state.leaving_since;
 }
 
 void AgentDecider::end_workers(const std::string& reason, bool hard) {
@@ -131,7 +142,10 @@ AgentState::Worker* AgentDecider::find(std::int64_t generation, int rank) {
 
 void AgentDecider::operator()(const WorkerHello& hello) {
   AgentState::Worker* worker = find(hello.generation, hello.rank);
-  if (worker == nullptr || worker->status.phase != WorkerPhase::Starting) return;
+  if (worker == nullptr) return;
+  // It has been given its job, and has it not.
+  if (worker->status.phase == WorkerPhase::Working && is_released()) assign(hello.rank);
+  if (worker->status.phase != WorkerPhase::Starting) return;
   worker->status.phase = WorkerPhase::Ready;
   worker->status.address = hello.address;
   s().changed = true;

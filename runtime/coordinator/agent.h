@@ -28,7 +28,7 @@ namespace weft::runtime {
 
 // From the leader: Order, Beat, Acknowledgement (messages.h).
 
-/// A worker of `generation` said hello.
+/// A worker of `generation` said hello: it waits for its job, and says so again while it does.
 struct WorkerHello {
   std::int64_t generation = 0;
   int rank = 0;
@@ -230,6 +230,7 @@ struct AgentState {
     bool killed = false;  // by us
     bool told_stop = false;
     std::int64_t told_save = 0;
+    Instant told{};  // when it was last told of a stop or a save
   };
   struct Spool {                    // of one (generation, rank)
     std::deque<RecordKey> waiting;  // made, not acknowledged, in sequence
@@ -286,6 +287,11 @@ struct AgentDecision {
   std::vector<AgentAction> actions;
   std::string reason;  // empty: nothing that a person would want to know
 };
+
+/// When the agent at this place of the roster reports next: within a heartbeat, each place at a
+/// beat of its own. What is reported at once in between does not move it; or an order that reaches
+/// all nodes would make them all report in the same instant from then on.
+Instant next_beat(Instant now, Duration heartbeat, int roster);
 
 AgentState start_agent(std::string node, std::uint64_t incarnation, NodeFacts facts, Instant now);
 

@@ -53,6 +53,8 @@ class AgentDecider {
   void carry_out();
   void start_generation();
   void release();
+  void assign(int rank);
+  bool is_released() const;
   void end_workers(const std::string& reason, bool hard);
   int num_live() const;
 

@@ -5,6 +5,15 @@
 
 namespace weft::runtime {
 
+/// The golden ratio's multiples lie evenly in the heartbeat, however many there are.
+Instant next_beat(Instant now, Duration heartbeat, int roster) {
+  constexpr std::uint32_t kGolden = 2654435769u;
+  const double share = static_cast<double>(static_cast<std::uint32_t>(roster) * kGolden) * 0x1p-32;
+  const auto own = static_cast<std::int64_t>(share * static_cast<double>(heartbeat.count()));
+  const std::int64_t behind = (now.time_since_epoch().count() - own) % heartbeat.count();
+  return now + heartbeat - Duration(behind < 0 ? behind + heartbeat.count() : behind);
+}
+
 bool AgentDecider::leading() const {
   return d_.state.coordinator_term > 0 && d_.state.coordinator_term == d_.state.election.term;
 }
@@ -156,6 +165,7 @@ void AgentDecider::operator()(const AgentTick&) {
     for (const auto& [rank, worker] : state.workers)
       if (!worker.status.gone) act(KillWorker{state.generation, rank, true});
   }
+  if (is_released()) release();
   follow(elect_on_tick(state.election, now_, leading(), options_.election));
   if (now_ >= state.next_records && unacknowledged() > 0) {
     state.next_records = now_ + options_.resend;
@@ -233,7 +243,7 @@ void AgentDecider::report_if_due() {
   AgentState& state = s();
   if (state.left || !state.election.leader || (!state.changed && now_ < state.next_report)) return;
   state.changed = false;
-  state.next_report = now_ + options_.heartbeat;
+  state.next_report = next_beat(now_, options_.heartbeat, state.facts.roster);
   act(SendReport{make_report(false)});
   send_records();
 }

@@ -37,6 +37,8 @@ struct TermBegan {
   std::int64_t term = 0;
   std::string node;  // whose agent it is a child of
   std::map<std::pair<std::int64_t, int>, std::int64_t> stored;
+  std::string
+      silent_leader;  // the node whose lease ran out; "": its leader gave up, or is this one
 };
 // Report (messages.h): an agent spoke.
 // Records (messages.h): records of a rank came, over the network or out of a spool file.
@@ -291,8 +293,9 @@ struct CoordinatorState {
 
   // Not journaled: the next reports and reads say it again.
   Instant term_since{};
-  bool deposed = false;  // it stepped down: nothing is decided any more
-  std::string node;      // whose agent this coordinator is a child of
+  bool deposed = false;       // it stepped down: nothing is decided any more
+  std::string node;           // whose agent this coordinator is a child of
+  std::string silent_leader;  // the node of the term before, whose lease ran out
   std::vector<RankState> ranks;
   std::vector<std::string> addresses;
   std::shared_ptr<const std::vector<std::string>> shared_addresses;  // once all are there
@@ -314,8 +317,9 @@ struct CoordinatorState {
 
 struct CoordinatorOptions {
   Duration heartbeat = std::chrono::seconds(1);
-  int heartbeats_missed = 3;                        // then an agent is lost
-  Duration rejoin_bound = std::chrono::seconds(8);  // for members after a change of leader
+  int heartbeats_missed = 3;  // then an agent is lost
+  /// For members after a change of leader; the former leader's node has as long as for any silence.
+  Duration rejoin_bound = std::chrono::seconds(8);
   Duration nodes_bound = std::chrono::minutes(10);  // Waiting
   Duration forming_bound = std::chrono::seconds(60);
   Duration ending_bound = std::chrono::seconds(10);  // Ending, for agents that still report

@@ -11,6 +11,7 @@ void Decider::operator()(const TermBegan& began) {
   state.term = began.term;
   state.term_since = now_;
   state.node = began.node;
+  state.silent_leader = began.silent_leader;
   state.stored = began.stored;
   state.deposed = false;
   // What only reports say is not known yet; members have their time to say it again.

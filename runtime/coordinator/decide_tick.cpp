@@ -69,12 +69,16 @@ void Decider::watch_bans() {
   });
 }
 
+/// Members have their time to find a new leader: they look for one only after a while of silence.
+/// Not so the node of a leader whose lease ran out: whoever lives there has heard nothing for
+/// longer than that, looks twice a second, and is judged like anybody who is silent.
 void Decider::watch_nodes() {
   CoordinatorState& state = s();
   const Duration silent = options_.heartbeat * options_.heartbeats_missed;
   for (auto& [name, node] : state.nodes) {
     if (node.lost || node.left) continue;
-    const Duration bound = node.heard ? silent : options_.rejoin_bound;
+    const bool looks = node.heard || name == state.silent_leader;
+    const Duration bound = looks ? silent : options_.rejoin_bound;
     if (now_ - node.last_heard > bound)
       lose(name, node,
            "node " + name + " is lost: no report for " + in_seconds(now_ - node.last_heard));

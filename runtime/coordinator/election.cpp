@@ -41,7 +41,7 @@ ElectionStep elect_on_tick(ElectionState& state, Instant now, bool leading,
                            const ElectionOptions& options) {
   if (leading || state.claiming) return {};
   const bool known = state.leader && !state.leader->endpoint.empty();
-  if (known && now - state.last_heard < options.silent_bound) return {};
+  if (known && now - state.last_heard < options.look_bound) return {};
   if (state.last_read != Instant{} && now - state.last_read < options.read_every) return {};
   state.last_read = now;
   return ReadDirectory{};

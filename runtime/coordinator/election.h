@@ -40,7 +40,8 @@ struct Claims {
 };
 
 struct ElectionOptions {
-  Duration silent_bound = std::chrono::seconds(3);  // without a word of the leader: look
+  Duration look_bound = std::chrono::milliseconds(1500);  // without a word of the leader: look
+  Duration silent_bound = std::chrono::seconds(3);        // then another one may lead
   Duration read_every = std::chrono::milliseconds(500);
   Duration lease_bound = std::chrono::seconds(5);       // the counter stood still for so long
   int lease_reads = 4;                                  // and was read so often meanwhile

@@ -129,6 +129,10 @@ Expected<void> Journal::save(const JournalEntry& entry, const std::string& what)
   return written;
 }
 
+Expected<void> Journal::save_positions(const JournalEntry& entry) {
+  return impl_->put("UPDATE entry SET positions = ? || ?", positions_text(entry), "");
+}
+
 Expected<std::optional<JournalEntry>> read_journal(const fs::path& path) {
   std::error_code exists;
   if (!fs::exists(path, exists)) return std::nullopt;

@@ -37,6 +37,9 @@ class Journal {
   /// Replaces the entry, in one transaction: after a death at any instruction the old one or the
   /// new one is there. `what`: what led to it, kept as history; "": nothing worth it. Errors: Io.
   Expected<void> save(const JournalEntry& entry, const std::string& what);
+  /// Replaces which records are stored and how long the files are, and leaves the state as it was
+  /// saved last. Costs the same however wide the run is. Errors: Io.
+  Expected<void> save_positions(const JournalEntry& entry);
 
  private:
   struct Impl;

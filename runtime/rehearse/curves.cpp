@@ -50,7 +50,6 @@ json SyntheticCurves::record(const std::string& stage, long long step, long long
   return {{"loss", 0.01 * rng.normal()},
           {"grad_norm", 0.2 * std::exp(0.2 * rng.normal())},
           {"reward", reward},
-          {"reward_mean", reward},
           {"accuracy", std::clamp(reward / 1.2, 0.0, 1.0)},
           {"completions/mean_length", std::min(longest, length)},
           {"synthetic", true}};

@@ -29,6 +29,13 @@ Claims Directory::claims() const {
   return claims;
 }
 
+std::string Directory::silent_leader(std::int64_t term, const std::string& node) const {
+  const auto found = terms_.find(term - 1);
+  const bool silent =
+      found != terms_.end() && !found->second.abdicated && found->second.node != node;
+  return silent ? found->second.node : "";
+}
+
 bool Directory::claim_generation(std::int64_t number, std::int64_t term) {
   return generations_.try_emplace(number, term).first->second == term;
 }

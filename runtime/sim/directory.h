@@ -24,6 +24,8 @@ class Directory {
   void publish(std::int64_t term, const std::string& endpoint);
   void abdicate(std::int64_t term);
   Claims claims() const;
+  /// The holder of the term before, unless it gave up or is `node` itself.
+  std::string silent_leader(std::int64_t term, const std::string& node) const;
   std::int64_t highest_term() const { return terms_.empty() ? 0 : terms_.rbegin()->first; }
 
   // generations/<n>

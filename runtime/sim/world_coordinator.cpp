@@ -57,7 +57,9 @@ void World::Impl::begin_term(const std::shared_ptr<CoordinatorProcess>& c) {
         c->state = std::move(*state);
       }
       c->began = true;
-      tell_coordinator(c, TermBegan{c->term, nodes[c->node].name, directory.next_sequences()});
+      const std::string& name = nodes[c->node].name;
+      tell_coordinator(c, TermBegan{c->term, name, directory.next_sequences(),
+                                    directory.silent_leader(c->term, name)});
       publish(c);
       coordinator_tick(c, c->ticks);
     });

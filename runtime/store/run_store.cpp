@@ -118,14 +118,16 @@ struct RunStore::Impl {
                                               const Clock& clock);
   std::string now() const { return format_time(clock.wall_now()); }
   Expected<void> take_last_metrics();
-  /// Durable: state changes. Otherwise throttled.
-  Expected<void> write_state(bool durable) {
+  /// Durable: the run's states. Throttled: what follows the metrics.
+  enum class Write { Durable, Now, Throttled };
+  Expected<void> write_state(Write how) {
     const Instant at = clock.now();
-    if (!durable && at - written < kStateInterval) return {};
+    if (how == Write::Throttled && at - written < kStateInterval) return {};
     written = at;
     state["updated"] = now();
     const std::string text = state.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
-    return durable ? write_file_atomically(paths.run(), text) : replace_file(paths.run(), text);
+    return how == Write::Durable ? write_file_atomically(paths.run(), text)
+                                 : replace_file(paths.run(), text);
   }
 };
 
@@ -170,7 +172,7 @@ Expected<std::unique_ptr<RunStore>> RunStore::open(const fs::path& root, const C
   state["pid"] = ::getpid();
   state["state"] = to_string(RunState::Running);
   state["reason"] = "opened";
-  WEFT_TRY(impl->write_state(true));
+  WEFT_TRY(impl->write_state(Impl::Write::Durable));
   return std::unique_ptr<RunStore>(new RunStore(std::move(impl)));
 }
 
@@ -186,18 +188,19 @@ RunLock RunStore::keep_lock(std::unique_ptr<RunStore> store) {
 
 Expected<void> RunStore::set_attempt(int attempt) {
   impl_->state["attempt"] = attempt;
-  return impl_->write_state(true);
+  return impl_->write_state(Impl::Write::Durable);
 }
 
 Expected<void> RunStore::set_state(RunState state, const std::string& reason) {
   impl_->state["state"] = to_string(state);
   impl_->state["reason"] = reason;
-  return impl_->write_state(true);
+  return impl_->write_state(Impl::Write::Durable);
 }
 
+/// Whole for readers, not forced to the disk: the coordinator describes while agents wait for it.
 Expected<void> RunStore::describe(const json& facts) {
   impl_->state.update(facts);
-  return impl_->write_state(true);
+  return impl_->write_state(Impl::Write::Now);
 }
 
 Expected<void> RunStore::append_metrics(const json& record) {
@@ -206,7 +209,7 @@ Expected<void> RunStore::append_metrics(const json& record) {
   for (const char* key : {"step", "stage"})
     if (record.contains(key)) impl_->state[key] = record[key];
   impl_->state["last_metrics"] = record;
-  return impl_->write_state(false);
+  return impl_->write_state(Impl::Write::Throttled);
 }
 
 Expected<void> RunStore::insert_metrics(const json& record) {
@@ -251,7 +254,7 @@ Expected<void> RunStore::truncate_after(long long step) {
   WEFT_TRY_ASSIGN(impl_->index, build_index(impl_->paths));
   WEFT_TRY(impl_->take_last_metrics());
   impl_->state["step"] = step;
-  return impl_->write_state(true);
+  return impl_->write_state(Impl::Write::Durable);
 }
 
 Expected<void> RunStore::Impl::take_last_metrics() {

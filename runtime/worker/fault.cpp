@@ -68,6 +68,8 @@ Expected<Fault> parse_fault(const std::string& text) {
       const int at = index_of(kPlaces, value);
       good = at >= 0;
       fault.at = static_cast<FaultAt>(at);
+    } else if (key == "rank" && value == "all") {
+      fault.rank = -1;
     } else {
       good = take_number(value, number) && number >= 0;
       if (key == "rank")
@@ -91,7 +93,8 @@ Expected<void> arm_fault(int rank, int generation) {
   const char* text = std::getenv("WEFT_FAULT");
   if (text == nullptr || *text == '\0') return {};
   WEFT_TRY_ASSIGN(armed, parse_fault(text));
-  fault_armed = armed.rank == rank && (armed.generation == 0 || armed.generation == generation);
+  fault_armed = (armed.rank < 0 || armed.rank == rank) &&
+                (armed.generation == 0 || armed.generation == generation);
   return {};
 }
 

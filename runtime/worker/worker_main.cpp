@@ -8,6 +8,7 @@
 #include <exception>
 #include <nlohmann/json.hpp>
 
+#include "base/descriptor.h"
 #include "base/units.h"
 #include "comm/message_check.h"
 #include "runtime/control/control.h"
@@ -26,9 +27,11 @@ using nlohmann::json;
 namespace {
 
 constexpr std::chrono::milliseconds kAssignmentBound{120'000};
+constexpr std::chrono::milliseconds kHelloAgain{2'000};
 constexpr std::chrono::milliseconds kFlushBound{45'000}, kFlushAgain{2'000};
 constexpr std::chrono::milliseconds kShutdownBound{5'000};
 constexpr std::chrono::milliseconds kMovedEvery{100};
+constexpr std::size_t kMaxInherited = 65536;
 
 /// Sends rank 0's records to the agent; keeps its own log.
 class ControlReporter final : public Reporter {
@@ -120,28 +123,16 @@ class ControlReporter final : public Reporter {
   std::string damaged_;
 };
 
-Expected<std::string> read_descriptor(int descriptor) {
-  std::string text;
-  char buffer[4096];
-  for (;;) {
-    const ssize_t n = ::read(descriptor, buffer, sizeof buffer);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0)
-      return fail(Code::InvalidArgument,
-                  "no control-plane credentials were inherited; workers are started by 'weft run'");
-    if (n == 0) break;
-    text.append(buffer, static_cast<std::size_t>(n));
-    if (text.size() > 65536) return fail(Code::InvalidArgument, "the credentials are too long");
-  }
-  ::close(descriptor);
-  return text;
-}
-
-Expected<std::unique_ptr<json>> wait_for_assignment(ControlClient& control) {
+/// Says hello until it is given work: either may be lost on its way.
+Expected<std::unique_ptr<json>> wait_for_assignment(ControlClient& control, const json& hello) {
   const auto end = std::chrono::steady_clock::now() + kAssignmentBound;
   while (std::chrono::steady_clock::now() < end) {
-    auto message = control.receive(std::chrono::milliseconds(500));
-    if (message && (*message)["type"] == "assign") return message;
+    control.send(hello);
+    const auto again = std::chrono::steady_clock::now() + kHelloAgain;
+    while (std::chrono::steady_clock::now() < again) {
+      auto message = control.receive(std::chrono::milliseconds(500));
+      if (message && (*message)["type"] == "assign") return message;
+    }
   }
   return fail(Code::DeadlineExceeded,
               "the coordinator assigned no work within " + format_duration(kAssignmentBound));
@@ -152,11 +143,11 @@ Expected<RecipeEnd> work(const WorkerArguments& arguments, ControlClient& contro
                          ControlReporter& reporter, int& lost) {
   comm::check_messages(true);
   WEFT_TRY_ASSIGN(WorldPlace place, WorldPlace::open(arguments.world_descriptor, arguments.listen));
-  control.send({{"type", "hello"},
-                {"pid", ::getpid()},
-                {"version", kControlVersion},
-                {"address", place.address()}});
-  WEFT_TRY_ASSIGN(const auto assignment, wait_for_assignment(control));
+  const json hello = {{"type", "hello"},
+                      {"pid", ::getpid()},
+                      {"version", kControlVersion},
+                      {"address", place.address()}};
+  WEFT_TRY_ASSIGN(const auto assignment, wait_for_assignment(control, hello));
   if (!control.is_sealed(assignment->at("job").dump(), assignment->at("seal").get<std::string>()))
     return fail(Code::InvalidArgument,
                 "refused a job that was not sealed by the agent that started this worker");
@@ -209,9 +200,10 @@ int worker_main(const WorkerArguments& arguments) {
   if (::getppid() != arguments.parent) return 70;  // the coordinator died before we could ask
   // Ctrl-C reaches the whole terminal group, Slurm's --signal=USR1 a whole step: the agent answers.
   for (const int signal : {SIGINT, SIGUSR1}) ::signal(signal, SIG_IGN);
-  const auto credentials = read_descriptor(arguments.control_descriptor);
+  const auto credentials = read_descriptor(arguments.control_descriptor,
+                                           "the control plane's credentials", kMaxInherited);
   if (!credentials) {
-    log_error(credentials.error().message);
+    log_error(credentials.error().message + "; workers are started by 'weft run'");
     return 70;
   }
   const auto control = ControlClient::connect(*credentials);

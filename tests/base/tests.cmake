@@ -1,5 +1,6 @@
 weft_test(base/rng_test LINK weft_base)
 weft_test(base/units_test LINK weft_base)
 weft_test(base/files_test LINK weft_base)
+weft_test(base/descriptor_test LINK weft_base)
 weft_test(base/small_floats_test LINK weft_base)
 weft_test(base/sha256_test LINK weft_base)

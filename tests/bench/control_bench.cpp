@@ -1,70 +1,85 @@
-// What the control plane costs at scale: one coordinator (the real decisions, codec, journal and
-// encrypted sockets, over loopback) and simulated agents in a process of their own, each a node of
-// 8 ranks that reports once a second. Prints how long a generation takes to form, from the first
-// agent's connection and again after a failure, what the coordinator costs while the run runs, and
-// how long it handles a report; beside the limits of 10 % of a core, 5 ms, 2 s and 20 s.
+// What the control plane costs at scale: one coordinator, the real process with its run directory,
+// journal and encrypted sockets over loopback, and simulated agents in a process of their own, each
+// a node of 8 ranks that reports once a second; the first one hands over a record of each step.
+// Prints how long a generation takes to form, from the coordinator's start and again after a
+// failure, what the coordinator costs while the run runs, and how long it handles a report; beside
+// the limits of 10 % of a core, 5 ms, 2 s and 20 s.
 //
 //   control_bench [ranks [seconds]]        default: 2048 for 10 s, then 16384 for 10 s
+#include <fcntl.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <deque>
 #include <filesystem>
-#include <functional>
+#include <fstream>
 #include <nlohmann/json.hpp>
+#include <sstream>
 #include <thread>
 #include <zmq.hpp>
 
 #include "base/check.h"
+#include "base/files.h"
+#include "runtime/agent/claims.h"
+#include "runtime/agent/coordinator_child.h"
+#include "runtime/agent/process.h"
 #include "runtime/control/channel.h"
 #include "runtime/control/messages.h"
-#include "runtime/coordinator/coordinator.h"
-#include "runtime/coordinator/state_json.h"
-#include "runtime/coordinator_shell/journal.h"
+#include "runtime/coordinator/agent.h"
+#include "runtime/coordinator_shell/begin_run.h"
+#include "runtime/coordinator_shell/coordinator_shell.h"
+#include "runtime/store/requests.h"
+#include "runtime/store/run_store.h"
+#include "runtime/worker/peers.h"
 
 namespace weft::runtime {
 namespace {
 
+using nlohmann::json;
 using std::chrono::milliseconds;
+namespace fs = std::filesystem;
 
 constexpr int kRanksPerNode = 8;
 constexpr Duration kHeartbeat = std::chrono::seconds(1);
+constexpr std::int64_t kTerm = 2;  // the first is the submission's
 
 Instant now() { return std::chrono::steady_clock::now(); }
 double seconds_between(Instant from, Instant to) {
   return std::chrono::duration<double>(to - from).count();
 }
-double cpu_seconds() {
-  rusage usage{};
-  ::getrusage(RUSAGE_SELF, &usage);
-  const auto seconds = [](const timeval& t) {
-    return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
-  };
-  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
-}
 
-// --- The agents
-// -----------------------------------------------------------------------------------
+/// What the agents' process shows to the one that measures.
+struct Shared {
+  std::atomic<int> released{0};  // nodes that were told to work in `generation`
+  std::atomic<std::int64_t> generation{0};
+  std::atomic<bool> collecting{false};
+  std::atomic<int> answers{0};
+  double answer_seconds[1 << 18];  // from a report's sending to its answer's arrival
+};
+
+// --- The agents ----------------------------------------------------------------------------------
 
 /// A node that does at once what it is told, and whose ranks are then always at work.
 class SimulatedAgent {
  public:
   SimulatedAgent(zmq::context_t& context, const std::string& endpoint, const RunKeys& keys,
-                 int index, Instant first_report)
-      : socket_(context, zmq::socket_type::dealer), next_report_(first_report) {
+                 int index, Shared& shared)
+      : socket_(context, zmq::socket_type::dealer), shared_(shared) {
     report_.node = "node-" + std::to_string(index);
     report_.incarnation = 1;
-    report_.term = 1;
+    report_.term = kTerm;
     facts_.slots = kRanksPerNode;
     facts_.roster = index;
-    facts_.version = "bench";
+    facts_.version = build_fingerprint();
     facts_.address = "10.0." + std::to_string(index / 256) + "." + std::to_string(index % 256);
     facts_.memory_bytes = std::int64_t{2} << 40;
     facts_.checks = {{"disk", true, "412 GiB free, 1 GiB wanted"},
@@ -90,6 +105,7 @@ class SimulatedAgent {
       const auto message = decode(bytes.substr(0, bytes.find('\n')));
       WEFT_CHECK(message.has_value(), message.error().message);
       if (const auto* const order = std::get_if<Order>(&*message)) changed |= obey(*order);
+      if (std::holds_alternative<Beat>(*message)) note_answer();
     }
     if (changed) report();
   }
@@ -104,11 +120,13 @@ class SimulatedAgent {
         worker.step_time = milliseconds(1740);
       }
     ++step_;
-    try {
-      socket_.send(zmq::buffer(encode(report_)), zmq::send_flags::dontwait);
-    } catch (const zmq::error_t&) {  // interrupted: the next says it too
-    }
-    next_report_ = now() + kHeartbeat;
+    send(report_);
+    sent_ = now();
+    waits_ = true;
+    next_report_ = next_beat(sent_, kHeartbeat, facts_.roster);
+    if (facts_.roster == 0 && !report_.workers.empty() &&
+        report_.workers.front().phase == WorkerPhase::Working)
+      hand_over_a_record();
   }
 
   /// Its first worker dies.
@@ -123,6 +141,36 @@ class SimulatedAgent {
   }
 
  private:
+  void send(const WireMessage& message) {
+    try {
+      socket_.send(zmq::buffer(encode(message)), zmq::send_flags::dontwait);
+    } catch (const zmq::error_t&) {  // interrupted: the next says it too
+    }
+  }
+
+  /// As rank 0's worker does after a step.
+  void hand_over_a_record() {
+    RecordsMessage message;
+    message.records = {report_.node,
+                       report_.incarnation,
+                       report_.generation,
+                       report_.workers.front().rank,
+                       {{sequence_++, step_}}};
+    message.payload = {json{{"type", "metrics"},
+                            {"record", {{"step", step_}, {"stage", "pretrain"}, {"loss", 2.5}}}}
+                           .dump()};
+    send(message);
+  }
+
+  void note_answer() {
+    if (!waits_) return;
+    waits_ = false;
+    if (!shared_.collecting) return;
+    const int at = shared_.answers++;
+    if (at < static_cast<int>(std::size(shared_.answer_seconds)))
+      shared_.answer_seconds[at] = seconds_between(sent_, now());
+  }
+
   bool receive(zmq::message_t& body) {
     try {
       return socket_.recv(body, zmq::recv_flags::dontwait).has_value();
@@ -135,10 +183,12 @@ class SimulatedAgent {
     if (order.number <= report_.order) return false;
     report_.order = order.number;
     report_.facts.reset();
+    waits_ = false;
     if (order.generation != report_.generation || order.wanted == Wanted::Idle) {
       report_.generation = order.wanted == Wanted::Idle ? report_.generation : order.generation;
       for (WorkerStatus& worker : report_.workers) worker.gone = true;
       if (order.wanted != Wanted::Idle) report_.workers.clear();
+      sequence_ = 0;
     }
     if (order.wanted == Wanted::Prepare && report_.workers.empty())
       for (const RankSlot& slot : order.ranks) {
@@ -150,20 +200,28 @@ class SimulatedAgent {
       }
     if (order.wanted == Wanted::Work)
       for (WorkerStatus& worker : report_.workers) worker.phase = WorkerPhase::Working;
+    if (order.wanted == Wanted::Work && order.generation > released_) {
+      released_ = order.generation;
+      if (shared_.generation.exchange(released_) != released_) shared_.released = 0;
+      ++shared_.released;
+    }
     return true;
   }
 
   zmq::socket_t socket_;
   Report report_;
   NodeFacts facts_;
-  Instant next_report_;
-  std::int64_t step_ = 0;
+  Shared& shared_;
+  Instant next_report_{}, sent_{};
+  bool waits_ = false;  // for the answer to the report of sent_
+  std::int64_t step_ = 0, sequence_ = 0, released_ = 0;
 };
 
 volatile sig_atomic_t fail_now = 0;
 
 /// All agents, in one thread; SIGUSR1 lets a worker of the first die.
-[[noreturn]] void run_agents(const std::string& endpoint, const RunKeys& keys, int count) {
+[[noreturn]] void run_agents(const std::string& endpoint, const RunKeys& keys, int count,
+                             Shared& shared) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   ::signal(SIGUSR1, [](int) { fail_now = 1; });
   zmq::context_t context(1);
@@ -171,19 +229,18 @@ volatile sig_atomic_t fail_now = 0;
   std::deque<SimulatedAgent> agents;
   std::vector<zmq::pollitem_t> items;
   for (int i = 0; i < count; ++i) {
-    // Spread over the second, as agents that were not started by one clock are; the first at once.
-    agents.emplace_back(context, endpoint, keys, i, now());
+    agents.emplace_back(context, endpoint, keys, i, shared);
     agents.back().report();
     items.push_back({agents.back().handle(), 0, ZMQ_POLLIN, 0});
   }
   for (;;) {
-    try {
-      zmq::poll(items, milliseconds(2));
-    } catch (const zmq::error_t&) {
-    }
     if (fail_now != 0) {
       fail_now = 0;
       agents.front().fail();
+    }
+    try {
+      zmq::poll(items, milliseconds(2));
+    } catch (const zmq::error_t&) {
     }
     const Instant at = now();
     for (int i = 0; i < count; ++i) {
@@ -194,110 +251,55 @@ volatile sig_atomic_t fail_now = 0;
   }
 }
 
-// --- The coordinator
-// ------------------------------------------------------------------------------
+// --- The coordinator -----------------------------------------------------------------------------
 
-/// The loop of the coordinator's shell without the run directory: claims and lists are answered at
-/// once, the journal is real.
-class Coordinator {
- public:
-  Coordinator(int ranks, ChannelServer& server, Journal& journal)
-      : server_(server), journal_(journal), state_(start_state(ranks, now(), options_)) {
-    think(TermBegan{1, "node-0", {}});
-    work();
+/// Of the job the coordinator takes its bounds; how many ranks there are is in its journal.
+constexpr const char* kJob =
+    "name: control-bench\ndevice: virtual\nparallel: {schedule: dualpipe, pipeline: 8, "
+    "micro_batches: 16}\n";
+
+/// A run directory from which a coordinator can go on, as a submission leaves it.
+Expected<void> prepare(const RunPaths& paths, int ranks, const Clock& clock) {
+  WEFT_TRY_ASSIGN(const auto store, RunStore::open(paths.root, clock));
+  WEFT_TRY(write_file_atomically(paths.resolved(), kJob));
+  WEFT_TRY(begin_run(paths, ranks, clock));
+  Claim claim;  // as the first agent claims it for its coordinator
+  claim.term = kTerm;
+  claim.node = "node-0";
+  claim.incarnation = 1;
+  WEFT_TRY_ASSIGN(const bool ours, take_term(paths, claim));
+  WEFT_CHECK(ours, "the term is taken");
+  return {};
+}
+
+pid_t start_coordinator(const RunPaths& paths, const RunKeys& keys) {
+  const CoordinatorSetup setup{paths.root, kTerm, "node-0", 1, "127.0.0.1", 0, false, keys};
+  const auto told = anonymous_file(to_text(setup));
+  WEFT_CHECK(told.has_value(), "memfd");
+  const pid_t parent = ::getpid();
+  const pid_t pid = ::fork();
+  if (pid != 0) {
+    ::close(*told);
+    return pid;
   }
+  const fs::path log = paths.logs() / "coordinator.log";
+  const int file = ::open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+  for (const int standard : {1, 2}) ::dup2(file, standard);
+  ::_exit(coordinator_main({*told, ::open("/dev/null", O_WRONLY), parent}, SystemClock()));
+}
 
-  const CoordinatorState& state() const { return state_; }
-  std::vector<double>& handling() { return handling_; }
-  int num_saves() const { return num_saves_; }
-
-  /// One turn of the loop.
-  void turn() {
-    auto messages = server_.poll(milliseconds(20), {});
-    WEFT_CHECK(messages.has_value(), "poll");
-    // As the shell does: what has come together is decided together, journaled once, answered.
-    std::vector<Instant> begun;
-    for (const ChannelMessage& message : *messages) {
-      begun.push_back(now());
-      const auto decoded = decode(message.bytes);
-      WEFT_CHECK(decoded.has_value(), decoded.error().message);
-      if (const auto* const report = std::get_if<Report>(&*decoded)) think(*report);
-    }
-    work();
-    for (const Instant from : begun) handling_.push_back(seconds_between(from, now()));
-    if (now() >= next_tick_) {
-      next_tick_ = now() + milliseconds(200);
-      think(Tick{});
-      work();
-    }
-  }
-
-  /// Every node with ranks has taken its newest order.
-  bool settled() const {
-    return state_.phase == RunPhase::Running &&
-           std::ranges::all_of(state_.nodes, [](const auto& entry) {
-             return entry.second.taken >= entry.second.order.number;
-           });
-  }
-
- private:
-  void think(const Event& event) {
-    Decision decision = decide(std::move(state_), event, now(), options_);
-    state_ = std::move(decision.state);
-    must_save_ |= decision.durable;
-    should_save_ |= !decision.reason.empty();
-    for (CoordinatorAction& action : decision.actions) actions_.push_back(std::move(action));
-  }
-
-  void work() {
-    while (!actions_.empty()) {
-      if (must_save_ || (should_save_ && now() >= next_save_)) save();
-      std::deque<CoordinatorAction> actions = std::move(actions_);
-      actions_.clear();
-      for (const CoordinatorAction& action : actions)
-        std::visit([this](const auto& what) { act(what); }, action);
-    }
-  }
-
-  void save() {
-    JournalEntry entry;
-    entry.state = to_json(state_, now()).dump();
-    WEFT_CHECK(journal_.save(entry, "").has_value(), "journal");
-    must_save_ = should_save_ = false;
-    next_save_ = now() + milliseconds(200);
-    ++num_saves_;
-  }
-
-  void act(const SendOrder& send) { server_.send(send.node, encode(send.order)); }
-  void act(const SendBeat& send) { server_.send(send.node, encode(send.beat)); }
-  void act(const SendAcknowledgement& send) {
-    server_.send(send.node, encode(send.acknowledgement));
-  }
-  void act(const ClaimGeneration& claim) { think(GenerationClaimed{claim.number, true}); }
-  void act(const ListCheckpoints&) { think(CheckpointsListed{}); }
-  void act(const RenewLease& renew) { think(LeaseRenewed{renew.term}); }
-  template <class Other>
-  void act(const Other&) {}
-
-  /// Two thousand agents share one thread and two cores with the coordinator here: their silence
-  /// of some seconds is the bench's, and not what is measured.
-  static CoordinatorOptions patient() {
-    CoordinatorOptions options;
-    options.heartbeats_missed = 60;
-    return options;
-  }
-
-  CoordinatorOptions options_ = patient();
-  ChannelServer& server_;
-  Journal& journal_;
-  CoordinatorState state_;
-  std::deque<CoordinatorAction> actions_;
-  std::vector<double> handling_;  // seconds
-  Instant next_tick_{};
-  bool must_save_ = false, should_save_ = false;
-  Instant next_save_{};
-  int num_saves_ = 0;
-};
+/// User and system time of all its threads.
+double cpu_seconds(pid_t pid) {
+  std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
+  std::string text;
+  std::getline(file, text);
+  std::istringstream fields(text.substr(text.rfind(')') + 2));
+  std::string skipped;
+  for (int i = 0; i < 11; ++i) fields >> skipped;
+  double user = 0, system = 0;
+  fields >> user >> system;
+  return (user + system) / static_cast<double>(::sysconf(_SC_CLK_TCK));
+}
 
 double percentile(std::vector<double>& values, double share) {
   if (values.empty()) return 0;
@@ -306,85 +308,117 @@ double percentile(std::vector<double>& values, double share) {
   return values[static_cast<std::size_t>(at)];
 }
 
-void row(const std::string& what, double value, const char* unit, double limit) {
-  std::printf("  %-52s %9.3f %-4s  limit %g %s%s\n", what.c_str(), value, unit, limit, unit,
-              value <= limit ? "" : "  EXCEEDED");
+void row(const std::string& what, double value, const char* unit, double limit = 0) {
+  std::printf("  %-52s %9.3f %-4s", what.c_str(), value, unit);
+  if (limit > 0) std::printf("  limit %g %s%s", limit, unit, value <= limit ? "" : "  EXCEEDED");
+  std::printf("\n");
 }
 
-bool until(Coordinator& coordinator, Instant deadline, const std::function<bool()>& reached) {
-  RunPhase phase = coordinator.state().phase;
-  const Instant begun = now();
-  const double cpu = cpu_seconds();
+bool until(Instant deadline, const auto& reached) {
   while (!reached()) {
     if (now() > deadline) return false;
-    coordinator.turn();
-    if (coordinator.state().phase == phase) continue;
-    phase = coordinator.state().phase;
-    std::printf("    %8.3f s  %s, %zu nodes, journal written %d times, %.3f s of CPU\n",
-                seconds_between(begun, now()), to_string(phase), coordinator.state().nodes.size(),
-                coordinator.num_saves(), cpu_seconds() - cpu);
+    std::this_thread::sleep_for(milliseconds(1));
   }
   return true;
 }
 
-int bench(int ranks, int seconds) {
-  const int nodes = (ranks + kRanksPerNode - 1) / kRanksPerNode;
-  const RunKeys keys = make_run_keys();
-  // The endpoint is known only when the server is open, and a process with ZeroMQ's threads must
-  // not fork: the agents wait for it at a pipe.
-  int pipe[2];
-  if (::pipe(pipe) != 0) return 1;
-  const pid_t agents = ::fork();
-  if (agents == 0) {
-    ::close(pipe[1]);
-    char endpoint[256] = {};
-    if (::read(pipe[0], endpoint, sizeof endpoint - 1) <= 0) ::_exit(1);
-    run_agents(endpoint, keys, nodes);
-  }
-  auto server = ChannelServer::open("127.0.0.1", 0, keys);
-  WEFT_CHECK(server.has_value(), server.error().message);
-  const auto path = std::filesystem::temp_directory_path() /
-                    ("weft-control-bench-" + std::to_string(::getpid()) + ".journal");
-  std::filesystem::remove(path);
-  auto journal = Journal::create(path, {});
-  WEFT_CHECK(journal.has_value(), journal.error().message);
-  Coordinator coordinator(ranks, **server, **journal);
-  const std::string endpoint = (*server)->endpoint();
-  const double limit = ranks > 4096 ? 20 : 2;
-  std::printf("%d ranks behind %d agents, one report a second\n", ranks, nodes);
+/// The figures that the coordinator keeps of itself come into run.json when something happens.
+json ask_for_its_figures(const RunPaths& paths, const Clock& clock) {
+  const auto read = [&] {
+    const auto text = read_file(paths.run());
+    return text ? json::parse(*text, nullptr, false).value("report_handling", json()) : json();
+  };
+  const json before = read();
+  (void)put_request(paths, {RunRequest::Kind::Save, 0, "", "", 0}, clock);
+  json figures;
+  until(now() + std::chrono::seconds(10), [&] { return (figures = read()) != before; });
+  return figures;
+}
 
-  const auto settled = [&] { return coordinator.settled(); };
-  const Instant begun = now();
-  bool good = ::write(pipe[1], endpoint.data(), endpoint.size()) > 0 &&
-              until(coordinator, begun + std::chrono::seconds(120), settled);
-  if (good) {
-    row("first generation, from the first connection", seconds_between(begun, now()), "s", limit);
-    const std::int64_t first = coordinator.state().generation;
-    const Instant failed = now();
-    ::kill(agents, SIGUSR1);
-    const double cpu = cpu_seconds();
-    good = until(coordinator, failed + std::chrono::seconds(120),
-                 [&] { return coordinator.state().generation > first && coordinator.settled(); });
-    row("next generation, from a worker's death", seconds_between(failed, now()), "s", limit);
-    std::printf("  %-52s %9.3f s\n", "  of it the coordinator's CPU", cpu_seconds() - cpu);
+struct Bench {
+  int ranks, nodes;
+  RunPaths paths;
+  Shared& shared;
+  pid_t coordinator, agents;
+
+  bool formed_since(Instant begun, std::int64_t after, const std::string& what) const {
+    const double cpu = cpu_seconds(coordinator);
+    const bool good = until(begun + std::chrono::seconds(120),
+                            [&] { return shared.generation > after && shared.released == nodes; });
+    row(what, seconds_between(begun, now()), "s", ranks > 4096 ? 20 : 2);
+    row("  of it the coordinator's CPU", cpu_seconds(coordinator) - cpu, "s");
+    return good;
   }
-  if (good) {
-    coordinator.handling().clear();
-    const Instant steady = now();
-    const double cpu = cpu_seconds();
-    good = !until(coordinator, steady + std::chrono::seconds(seconds),
-                  [&] { return coordinator.state().phase != RunPhase::Running; });
-    const double wall = seconds_between(steady, now()), used = cpu_seconds() - cpu;
-    auto& handling = coordinator.handling();
+
+  bool steady(int seconds, const Clock& clock) const {
+    std::this_thread::sleep_for(std::chrono::seconds(1));
+    const std::int64_t generation = shared.generation;
+    shared.collecting = true;
+    const Instant begun = now();
+    const double cpu = cpu_seconds(coordinator);
+    std::this_thread::sleep_for(std::chrono::seconds(seconds));
+    const double used = cpu_seconds(coordinator) - cpu, wall = seconds_between(begun, now());
+    shared.collecting = false;
+    const json figures = ask_for_its_figures(paths, clock);
     row("CPU of the coordinator's process, all threads", 100 * used / wall, "%", 10);
-    row("handling of a report, median", 1e3 * percentile(handling, 0.5), "ms", 5);
-    row("handling of a report, 99th percentile", 1e3 * percentile(handling, 0.99), "ms", 5);
-    std::printf("  %zu reports in %.1f s\n", handling.size(), wall);
+    if (!figures.is_object()) return false;
+    row("handling of a report, median", figures["median_ms"], "ms", 5);
+    row("handling of a report, 99th percentile", figures["p99_ms"], "ms", 5);
+    row("handling of a report, the worst", figures["worst_ms"], "ms");
+    const int answers = std::min<int>(shared.answers, std::size(shared.answer_seconds));
+    std::vector<double> there_and_back(shared.answer_seconds, shared.answer_seconds + answers);
+    row("report to answer as the agents see it, median", 1e3 * percentile(there_and_back, 0.5),
+        "ms");
+    row("report to answer as the agents see it, 99th perc.", 1e3 * percentile(there_and_back, 0.99),
+        "ms");
+    std::printf("  %lld reports handled, %d answers timed in %.1f s\n",
+                figures["reports"].get<long long>(), answers, wall);
+    return shared.generation == generation;
   }
-  if (!good) std::printf("  STOPPED in phase %s\n", to_string(coordinator.state().phase));
-  ::kill(agents, SIGKILL);
-  ::waitpid(agents, nullptr, 0);
-  std::filesystem::remove(path);
+};
+
+int bench(int ranks, int seconds) {
+  ranks = std::max(1, ranks / 16) * 16;  // whole nodes and whole pipelines
+  const SystemClock clock;
+  const RunKeys keys = make_run_keys();
+  void* memory =
+      ::mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  WEFT_CHECK(memory != MAP_FAILED, "mmap");
+  const RunPaths paths{fs::temp_directory_path() /
+                       ("weft-control-bench-" + std::to_string(::getpid()))};
+  const auto prepared = prepare(paths, ranks, clock);
+  WEFT_CHECK(prepared.has_value(), prepared.error().message);
+  Bench bench{ranks, ranks / kRanksPerNode, paths, *new (memory) Shared, -1, -1};
+  std::printf("%d ranks behind %d agents, one report a second\n", ranks, bench.nodes);
+  std::fflush(stdout);
+
+  const Instant begun = now();
+  bench.coordinator = start_coordinator(paths, keys);
+  std::string endpoint;
+  until(begun + std::chrono::seconds(30), [&] {
+    const auto claims = read_claims(paths);
+    if (claims && claims->highest) endpoint = claims->highest->endpoint;
+    return !endpoint.empty();
+  });
+  WEFT_CHECK(!endpoint.empty(), "the coordinator does not listen; see its log");
+  bench.agents = ::fork();
+  if (bench.agents == 0) run_agents(endpoint, keys, bench.nodes, bench.shared);
+  bool good = bench.formed_since(begun, 0, "first generation, from the coordinator's start");
+  if (good) {
+    const std::int64_t first = bench.shared.generation;
+    const Instant failed = now();
+    ::kill(bench.agents, SIGUSR1);
+    good = bench.formed_since(failed, first, "next generation, from a worker's death");
+  }
+  good = good && bench.steady(seconds, clock);
+  if (!good) std::printf("  STOPPED: see %s\n", (paths.logs() / "coordinator.log").c_str());
+  for (const pid_t child : {bench.coordinator, bench.agents})
+    if (child > 0) {
+      ::kill(child, SIGKILL);
+      ::waitpid(child, nullptr, 0);
+    }
+  if (good) fs::remove_all(paths.root);
+  ::munmap(memory, sizeof(Shared));
   return good ? 0 : 1;
 }
 

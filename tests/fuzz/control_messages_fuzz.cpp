@@ -44,7 +44,7 @@ CoordinatorState running() {
   const auto on = [&](const Event& event) {
     state = decide(std::move(state), event, kNow, options).state;
   };
-  on(TermBegan{1, "a", {}});
+  on(TermBegan{1, "a", {}, ""});
   on(report_of("a", 1));
   on(report_of("b", 1));
   on(GenerationClaimed{1, true});

@@ -19,7 +19,7 @@ void go_on(CoordinatorState state) {
     state = decide(std::move(state), event, kNow + later, options).state;
   };
   const std::int64_t term = state.term < (std::int64_t{1} << 40) ? state.term + 1 : state.term;
-  on(TermBegan{term, "a", {}}, {});
+  on(TermBegan{term, "a", {}, ""}, {});
   Report report;
   report.node = "a";
   report.incarnation = 7;
@@ -63,7 +63,7 @@ std::vector<std::string> weft::fuzz::seed_inputs() {
     state = decide(std::move(state), event, kNow, options).state;
     seeds.push_back(to_json(state, kNow).dump());
   };
-  on(TermBegan{1, "a", {}});
+  on(TermBegan{1, "a", {}, ""});
   for (const char* node : {"a", "b"}) {
     Report report;
     report.node = node;

@@ -1,68 +1,18 @@
-#include "runtime/coordinator/agent.h"
-
+// One node's agent: its workers, their records, whom it follows and when it leaves.
 #include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "tests/runtime/coordinator_bench.h"
 
 namespace weft::runtime {
 namespace {
 
 using namespace std::chrono_literals;
 
-/// An agent that follows term 1 of another node.
-struct Bench {
-  Bench() {
-    clock.advance(1h);
-    NodeFacts facts;
-    facts.slots = 2;
-    state = start_agent("b", 1, facts, clock.now());
-    tell(AgentTick{});
-    Claims claims;
-    claims.highest = Claim{1, "a", 1, "tcp://a:1", 0, false};
-    tell(ClaimsRead{claims});
-    actions.clear();
-  }
-  void tell(const AgentEvent& event) {
-    AgentDecision decision = agent_decide(std::move(state), event, clock.now(), options);
-    state = std::move(decision.state);
-    for (auto& action : decision.actions) actions.push_back(std::move(action));
-  }
-  Order order(Wanted wanted, std::int64_t generation = 1) {
-    Order made;
-    made.term = 1;
-    made.number = ++number;
-    made.generation = generation;
-    made.wanted = wanted;
-    if (wanted == Wanted::Prepare || wanted == Wanted::Work) made.ranks = {{4, 0}, {5, 1}};
-    made.reason = "a test says so";
-    return made;
-  }
-  void work() {
-    tell(order(Wanted::Prepare));
-    tell(WorkerHello{1, 4, "x:4"});
-    tell(WorkerHello{1, 5, "x:5"});
-    tell(order(Wanted::Work));
-  }
-  template <class Action>
-  int count() const {
-    int n = 0;
-    for (const auto& action : actions) n += std::holds_alternative<Action>(action);
-    return n;
-  }
-  template <class Action>
-  const Action* last() const {
-    const Action* found = nullptr;
-    for (const auto& action : actions)
-      if (const auto* one = std::get_if<Action>(&action)) found = one;
-    return found;
-  }
+using Bench = AgentBench;
 
-  SimClock clock;
-  AgentOptions options;
-  AgentState state;
-  std::int64_t number = 0;
-  std::vector<AgentAction> actions;
-};
-
-TEST(Agent, TellsOfASignalForACheckpointAtOnceAndHandsTheRequestToItsWorkersOnce) {
+TEST(Agent, TellsOfASignalForACheckpointAtOnceAndHandsTheRequestToItsWorkersAtOnce) {
   Bench bench;
   bench.work();
   bench.tell(AgentSaveAsked{});
@@ -100,6 +50,28 @@ TEST(Agent, SaysAtOnceWhatItIsWhenTheWayToItsLeaderOpens) {
   EXPECT_TRUE(bench.last<SendReport>()->report.facts);
 }
 
+TEST(Agent, ReportsAtItsOwnPlaceInTheHeartbeatWhateverItReportsInBetween) {
+  constexpr int kNodes = 256;
+  const Instant now = Instant{} + 3h + 1234567ns;
+  std::vector<Instant> beats;
+  for (int roster = 0; roster < kNodes; ++roster) {
+    beats.push_back(next_beat(now, 1s, roster));
+    EXPECT_GT(beats.back(), now);
+    EXPECT_LE(beats.back(), now + 1s);
+    EXPECT_EQ(next_beat(beats.back(), 1s, roster), beats.back() + 1s);
+    EXPECT_EQ(next_beat(beats.back() - 1ns, 1s, roster), beats.back());
+  }
+  std::ranges::sort(beats);
+  for (int i = 1; i < kNodes; ++i) EXPECT_GT(beats[i] - beats[i - 1], 1ms);
+  Bench bench;
+  bench.work();
+  const Instant next = bench.state.next_report;
+  bench.clock.advance(1ms);
+  bench.tell(AgentSaveAsked{});
+  EXPECT_EQ(bench.last<SendReport>()->report.saves_asked, 1);
+  EXPECT_EQ(bench.state.next_report, next);
+}
+
 TEST(Agent, StartsAssignsAndReportsItsWorkers) {
   Bench bench;
   bench.work();
@@ -108,6 +80,49 @@ TEST(Agent, StartsAssignsAndReportsItsWorkers) {
   EXPECT_EQ(bench.count<AssignWorker>(), 2);
   EXPECT_EQ(bench.last<SendReport>()->report.workers[1].phase, WorkerPhase::Working);
   EXPECT_EQ(bench.last<SendReport>()->report.order, 2);
+}
+
+TEST(Agent, AStopOrASaveIsSaidAgainEveryHeartbeatForOneMayBeLost) {
+  Bench bench;
+  bench.work();
+  Order asked = bench.order(Wanted::Work);
+  asked.stop = true;
+  asked.save = {3, 40};
+  bench.tell(asked);
+  const auto beats = [&](int count) {
+    bench.actions.clear();
+    for (int i = 0; i < 10 * count; ++i) {
+      bench.clock.advance(100ms);
+      bench.tell(AgentTick{});
+    }
+  };
+  beats(3);
+  EXPECT_EQ(bench.count<TellStop>(), 2 * 3);
+  EXPECT_EQ(bench.count<TellSave>(), 2 * 3);
+  EXPECT_EQ(bench.last<TellSave>()->save, (SaveRequest{3, 40}));
+  bench.tell(WorkerDone{1, 4, true});
+  beats(1);
+  EXPECT_EQ(bench.count<TellStop>(), 1) << "who is done needs no telling";
+  bench.tell(bench.order(Wanted::Work));  // answered
+  beats(2);
+  EXPECT_EQ(bench.count<TellStop>() + bench.count<TellSave>(), 0);
+}
+
+TEST(Agent, AWorkerThatGreetsAgainIsGivenItsJobAgain) {
+  Bench bench;
+  bench.tell(bench.order(Wanted::Prepare));
+  bench.tell(WorkerHello{1, 4, "x:4"});
+  bench.tell(WorkerHello{1, 4, "x:4"});
+  EXPECT_EQ(bench.count<AssignWorker>(), 0) << "not before all are there";
+  bench.tell(WorkerHello{1, 5, "x:5"});
+  bench.tell(bench.order(Wanted::Work));
+  EXPECT_EQ(bench.count<AssignWorker>(), 2);
+  bench.tell(WorkerHello{1, 5, "x:5"});
+  EXPECT_EQ(bench.count<AssignWorker>(), 3);
+  EXPECT_EQ(bench.last<AssignWorker>()->rank, 5);
+  bench.tell(bench.order(Wanted::Idle));
+  bench.tell(WorkerHello{1, 5, "x:5"});
+  EXPECT_EQ(bench.count<AssignWorker>(), 3) << "nor while it is being ended";
 }
 
 TEST(Agent, DoesNothingTwiceForAnOrderThatComesTwice) {

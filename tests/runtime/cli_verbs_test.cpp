@@ -317,6 +317,17 @@ TEST_F(CliRun, LsListsIt) {
   EXPECT_NE(run({"ls", parent.string()}).out.find("● running"), std::string::npos);
 }
 
+TEST_F(CliRun, LsTellsPausedAndWaitingFromRunningAndShowsTheReward) {
+  ASSERT_TRUE(store->append_metrics({{"step", 2}, {"stage", "grpo"}, {"reward", 0.875}}));
+  for (const std::string phase : {"paused", "waiting", "running"}) {
+    ASSERT_TRUE(store->describe({{"phase", phase}}));
+    const std::string listed = run({"ls", parent.string()}).out;
+    EXPECT_NE(listed.find((phase == "running" ? "● " : "‖ ") + phase), std::string::npos) << listed;
+    EXPECT_NE(listed.find("0.875"), std::string::npos) << listed;
+    EXPECT_EQ(json::parse(run({"status", root, "--json"}).out)["state"], "running");
+  }
+}
+
 TEST_F(CliRun, LogsAreWholeLinesByRank) {
   EXPECT_EQ(run({"logs", root, "--rank", "0"}).out, "worker-0 | hello\nworker-0 | world\n");
   EXPECT_EQ(run({"logs", root, "--grep", "^o"}).out, "worker-1 | other\n");

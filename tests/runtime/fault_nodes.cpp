@@ -32,6 +32,19 @@ std::string come_back(Nodes& nodes, Network& network) {
   return "";
 }
 
+/// A node that is slow from the start, all of its ranks: it is flagged, and left out for the spare
+/// once everything is saved. Then the run is asked to stop. What went wrong, or "".
+std::string leave_slow_node(Nodes& nodes) {
+  if (!nodes.told("node n1 is banned: rank ")) return "the slow node was not banned";
+  if (!nodes.told("node n1 is taken out: rank ")) return "the slow node was not taken out";
+  if (!nodes.told("generation 2 runs")) return "no second generation ran";
+  const long long steps = nodes.steps();
+  if (!eventually([&] { return nodes.steps() > steps + 5 || !nodes.anybody_running(); }))
+    return "the second generation made no steps";
+  nodes.agent(kLeader).signal(SIGINT);
+  return "";
+}
+
 void measure(const fs::path& run, double when, FaultOutcome& outcome) {
   const double ended = time_of(run, "ends: ", when), lost = time_of(run, "is lost: ", when);
   const double noticed = ended < 0 ? lost : lost < 0 ? ended : std::min(ended, lost);
@@ -43,27 +56,40 @@ void measure(const fs::path& run, double when, FaultOutcome& outcome) {
 
 FaultOutcome run_disturbed(const FaultRow& row, const Place& place) {
   const std::string fault = row.fault;
-  const bool cuts = fault == "node cut off";
+  const bool cuts = fault == "node cut off", slows = fault == "slow node";
   const int victim = fault == "leading agent kill" ? kLeader : kFollower;
   const fs::path run = place / "run";
   // Who comes back must find the run still going on: it goes slowly, until it is asked to stop.
   const std::vector<std::string> forever = {"--set", "pretrain.steps=100000"};
   const std::vector<std::string> slowly = {"WEFT_FAULT=do=slow at=compute rank=0"};
+  const std::vector<std::string> swapping = {"--set", "pretrain.steps=100000",
+                                             "--set", "watch.swap_stragglers=true",
+                                             "--set", "watch.straggler_window=5"};
+  const std::vector<std::string> slow_node = {
+      "WEFT_FAULT=do=slow at=compute rank=all generation=0"};
   const std::vector<std::string> none;
   std::optional<Network> network;
   if (cuts) network.emplace(3);
 
   FaultOutcome outcome;
-  Nodes nodes(place.supervised_job(), run, cuts ? forever : none);
+  Nodes nodes(place.supervised_job(), run, cuts ? forever : slows ? swapping : none);
   nodes.start(kLeader, 2, cuts, cuts ? slowly : none);
   // The one that is to lead does so before anybody else can.
   if (!eventually([&] { return nodes.leader() == kLeader || !nodes.anybody_running(); }, 60s))
     outcome.problem = "nobody leads";
-  nodes.start(kFollower, 2, cuts);
+  nodes.start(kFollower, 2, cuts, slows ? slow_node : none);
   if (!nodes.told("generation 1 forms")) outcome.problem = "no generation was formed";
   nodes.start(kSpare, 2, cuts);
   if (!nodes.told("node n2 joined")) outcome.problem = "the spare did not join";
 
+  if (slows) {
+    if (outcome.problem.empty()) outcome.problem = leave_slow_node(nodes);
+    if (outcome.problem.empty()) outcome.problem = nodes.end_with(130);
+    const double first = time_of(run, "generation 1 runs", 0);
+    outcome.detected = time_of(run, "node n1 is banned: rank ", 0) - first;
+    outcome.recovered = time_of(run, "generation 2 runs", 0) - first;
+    return outcome;
+  }
   const long long step = std::string(row.phase) == "checkpoint" ? 20 : 13;
   eventually([&] { return nodes.steps() >= step || !nodes.anybody_running(); });
   const double when = wall_now();
@@ -83,7 +109,8 @@ const std::vector<FaultRow>& node_fault_rows() {
   static const std::vector<FaultRow> rows = {{"agent kill", "compute", true},
                                              {"agent kill", "checkpoint"},
                                              {"leading agent kill", "compute"},
-                                             {"node cut off", "compute"}};
+                                             {"node cut off", "compute"},
+                                             {"slow node", "compute"}};
   return rows;
 }
 
@@ -100,7 +127,8 @@ FaultOutcome try_node_fault(const FaultRow& row) {
   if (!outcome.problem.empty()) return outcome;
   const std::vector<json> metrics = metrics_of(place / "run");
   // One that was asked to stop did not come to the job's end.
-  const bool whole = std::string(row.fault) != "node cut off";
+  const std::string fault = row.fault;
+  const bool whole = fault != "node cut off" && fault != "slow node";
   if (metrics.empty() || metrics != metrics_on_one_node(place.supervised_job(), metrics.size(),
                                                         metrics.size() + (whole ? 0 : 1)))
     outcome.problem = "other numbers than those of one undisturbed node";

@@ -40,6 +40,40 @@ TEST_F(RunDecided, ASignalForACheckpointIsAnsweredByOneAfterTheStep) {
   expect_steps_in_order();
 }
 
+TEST_F(RunDecided, TheSignalToEveryProcessOfAStepSavesAndEndsNobodyAlsoWhileTheyStart) {
+  Weft child({"run", place.supervised_job(), "--dir", run.string(), "--set",
+              "pretrain.steps=100000", "--set", "checkpoint.every_steps=100000"});
+  // Before that it is not yet the program that it will be.
+  ASSERT_TRUE(eventually([&] { return fs::exists(run / "run.json") || !child.running(); }));
+  ASSERT_TRUE(child.running());
+  const auto signal_all = [&] {
+    if (child.pid() > 0 && child.running()) ::kill(child.pid(), SIGUSR1);
+    for (const pid_t pid : child.everybody())
+      if (pid > 0) ::kill(pid, SIGUSR1);
+  };
+  // While the coordinator and the workers are started, and while these load and begin.
+  ASSERT_TRUE(eventually([&] {
+    signal_all();
+    return (steps_of(run) >= 3 && said(" as asked\"")) || !child.running();
+  }));
+  const std::vector<pid_t> workers = child.workers();
+  const pid_t coordinator = child.coordinator();
+  EXPECT_EQ(workers.size(), 4u);
+  const long long steps = steps_of(run);
+  EXPECT_TRUE(eventually([&] {
+    signal_all();
+    return steps_of(run) >= steps + 3 || !child.running();
+  }));
+  EXPECT_EQ(child.workers(), workers);
+  EXPECT_EQ(child.coordinator(), coordinator);
+  EXPECT_FALSE(checkpoints_of(run, false).empty());
+  child.signal(SIGINT);
+  EXPECT_EQ(child.wait().code, 130);
+  EXPECT_EQ(json::parse(text_of(run / "run.json"))["generation"], 1);
+  EXPECT_FALSE(said("\"worker_failed\""));
+  expect_steps_in_order();
+}
+
 TEST_F(RunDecided, ALastingStragglersNodeIsLeftOutAfterASaveAndTheSpareGoesOn) {
   const Ended prepared =
       weft({"run", place.supervised_job(), "--prepare", "--dir", run.string(), "--set",

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -83,8 +84,13 @@ Weft::Weft(const std::vector<std::string>& arguments, const fs::path& working_di
   for (std::string& variable : more) envp.push_back(variable.data());
   envp.push_back(nullptr);
   since_ = SteadyClock::now();
+  const pid_t test = ::getpid();
   pid_ = ::fork();
   if (pid_ != 0) return;
+  // A test that aborts leaves nobody behind: what it started dies with it, and what that started
+  // with that.
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (::getppid() != test) ::_exit(125);
   const int null = ::open("/dev/null", O_RDONLY);
   const int to_out = ::open(out.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644);
   const int to_err = ::open(err.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644);

@@ -22,7 +22,7 @@ struct Ended {
 };
 
 /// One `weft` process. Whatever it started carries a mark in its environment, so that nothing of it
-/// can hide; the destructor kills all of that.
+/// can hide; the destructor kills all of that, and so does the end of the thread that made it.
 class Weft {
  public:
   /// `launcher`: words in front of the binary, such as those of ip netns exec.

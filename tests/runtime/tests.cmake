@@ -5,7 +5,9 @@ find_package(SQLite3 REQUIRED)
 weft_test(runtime/job_load_test LINK weft_runtime_job)
 
 # coordinator, control plane
-weft_test(runtime/coordinator_test LINK weft_runtime_coordinator)
+foreach(unit forming checkpoints failures asked leading records)
+  weft_test(runtime/coordinator_${unit}_test LINK weft_runtime_coordinator)
+endforeach()
 weft_test(runtime/agent_test LINK weft_runtime_coordinator)
 weft_test(runtime/memory_root_test LINK weft_runtime_agent)
 weft_test(runtime/recipe_copies_test LABELS multiprocess LINK weft_runtime_worker

@@ -69,6 +69,27 @@ TEST(Cluster, ANodeThatIsOffForGoodIsReplacedByTheSpareAndAnotherNodeLeads) {
   EXPECT_GE(verdict.terms, 2);
 }
 
+/// When the first line with these words was said, in simulated seconds; -1: never.
+double time_of(const std::vector<std::string>& lines, const std::string& words) {
+  for (const std::string& line : lines)
+    if (line.find(words) != std::string::npos) return std::stod(line);
+  return -1;
+}
+
+TEST(Cluster, AfterTheDeathOfTheLeadersNodeTheNextGenerationFormsWithinItsBounds) {
+  Scenario scenario = quiet_scenario(4, 2, 6);
+  scenario.faults = {fault(Fault::Kind::LoseNode, 8s, 0, 300s)};
+  std::vector<std::string> lines;
+  run(scenario, &lines);
+  const double lost = time_of(lines, "*** lose node 0"),
+               formed = time_of(lines, "generation 2 forms");
+  ASSERT_GT(lost, 0);
+  ASSERT_GT(formed, lost);
+  // 1.5 s of silence, 5 s of a lease that stands still, a turn of the roster, 3 missed reports; and
+  // the time that starting, reading and ending take.
+  EXPECT_LT(formed - lost, 14);
+}
+
 TEST(Cluster, ANodeThatIsCutOffWithAWholeGenerationDoesNotCount) {
   // All ranks are on node 0, which nobody hears for a while, and which goes on stepping and saving.
   Scenario scenario = quiet_scenario(3, 2, 2);
