@@ -69,6 +69,21 @@ std::string example_of(Unit unit) {
 
 constexpr double kCountMax = 1e6;
 
+/// Below this a rate is a slip of the unit, and what follows from it is no time that anybody waits.
+double least_of(Unit unit) {
+  switch (unit) {
+    case Unit::Flops:
+    case Unit::Bytes:
+      return 1e6;
+    case Unit::Bandwidth:
+      return 1e3;
+    case Unit::Share:
+      return 1e-6;
+    default:
+      return 0;
+  }
+}
+
 const std::vector<ClusterField>& table() {
   using enum Unit;
   static const std::vector<ClusterField> fields = {
@@ -179,6 +194,10 @@ void check_range(const ClusterField& field, const Cluster& cluster,
   if (!std::isfinite(figure.value) || low)
     out.push_back({path, path + " is " + figure_text(field.unit, figure.value),
                    field.zero ? "it must not be negative" : "it must be more than 0"});
+  else if (figure.value > 0 && figure.value < least_of(field.unit))
+    out.push_back(
+        {path, path + " is " + figure_text(field.unit, figure.value),
+         "at least " + figure_text(field.unit, least_of(field.unit)) + ": is the unit right?"});
   else if (figure.value > field.max)
     out.push_back({path, path + " is " + figure_text(field.unit, figure.value),
                    "at most " + figure_text(field.unit, field.max) +
