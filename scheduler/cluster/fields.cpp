@@ -63,8 +63,10 @@ std::string known_units(Unit unit) {
 /// "50 GB/s": in the unit that people use most.
 std::string example_of(Unit unit) {
   if (unit == Unit::Share) return "0.5";
+  if (unit == Unit::Count) return "8";
+  if (unit == Unit::Money) return "2 USD";
   const std::string_view first = scales(unit).front().unit;
-  return first.empty() ? "50" : "50 " + std::string(first);
+  return "50 " + std::string(first);
 }
 
 constexpr double kCountMax = 1e6;
@@ -251,7 +253,8 @@ std::string figure_text(Unit unit, double value) {
         best = &scale;
     }
   std::array<char, 48> number;
-  std::snprintf(number.data(), number.size(), "%.6g", value / best->factor);
+  const bool count = unit == Unit::Count && std::abs(value) < 1e15;
+  std::snprintf(number.data(), number.size(), count ? "%.15g" : "%.6g", value / best->factor);
   return std::string(number.data()) + (best->unit.empty() ? "" : " ") + std::string(best->unit);
 }
 
