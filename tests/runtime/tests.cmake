@@ -113,6 +113,12 @@ weft_test(runtime/recipe_layout_test LABELS multiprocess LINK weft_runtime_worke
 weft_test(runtime/recipe_files_test LABELS multiprocess LINK weft_runtime_worker
           nlohmann_json::nlohmann_json)
 
+# 24 steps and more of a real run, which the sanitizers make long
+weft_test(runtime/run_drift_test LABELS slow SOURCES runtime/run_harness.cpp
+          LINK nlohmann_json::nlohmann_json SQLite::SQLite3)
+target_compile_definitions(runtime_run_drift_test PRIVATE WEFT_BINARY="$<TARGET_FILE:weft>")
+add_dependencies(runtime_run_drift_test weft)
+
 # the shipped jobs, whole
 weft_test(runtime/run_learning_test LABELS slow TIMEOUT 900 SOURCES runtime/run_harness.cpp
           LINK nlohmann_json::nlohmann_json SQLite::SQLite3)
@@ -126,6 +132,7 @@ weft_test(runtime/cluster_file_test LINK weft_runtime_cluster)
 weft_test(runtime/plan_test LINK weft_runtime_cluster weft_runtime_plan weft_trainer_exchange)
 weft_test(runtime/memory_model_test LABELS multiprocess LINK weft_runtime_plan weft_runtime_worker)
 weft_test(runtime/cli_plan_test LINK weft_cli weft_runtime_cluster)
-foreach(unit cluster_file plan cli_plan)
+weft_test(runtime/cli_rehearse_test LINK weft_cli)
+foreach(unit cluster_file plan cli_plan cli_rehearse)
   target_compile_definitions(runtime_${unit}_test PRIVATE WEFT_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
 endforeach()
