@@ -37,7 +37,7 @@ Expected<Kind> parse_kind(std::string_view text) {
   const std::string near = closest(text, names);
   return fail(Code::InvalidArgument,
               "no schedule is called '" + std::string(text) + "'" +
-                  (near.empty() ? std::string() : "; did you mean '" + near + "'?") +
+                  (near.empty() ? std::string(".") : "; did you mean '" + near + "'?") +
                   " Known are " + join(names, ", ") + ".");
 }
 

@@ -38,7 +38,15 @@ std::string finer_time(double seconds) {
 }
 std::string percent(double share) { return fmt::format("{:.1f} %", 100 * share); }
 std::string gigabytes(double bytes) {
-  return bytes < 1e8 ? digits(bytes / 1e6) + " MB" : digits(bytes / 1e9) + " GB";
+  if (bytes <= 0) return "0";
+  return bytes < 1e5    ? digits(bytes / 1e3) + " KB"
+         : bytes < 1e8  ? digits(bytes / 1e6) + " MB"
+         : bytes < 1e14 ? digits(bytes / 1e9) + " GB"
+                        : digits(bytes / 1e15) + " PB";
+}
+/// A count that may be a small part of one.
+std::string expected(double count) {
+  return count >= 0.01 ? digits(count) : count > 0 ? "under 0.01" : "none";
 }
 std::string day(WallTime time) { return format_time(time).substr(0, 10); }
 
@@ -88,28 +96,62 @@ void add_run_lines(const Prediction& plan, const Cluster& cluster, WallTime now,
     return day(now + std::chrono::duration_cast<WallTime::duration>(
                          std::chrono::duration<double>(std::min(seconds, 3e9))));
   };
-  lines.emplace_back("finished", fmt::format("{} after {} ({} to {}, 90 %)", after(run.seconds),
-                                             short_time(run.seconds), finer_time(run.seconds_low),
-                                             finer_time(run.seconds_high)));
+  std::string finished = after(run.seconds) + " after " + short_time(run.seconds);
+  // Without failures to count there is nothing to be uncertain about but the step itself.
+  if (run.failures >= 0.01)
+    finished +=
+        fmt::format(" ({} to {}, 90 %)", finer_time(run.seconds_low), finer_time(run.seconds_high));
+  lines.emplace_back("finished", finished);
   if (cluster.node_mtbf > 0)
     lines.emplace_back(
         "failures",
-        fmt::format("{} expected, one each {}; they lose {}; goodput {}", digits(run.failures),
-                    short_time(cluster.node_mtbf / std::max(1, plan.nodes)), short_time(run.lost),
-                    percent(run.goodput())));
-  std::string cost = fmt::format("{} GPU-hours", grouped(run.gpu_hours));
-  if (cluster.gpu_hour > 0)
+        fmt::format("{} expected, one each {}{}", expected(run.failures),
+                    short_time(cluster.node_mtbf / std::max(1, plan.nodes)),
+                    run.failures >= 0.01 ? fmt::format("; they lose {}; goodput {}",
+                                                       short_time(run.lost), percent(run.goodput()))
+                                         : std::string()));
+  const char* device = cluster.gpu.sms > 0 ? "GPU" : "worker";
+  std::string cost = run.gpu_hours < 0.01
+                         ? fmt::format("under 0.01 {}-hours", device)
+                         : fmt::format("{} {}-hours", grouped(run.gpu_hours), device);
+  if (cluster.gpu_hour > 0 && run.dollars >= 0.01)
     cost += fmt::format(" x ${} = ${}", digits(cluster.gpu_hour), grouped(run.dollars));
-  if (cluster.gpu.power > 0) cost += fmt::format(", {} MWh", grouped(run.kilowatt_hours / 1000));
+  if (cluster.gpu.power > 0 && run.kilowatt_hours >= 0.01)
+    cost += run.kilowatt_hours < 1000 ? ", " + digits(run.kilowatt_hours) + " kWh"
+                                      : ", " + grouped(run.kilowatt_hours / 1000) + " MWh";
   lines.emplace_back("cost", cost);
+}
+
+void add_step_lines(const Prediction& plan, Lines& lines) {
+  const StepTime& s = plan.step;
+  lines.emplace_back("step", short_time(s.total));
+  const auto part = [&](const char* name, double seconds) {
+    if (seconds > 0)
+      lines.emplace_back(name,
+                         fmt::format("{} ({})", short_time(seconds), percent(seconds / s.total)));
+  };
+  part("  forward", s.forward);
+  part("  backward, input", s.backward_input);
+  part("  backward, weights", s.backward_weight);
+  part("  overlapped pairs", s.pairs);
+  part("  bubble", s.bubble);
+  part("  optimizer", s.optimizer());
+  part("exposed exchange", s.exposed_exchange);
+  lines.emplace_back("throughput",
+                     fmt::format("{} tokens/s, {} a GPU", short_count(plan.tokens_per_second),
+                                 grouped(plan.tokens_per_second / plan.gpus)));
+  lines.emplace_back(
+      "MFU", fmt::format("{} causal, {} non-causal", percent(plan.mfu), percent(plan.mfu_full)));
 }
 
 std::string placement_text(const Prediction& plan, const Cluster& cluster) {
   const Layout& l = plan.work.layout;
   const int nodes = exchange_nodes(plan.work, cluster);
-  std::string text = fmt::format("{} nodes, {} spare", plan.nodes, plan.spare_nodes);
+  std::string text =
+      fmt::format("{} node{}, {} spare", plan.nodes, plan.nodes == 1 ? "" : "s", plan.spare_nodes);
   if (l.expert > 1)
-    text += nodes == 1 ? fmt::format("; {} expert ranks on one NVLink domain", l.expert)
+    text += nodes == 1 ? fmt::format("; {} expert ranks on one {}", l.expert,
+                                     cluster.gpu.sms > 0 ? "NVLink domain" : "host")
                        : fmt::format(
                              "; {} expert ranks on {} {}{}", l.expert, nodes,
                              cluster.node.nvlink_nodes > 1 ? "NVLink domains" : "nodes",
@@ -121,18 +163,24 @@ std::string why_text(const Alternative& a) {
   if (a.possible)
     return fmt::format("{}; {} would be {} {}, {}", a.chosen, a.other, percent(std::abs(a.slower)),
                        a.slower >= 0 ? "slower" : "faster", gigabytes(a.bytes));
-  if (a.bytes <= 0) return fmt::format("{}; {}: {}", a.chosen, a.other, a.why_not);
+  if (a.bytes <= 0) return fmt::format("{}; {} is not possible: {}", a.chosen, a.other, a.why_not);
   return fmt::format("{}; {} does not fit: {}", a.chosen, a.other, gigabytes(a.bytes));
 }
 
 }  // namespace
+
+std::string proposal_text(const Proposal& change) {
+  return fmt::format("with --what-if '{}': {} a step, {}", change.what_if,
+                     short_time(change.step_seconds), gigabytes(change.peak_bytes));
+}
 
 std::string short_time(double seconds) {
   if (seconds < 1e-3) return digits(seconds * 1e6) + " us";
   if (seconds < 1) return digits(seconds * 1e3) + " ms";
   if (seconds < 5400) return digits(seconds) + " s";
   if (seconds < 2 * 86400) return digits(seconds / 3600) + " h";
-  return digits(seconds / 86400) + " d";
+  if (seconds < 1000 * 86400.0) return digits(seconds / 86400) + " d";
+  return grouped(seconds / (365.25 * 86400)) + " years";
 }
 
 std::string short_count(double value) {
@@ -171,7 +219,7 @@ std::vector<std::string> assumptions_of(const Inputs& inputs) {
         "assumed: an expert's load varies by {:.0f} % from sequence to "
         "sequence, so the busiest rank has {:.0f} % more rows",
         100 * a.load_variation, 100 * (expected_imbalance(inputs.work, a.load_variation) - 1)));
-  if (a.straggler > 1)
+  if (a.straggler > 1 && !(inputs.cluster.node.cores > 0))
     out.push_back(fmt::format("assumed: the slowest GPU computes {:.1f} % slower than one alone",
                               100 * (a.straggler - 1)));
   if (inputs.cluster.node_mtbf > 0)
@@ -199,9 +247,11 @@ json candidate_json(const Candidate& c) {
   return out;
 }
 
-json plan_json(const Prediction& plan, const Inputs& inputs, const std::vector<Alternative>& why) {
+json plan_json(const Prediction& plan, const Inputs& inputs, const std::vector<Alternative>& why,
+               const std::vector<Proposal>& changes) {
   const StepTime& s = plan.step;
   json out = {{"fits", plan.fits},
+              {"changes", json::array()},
               {"problems", plan.problems},
               {"deadlock_free", plan.deadlock_free},
               {"cluster", inputs.cluster.name},
@@ -209,25 +259,30 @@ json plan_json(const Prediction& plan, const Inputs& inputs, const std::vector<A
               {"nodes", plan.nodes},
               {"spare_nodes", plan.spare_nodes},
               {"layout", layout_text(plan.work)},
-              {"step",
-               {{"total", s.total},
-                {"forward", s.forward},
-                {"backward_input", s.backward_input},
-                {"backward_weight", s.backward_weight},
-                {"pairs", s.pairs},
-                {"bubble", s.bubble},
-                {"optimizer", s.optimizer()},
-                {"exchange", s.exchange},
-                {"exposed_exchange", s.exposed_exchange},
-                {"imbalance", s.imbalance}}},
               {"tokens_per_step", plan.work.step_tokens()},
-              {"tokens_per_second", plan.tokens_per_second},
-              {"mfu_causal", plan.mfu},
-              {"mfu_non_causal", plan.mfu_full},
               {"peak_bytes", plan.peak_bytes()},
               {"fullest_position", plan.fullest},
               {"checkpoint_stall", plan.checkpoint_stall},
               {"assumptions", assumptions_of(inputs)}};
+  if (plan.timed) {
+    out["step"] = {{"total", s.total},
+                   {"forward", s.forward},
+                   {"backward_input", s.backward_input},
+                   {"backward_weight", s.backward_weight},
+                   {"pairs", s.pairs},
+                   {"bubble", s.bubble},
+                   {"optimizer", s.optimizer()},
+                   {"exchange", s.exchange},
+                   {"exposed_exchange", s.exposed_exchange},
+                   {"imbalance", s.imbalance}};
+    out["tokens_per_second"] = plan.tokens_per_second;
+    out["mfu_causal"] = plan.mfu;
+    out["mfu_non_causal"] = plan.mfu_full;
+  }
+  for (const Proposal& change : changes)
+    out["changes"].push_back({{"what_if", change.what_if},
+                              {"step_seconds", change.step_seconds},
+                              {"peak_bytes", change.peak_bytes}});
   for (const RankBytes& bytes : plan.memory) out["memory"].push_back(memory_json(bytes));
   if (plan.run) out["run"] = run_json(*plan.run);
   for (const Alternative& a : why)
@@ -242,13 +297,15 @@ json plan_json(const Prediction& plan, const Inputs& inputs, const std::vector<A
 }
 
 Lines plan_lines(const Prediction& plan, const Inputs& inputs, const std::vector<Alternative>& why,
-                 WallTime now) {
-  const StepTime& s = plan.step;
+                 const std::vector<Proposal>& changes, WallTime now) {
   const Cluster& cluster = inputs.cluster;
   const RankBytes& full = plan.memory[static_cast<std::size_t>(plan.fullest)];
   Lines lines;
   lines.emplace_back("verdict", plan.fits ? "fits" : "does not fit");
-  for (const std::string& problem : plan.problems) lines.emplace_back("  change", problem);
+  for (const std::string& problem : plan.problems) lines.emplace_back("  because", problem);
+  for (const Proposal& change : changes) lines.emplace_back("  would fit", proposal_text(change));
+  if (!plan.fits && changes.empty())
+    lines.emplace_back("  would fit", "no layout that was tried; more nodes or memory are needed");
   lines.emplace_back("layout", layout_text(plan.work));
   lines.emplace_back("placement", placement_text(plan, cluster));
   lines.emplace_back("schedule", plan.deadlock_free ? "checked, free of deadlock"
@@ -263,35 +320,17 @@ Lines plan_lines(const Prediction& plan, const Inputs& inputs, const std::vector
           gigabytes(full.masters + full.moments), gigabytes(full.activations), full.live,
           gigabytes(full.buffers),
           full.replicas > 0 ? ", replicas of experts in rollout " + gigabytes(full.replicas) : ""));
-  lines.emplace_back("step", short_time(s.total));
-  const auto part = [&](const char* name, double seconds) {
-    if (seconds > 0)
-      lines.emplace_back(name,
-                         fmt::format("{} ({})", short_time(seconds), percent(seconds / s.total)));
-  };
-  part("  forward", s.forward);
-  part("  backward, input", s.backward_input);
-  part("  backward, weights", s.backward_weight);
-  part("  overlapped pairs", s.pairs);
-  part("  bubble", s.bubble);
-  part("  optimizer", s.optimizer());
-  part("exposed exchange", s.exposed_exchange);
-  lines.emplace_back("throughput",
-                     fmt::format("{} tokens/s, {} a GPU", short_count(plan.tokens_per_second),
-                                 grouped(plan.tokens_per_second / plan.gpus)));
-  lines.emplace_back(
-      "MFU", fmt::format("{} causal, {} non-causal", percent(plan.mfu), percent(plan.mfu_full)));
+  if (plan.timed) add_step_lines(plan, lines);
   if (plan.run) add_run_lines(plan, cluster, now, lines);
-  const double every = plan.work.checkpoint_every * s.total;
-  if (every > 0)
+  const double every = plan.work.checkpoint_every * plan.step.total;
+  if (plan.timed && every > 0)
     lines.emplace_back(
         "checkpoints",
         fmt::format("each {}, {} held up{}", short_time(every), short_time(plan.checkpoint_stall),
-                    cluster.node_mtbf > 0
-                        ? fmt::format("; least is lost with one each {}",
-                                      short_time(best_checkpoint_interval(
-                                          cluster, plan.checkpoint_stall, plan.nodes)))
-                        : std::string()));
+                    cluster.node_mtbf > 0 ? fmt::format("; least is lost with one each {}",
+                                                        short_time(best_checkpoint_interval(
+                                                            plan.work, cluster, plan.nodes)))
+                                          : std::string()));
   for (const Alternative& a : why) lines.emplace_back("why " + a.decision, why_text(a));
   for (const std::string& text : assumptions_of(inputs)) lines.emplace_back("rests on", text);
   return lines;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "scheduler/plan/proposal.h"
 #include "scheduler/plan/search.h"
 #include "scheduler/plan/what_if.h"
 
@@ -15,9 +16,13 @@ namespace weft::cli {
 using Lines = std::vector<std::pair<std::string, std::string>>;
 
 nlohmann::json plan_json(const scheduler::Prediction& plan, const scheduler::Inputs& inputs,
-                         const std::vector<scheduler::Alternative>& why);
+                         const std::vector<scheduler::Alternative>& why,
+                         const std::vector<scheduler::Proposal>& changes);
 Lines plan_lines(const scheduler::Prediction& plan, const scheduler::Inputs& inputs,
-                 const std::vector<scheduler::Alternative>& why, WallTime now);
+                 const std::vector<scheduler::Alternative>& why,
+                 const std::vector<scheduler::Proposal>& changes, WallTime now);
+/// "with --what-if 'data=64': 38.1 s a step, 79.0 GB".
+std::string proposal_text(const scheduler::Proposal& change);
 
 nlohmann::json candidate_json(const scheduler::Candidate& candidate);
 /// "dualpipe P16 D128 E64, 120 x 1, mla_up, fp8".

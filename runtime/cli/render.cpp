@@ -175,7 +175,9 @@ std::string ago(const json& object, const char* key, const Clock& clock) {
   utc.tm_mon -= 1;
   const WallTime then{std::chrono::seconds(::timegm(&utc))};
   const Duration age = std::max(Duration{}, Duration(clock.wall_now() - then));
-  return age < std::chrono::seconds(1) ? "now" : format_duration(age) + " ago";
+  if (age < std::chrono::seconds(1)) return "now";
+  constexpr auto kDay = std::chrono::hours(24);
+  return (age < 2 * kDay ? format_duration(age) : std::to_string(age / kDay) + " d") + " ago";
 }
 
 }  // namespace weft::cli

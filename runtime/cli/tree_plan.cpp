@@ -15,8 +15,11 @@ void add_planning(VerbTree& tree) {
   plan->add_option("--cluster", o->cluster, "The cluster's description; see deploy/clusters")
       ->type_name("FILE");
   plan->add_flag("--search", o->search, "The ten best layouts of these GPUs instead");
-  plan->add_option("--what-if", o->what_if,
-                   "Change inputs: nodes=-2,expert=32,checkpoint=5m,gpu.memory=96GB")
+  plan->add_option(
+          "--what-if", o->what_if,
+          "Change inputs: nodes=-2,expert=32,checkpoint=5m,gpu.memory=96GB; also pipeline, "
+          "data, micro_batches, micro_batch_sequences, schedule, recompute, precision, "
+          "steps, straggler, load_variation and any figure of weft cluster show")
       ->type_name("LIST");
   plan->add_flag("--calibrate", o->calibrate,
                  "JOB is a run: print --cluster's description with rates as its trace has them");

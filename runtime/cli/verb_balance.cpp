@@ -1,10 +1,12 @@
+#include <fmt/compile.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <numeric>
 
-#include "base/files.h"
+#include "base/text.h"
+#include "runtime/cli/number_rows.h"
 #include "runtime/cli/render.h"
 #include "runtime/cli/verbs.h"
 #include "runtime/store/run_store.h"
@@ -15,48 +17,6 @@ namespace {
 
 using nlohmann::json;
 using namespace scheduler;
-
-constexpr std::size_t kInputBytesMax = std::size_t{256} << 20;
-
-Expected<json> read_json(const std::string& path) {
-  WEFT_TRY_ASSIGN(const std::string text, read_file(path, kInputBytesMax));
-  json value = json::parse(text, nullptr, false);
-  if (!value.is_object())
-    return fail(Code::InvalidArgument, path +
-                                           ": this is no JSON object; expected {\"weight\": "
-                                           "[[load of each expert], … per layer]}");
-  return value;
-}
-
-/// A list of lists under `key`, each row as T.
-template <class T>
-Expected<std::vector<std::vector<T>>> rows(const json& object, const std::string& path,
-                                           const char* key) {
-  const json empty;
-  const json& list = object.contains(key) ? object[key] : empty;
-  const std::string where = path + ": \"" + key + "\"";
-  if (!list.is_array() || list.empty())
-    return fail(Code::InvalidArgument, where + " must be a list with one list for each layer");
-  std::vector<std::vector<T>> out;
-  for (const json& row : list) {
-    const std::string layer = where + " layer " + std::to_string(out.size());
-    if (!row.is_array()) return fail(Code::InvalidArgument, layer + " is no list");
-    std::vector<T>& values = out.emplace_back();
-    for (const json& value : row) {
-      const bool right = std::is_integral_v<T> ? value.is_number_integer() : value.is_number();
-      if (!right)
-        return fail(Code::InvalidArgument, layer + " entry " + std::to_string(values.size()) +
-                                               " is no " +
-                                               (std::is_integral_v<T> ? "whole number" : "number"));
-      values.push_back(value.get<T>());
-    }
-    if (values.size() != out.front().size())
-      return fail(Code::InvalidArgument, layer + " has " + std::to_string(values.size()) +
-                                             " entries, layer 0 has " +
-                                             std::to_string(out.front().size()));
-  }
-  return out;
-}
 
 /// What the run's newest event of that kind holds.
 Expected<json> loads_of_run(const std::string& run) {
@@ -89,6 +49,37 @@ void print_offer(const json& event, Io& io) {
   io.err << "\n";
 }
 
+/// The loads of an event, as they are in the file of --input.
+Expected<std::vector<std::vector<double>>> weight_of(const json& event, const std::string& run) {
+  std::vector<std::vector<double>> out;
+  const auto at = event.find("weight");
+  bool good = at != event.end() && at->is_array() && !at->empty();
+  for (std::size_t i = 0; good && i < at->size(); ++i) {
+    const json& row = (*at)[i];
+    good = row.is_array() && row.size() == (*at)[0].size() &&
+           std::ranges::all_of(row, [](const json& value) { return value.is_number(); });
+    if (good) out.push_back(row.get<std::vector<double>>());
+  }
+  if (!good)
+    return fail(Code::Corrupt, run + ": its event with expert loads holds no loads of layers");
+  return out;
+}
+
+/// [layer][slot] experts of a current placement.
+Expected<std::vector<std::vector<int>>> slots_of(const std::string& path) {
+  WEFT_TRY_ASSIGN(const auto rows, read_number_rows(path, "phy2log", true));
+  std::vector<std::vector<int>> out;
+  for (const std::vector<double>& row : rows) {
+    std::vector<int>& slots = out.emplace_back();
+    // What is no int is no expert either.
+    for (const double value : row)
+      slots.push_back(value >= 0 && value < 1e9 ? static_cast<int>(value) : -1);
+  }
+  return out;
+}
+
+constexpr std::size_t kWrongMax = 10;
+
 struct Balanced {
   ExpertGrid grid;
   json offer;  // of a run: its event
@@ -100,9 +91,13 @@ Expected<Balanced> compute(const BalanceVerbOptions& options) {
   Balanced result;
   if (options.input.empty() && options.run.empty())
     return fail(Code::InvalidArgument, "which loads? give --input FILE or --run RUN");
-  WEFT_TRY_ASSIGN(const json input,
-                  options.run.empty() ? read_json(options.input) : loads_of_run(options.run));
-  WEFT_TRY_ASSIGN(result.load, rows<double>(input, options.input + options.run, "weight"));
+  json input;
+  if (options.run.empty()) {
+    WEFT_TRY_ASSIGN(result.load, read_number_rows(options.input, "weight", false));
+  } else {
+    WEFT_TRY_ASSIGN(input, loads_of_run(options.run));
+    WEFT_TRY_ASSIGN(result.load, weight_of(input, options.run));
+  }
   result.grid = {static_cast<int>(result.load[0].size()), options.replicas, options.groups,
                  options.nodes, options.gpus};
   if (!options.run.empty()) {  // as it runs, and one more slot a rank
@@ -120,8 +115,7 @@ Expected<Balanced> compute(const BalanceVerbOptions& options) {
                 "how many slots on how many GPUs? give --replicas N and --gpus M");
   WEFT_TRY(check_grid(result.grid));
   if (!options.current.empty()) {
-    WEFT_TRY_ASSIGN(const json given, read_json(options.current));
-    WEFT_TRY_ASSIGN(auto slots, rows<int>(given, options.current, "phy2log"));
+    WEFT_TRY_ASSIGN(auto slots, slots_of(options.current));
     if (slots.size() != result.load.size())
       return fail(Code::InvalidArgument,
                   fmt::format("{} has {} layers, {} has {}", options.current, slots.size(),
@@ -134,52 +128,80 @@ Expected<Balanced> compute(const BalanceVerbOptions& options) {
       result.before.push_back(std::move(*placed));
     }
   }
+  std::vector<std::string> wrong;
+  for (std::size_t i = 0; i < result.load.size() && wrong.size() < kWrongMax; ++i)
+    if (const auto good = check_load(result.load[i], result.grid); !good)
+      wrong.push_back(
+          fmt::format("{}: layer {}: {}", options.input + options.run, i, good.error().message));
+  if (!wrong.empty()) return fail(Code::InvalidArgument, join(wrong, "\n  "));
   WEFT_TRY_ASSIGN(const BalancePolicy policy, parse_balance_policy(options.policy));
   for (std::size_t i = 0; i < result.load.size(); ++i) {
     auto layer = balance_layer(result.load[i], result.grid, {policy, options.tolerance},
                                result.before.empty() ? nullptr : &result.before[i]);
-    if (!layer) return fail_in(fmt::format("{}: layer {}", options.input, i), layer.error());
+    if (!layer) return tl::unexpected(layer.error());  // of the grid, whatever the loads
     result.after.push_back(std::move(*layer));
   }
   return result;
 }
 
-/// [layer][expert][replica] slot, filled up with -1 to the largest number of replicas.
-json log2phy(const Balanced& result) {
+int most_replicas(const Balanced& result) {
   int most = 0;
   for (const LayerReplicas& layer : result.after)
     most = std::max(most, std::ranges::max(replica_counts(layer, result.grid.experts)));
+  return most;
+}
+
+/// [expert][replica] slot, filled up with -1 to `most`.
+std::vector<std::vector<int>> slots_by_expert(const LayerReplicas& layer, int experts, int most) {
+  std::vector<std::vector<int>> out(experts, std::vector<int>(most, -1));
+  for (std::size_t slot = 0; slot < layer.expert_of.size(); ++slot)
+    out[layer.expert_of[slot]][layer.index_of[slot]] = static_cast<int>(slot);
+  return out;
+}
+
+/// [layer][expert][replica].
+json log2phy(const Balanced& result) {
+  const int most = most_replicas(result);
   json out = json::array();
-  for (const LayerReplicas& layer : result.after) {
-    std::vector<std::vector<int>> slots(result.grid.experts, std::vector<int>(most, -1));
-    for (int slot = 0; slot < result.grid.replicas; ++slot)
-      slots[layer.expert_of[slot]][layer.index_of[slot]] = slot;
-    out.push_back(slots);
+  for (const LayerReplicas& layer : result.after)
+    out.push_back(slots_by_expert(layer, result.grid.experts, most));
+  return out;
+}
+
+/// What each layer's answer is worth, one number a layer.
+struct Worth {
+  std::vector<double> now, even;
+  std::vector<int> moved;  // empty without a current placement
+};
+
+Worth worth_of(const Balanced& result) {
+  Worth out;
+  for (std::size_t i = 0; i < result.after.size(); ++i) {
+    const LayerReplicas& layer = result.after[i];
+    out.now.push_back(imbalance(layer, result.load[i], result.grid));
+    out.even.push_back(
+        imbalance(with_even_shares(layer, result.grid.experts), result.load[i], result.grid));
+    if (!result.before.empty())
+      out.moved.push_back(num_moved(result.before[i], layer, result.grid));
   }
   return out;
 }
 
 json as_json(const Balanced& result, const std::string& policy) {
+  const Worth worth = worth_of(result);
   json out = {{"policy", policy},
               {"phy2log", json::array()},
               {"log2phy", log2phy(result)},
               {"logcnt", json::array()},
               {"share", json::array()},
-              {"imbalance", json::array()},
-              {"imbalance_even", json::array()},
-              {"moved", json::array()}};
-  for (std::size_t i = 0; i < result.after.size(); ++i) {
-    const LayerReplicas& layer = result.after[i];
+              {"imbalance", worth.now},
+              {"imbalance_even", worth.even}};
+  for (const LayerReplicas& layer : result.after) {
     out["phy2log"].push_back(layer.expert_of);
     out["logcnt"].push_back(replica_counts(layer, result.grid.experts));
     out["share"].push_back(layer.share_of);
-    out["imbalance"].push_back(imbalance(layer, result.load[i], result.grid));
-    out["imbalance_even"].push_back(
-        imbalance(with_even_shares(layer, result.grid.experts), result.load[i], result.grid));
-    if (!result.before.empty())
-      out["moved"].push_back(num_moved(result.before[i], layer, result.grid));
   }
-  if (result.before.empty()) out.erase("moved");
+  if (!result.before.empty()) out["moved"] = worth.moved;
   if (result.offer.is_object()) {
     out["run"] = result.offer;
     out["run"].erase("weight");
@@ -187,32 +209,99 @@ json as_json(const Balanced& result, const std::string& policy) {
   return out;
 }
 
+/// The same as text, a layer a line: a tenth of the lines and of the time of the general printer.
+class Text {
+ public:
+  explicit Text(const std::string& policy) {
+    out_ = fmt::format("{{\n  \"schema\": \"weft.balance/v1\",\n  \"policy\": \"{}\"", policy);
+  }
+  template <class T>
+  void list(const char* name, const std::vector<T>& values) {
+    member(name);
+    row(values);
+  }
+  /// `of`: the row of one layer.
+  template <class Of>
+  void layers(const char* name, const std::vector<LayerReplicas>& layers, Of&& of) {
+    member(name);
+    out_ += "[";
+    for (const LayerReplicas& layer : layers) {
+      out_ += &layer == layers.data() ? "\n    " : ",\n    ";
+      row(of(layer));
+    }
+    out_ += "\n  ]";
+  }
+  void text(const char* name, const std::string& value) {
+    member(name);
+    out_ += value;
+  }
+  std::string take() && { return std::move(out_) + "\n}\n"; }
+
+ private:
+  void member(const char* name) { out_ += fmt::format(",\n  \"{}\": ", name); }
+  void add(int value) { fmt::format_to(std::back_inserter(out_), FMT_COMPILE("{}"), value); }
+  void add(double value) { fmt::format_to(std::back_inserter(out_), FMT_COMPILE("{}"), value); }
+  template <class T>
+  void add(const std::vector<T>& values) {
+    row(values);
+  }
+  template <class T>
+  void row(const std::vector<T>& values) {
+    out_ += "[";
+    for (const T& value : values) {
+      if (&value != values.data()) out_ += ",";
+      add(value);
+    }
+    out_ += "]";
+  }
+  std::string out_;
+};
+
+std::string as_text(const Balanced& result, const std::string& policy) {
+  const Worth worth = worth_of(result);
+  const int experts = result.grid.experts, most = most_replicas(result);
+  Text text(policy);
+  text.list("imbalance", worth.now);
+  text.list("imbalance_even", worth.even);
+  if (!worth.moved.empty()) text.list("moved", worth.moved);
+  text.layers("phy2log", result.after, [](const LayerReplicas& l) { return l.expert_of; });
+  text.layers("logcnt", result.after,
+              [&](const LayerReplicas& l) { return replica_counts(l, experts); });
+  text.layers("log2phy", result.after,
+              [&](const LayerReplicas& l) { return slots_by_expert(l, experts, most); });
+  text.layers("share", result.after, [](const LayerReplicas& l) { return l.share_of; });
+  if (result.offer.is_object()) {
+    json run = result.offer;
+    run.erase("weight");
+    text.text("run", run.dump(-1, ' ', false, json::error_handler_t::replace));
+  }
+  return std::move(text).take();
+}
+
 /// max/mean GPU load: of each layer now, with even shares, and (when given) before; and who moves.
 void print_table(const Balanced& result, Io& io) {
   const bool from = !result.before.empty();
   io.out << fmt::format("{:>5}  {:>8}  {:>11}{}\n", "LAYER", "MAX/MEAN", "EVEN SHARES",
                         from ? "    BEFORE  MOVED" : "");
+  const Worth worth = worth_of(result);
   double sum = 0, sum_even = 0;
   for (std::size_t i = 0; i < result.after.size(); ++i) {
-    const LayerReplicas& layer = result.after[i];
-    const double now = imbalance(layer, result.load[i], result.grid);
-    const double even =
-        imbalance(with_even_shares(layer, result.grid.experts), result.load[i], result.grid);
+    const double now = worth.now[i], even = worth.even[i];
     sum += now;
     sum_even += even;
     io.out << fmt::format("{:>5}  {:>8.3f}  {:>11.3f}", i, now, even);
     if (from)
       io.out << fmt::format("  {:>8.3f}  {:>5}",
                             imbalance(result.before[i], result.load[i], result.grid),
-                            num_moved(result.before[i], layer, result.grid));
+                            worth.moved[i]);
     io.out << "\n";
   }
   const auto layers = static_cast<double>(result.after.size());
   io.err << fmt::format(
-      "{} layers, {} experts in {} slots on {} GPUs: the busiest GPU carries {:.3f} of the mean "
+      "{} layer{}, {} experts in {} slots on {} GPUs: the busiest GPU carries {:.3f} of the mean "
       "({:.3f} when each expert's tokens are spread evenly); -o json gives the placement\n",
-      result.after.size(), result.grid.experts, result.grid.replicas, result.grid.gpus,
-      sum / layers, sum_even / layers);
+      result.after.size(), result.after.size() == 1 ? "" : "s", result.grid.experts,
+      result.grid.replicas, result.grid.gpus, sum / layers, sum_even / layers);
 }
 
 }  // namespace
@@ -223,6 +312,8 @@ int verb_balance(const BalanceVerbOptions& options, Io& io) {
   if (options.format == Format::Table && result->offer.is_object()) print_offer(result->offer, io);
   if (options.format == Format::Table)
     print_table(*result, io);
+  else if (options.format == Format::Json)
+    io.out << as_text(*result, options.policy);
   else
     print_object(io, options.format, "balance", as_json(*result, options.policy), "policy", {});
   return kOk;

@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "base/units.h"
 #include "runtime/cli/render.h"
+#include "runtime/cli/run_directory.h"
 #include "runtime/cli/verbs.h"
 #include "runtime/store/run_store.h"
 #include "trainer/checkpoint/checkpoint.h"
@@ -18,13 +19,14 @@ namespace checkpoint = trainer::checkpoint;
 namespace fs = std::filesystem;
 
 struct Found {
-  fs::path directory;  // the run's ckpt/
+  fs::path directory;      // the run's ckpt/
+  bool synthetic = false;  // of a rehearsal: no model is in them
   std::vector<checkpoint::Entry> entries;
 };
 
 Expected<Found> find_checkpoints(const CheckpointOptions& options) {
   WEFT_TRY_ASSIGN(const fs::path run, find_run(options.run));
-  Found found{runtime::RunPaths{run}.checkpoints(), {}};
+  Found found{runtime::RunPaths{run}.checkpoints(), is_rehearsal(run), {}};
   WEFT_TRY_ASSIGN(found.entries, checkpoint::list(found.directory));
   return found;
 }
@@ -94,6 +96,10 @@ json verify_json(const checkpoint::Entry& entry) {
 
 std::string text_of(const json& record, const char* key) { return cell(record, key); }
 
+std::string marked(std::string text, const json& record) {
+  return std::move(text) + (record.value("synthetic", false) ? " [synthetic]" : "");
+}
+
 }  // namespace
 
 int verb_ckpt_ls(const CheckpointOptions& options, Io& io) {
@@ -105,11 +111,12 @@ int verb_ckpt_ls(const CheckpointOptions& options, Io& io) {
   for (const checkpoint::Entry& entry : found->entries) {
     records.push_back(entry_json(entry));
     records.back()["pinned"] = pinned->contains(entry.name);
+    if (found->synthetic) records.back()["synthetic"] = true;
   }
   print_list(
       io, options.format, "ckpt.ls", records,
       {{"NAME", [](const json& r) { return text_of(r, "name"); }},
-       {"STATE", [](const json& r) { return text_of(r, "state"); }},
+       {"STATE", [](const json& r) { return marked(text_of(r, "state"), r); }},
        {"STEP", [](const json& r) { return text_of(r, "step"); }, true},
        {"SIZE", [](const json& r) { return format_bytes(r["bytes"].get<std::uint64_t>()); }, true},
        {"WRITTEN", [&](const json& r) { return ago(r, "time", io.clock); }},
@@ -173,12 +180,14 @@ int verb_ckpt_verify(const CheckpointOptions& options, Io& io) {
   bool whole = true;
   for (const checkpoint::Entry& entry : entries) {
     records.push_back(verify_json(entry));
+    if (found->synthetic) records.back()["synthetic"] = true;
     whole &= records.back()["ok"].get<bool>();
   }
   print_list(
       io, options.format, "ckpt.verify", records,
       {{"NAME", [](const json& r) { return text_of(r, "name"); }},
-       {"VERDICT", [](const json& r) { return r["ok"].get<bool>() ? "whole" : "DAMAGED"; }},
+       {"VERDICT",
+        [](const json& r) { return marked(r["ok"].get<bool>() ? "whole" : "DAMAGED", r); }},
        {"SIZE", [](const json& r) { return format_bytes(r["bytes"].get<std::uint64_t>()); }, true},
        {"WHAT",
         [](const json& r) {

@@ -5,6 +5,7 @@
 
 #include "base/files.h"
 #include "runtime/cli/render.h"
+#include "runtime/cli/run_directory.h"
 #include "runtime/cli/verbs.h"
 #include "runtime/cluster/cluster_file.h"
 #include "runtime/drift/drift_json.h"
@@ -25,6 +26,11 @@ using namespace runtime;
 int verb_drift(const DriftOptions& options, Io& io) {
   const auto root = find_run(options.run);
   if (!root) return report(root.error(), io);
+  if (is_rehearsal(*root))
+    return report({Code::InvalidArgument,
+                   root->string() + " is a rehearsal: its steps are the time model's own, so there "
+                                    "is nothing to compare with it"},
+                  io);
   const RunPaths paths{*root};
   const Loaded loaded =
       load_job(paths.resolved(), {.overrides = {}, .check_files = false, .here = false});

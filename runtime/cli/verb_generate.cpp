@@ -5,6 +5,7 @@
 
 #include "base/files.h"
 #include "runtime/cli/render.h"
+#include "runtime/cli/run_directory.h"
 #include "runtime/cli/verbs.h"
 #include "runtime/job/load.h"
 #include "runtime/job/tokenizer.h"
@@ -36,6 +37,9 @@ std::string harmless(std::string text) {
 Expected<std::vector<Answer>> answer(const cli::GenerateOptions& options,
                                      const std::string& prompt) {
   WEFT_TRY_ASSIGN(const std::filesystem::path run, find_run(options.run));
+  if (is_rehearsal(run))
+    return fail(Code::InvalidArgument,
+                run.string() + " is a rehearsal: there is no model in it to generate with");
   const RunPaths paths{run};
   const Loaded loaded = load_job(paths.resolved(), {.overrides = {}, .check_files = false});
   if (!loaded.ok())

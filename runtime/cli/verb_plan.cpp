@@ -6,6 +6,7 @@
 #include <ostream>
 
 #include "base/files.h"
+#include "base/text.h"
 #include "runtime/cli/plan_published.h"
 #include "runtime/cli/plan_report.h"
 #include "runtime/cli/render.h"
@@ -17,6 +18,7 @@
 #include "runtime/plan/work_of_job.h"
 #include "runtime/store/run_store.h"
 #include "runtime/worker/workload.h"
+#include "scheduler/plan/legal.h"
 
 namespace weft::cli {
 namespace {
@@ -127,10 +129,60 @@ double rollout_cache(const Job& job, const Work& work) {
   return cache_bytes(work, layers, sequences, tokens);
 }
 
-void print_search(const SearchResult& result, Io& io, Format format) {
+/// Which stage of a recipe with several the figures are of; "" where there is only one.
+std::string stage_planned(const Job& job) {
+  if (job.recipe.size() < 2) return {};
+  const bool pretrain = std::ranges::find(job.recipe, "pretrain") != job.recipe.end();
+  return fmt::format("{} alone, of the recipe {}", pretrain ? "pretrain" : "cold_start",
+                     join(job.recipe, ", "));
+}
+
+/// The largest of them decides in which unit all are told.
+Column memory_column(const SearchResult& result) {
+  double most = 0;
+  for (const Candidate& c : result.best) most = std::max(most, c.peak_bytes);
+  const bool large = most >= 1e9;
+  return {large ? "GB" : "MB",
+          [large](const json& r) {
+            return fmt::format("{:.1f}", r["peak_bytes"].get<double>() / (large ? 1e9 : 1e6));
+          },
+          true};
+}
+
+std::string note_of(const json& row) {
+  std::string note = row.value("job", false) ? "the job's" : "";
+  if (row.contains("dominated_by"))
+    note += fmt::format("{}#{} is no slower and no larger", note.empty() ? "" : "; ",
+                        row["dominated_by"].get<int>() + 1);
+  return note;
+}
+
+/// Layout, micro-batch, recomputation and precision are the same.
+bool same_choice(const Work& a, const Work& b) {
+  return a.layout == b.layout && a.micro_batch_sequences == b.micro_batch_sequences &&
+         a.recompute == b.recompute && a.precision == b.precision;
+}
+
+/// Where the job's own layout stands, when it is not among the best.
+std::string own_layout(const Inputs& inputs) {
+  const auto plan = predict(inputs.work, inputs.cluster, inputs.assumptions);
+  if (!plan || !plan->timed) return {};
+  return fmt::format("the job's own layout ({}) {}\n", layout_text(inputs.work),
+                     plan->fits ? "takes " + short_time(plan->step.total) + " a step"
+                                : "does not fit: " + plan->problems.front());
+}
+
+int print_search(const Inputs& inputs, Io& io, Format format) {
+  const auto result = search(inputs.work, inputs.cluster, inputs.assumptions);
+  if (!result) return report(result.error(), io);
   std::vector<json> rows;
-  for (const Candidate& candidate : result.best) rows.push_back(candidate_json(candidate));
-  for (std::size_t i = 0; i < rows.size(); ++i) rows[i]["rank"] = i + 1;
+  bool own = false;
+  for (const Candidate& candidate : result->best) {
+    json& row = rows.emplace_back(candidate_json(candidate));
+    row["rank"] = rows.size();
+    row["job"] = same_choice(candidate.work, inputs.work);
+    own |= row["job"].get<bool>();
+  }
   const auto share = [](const char* key) {
     return [key](const json& row) { return fmt::format("{:.1f}", 100 * row[key].get<double>()); };
   };
@@ -141,26 +193,29 @@ void print_search(const SearchResult& result, Io& io, Format format) {
        {"P", [](const json& r) { return cell(r, "pipeline"); }, true},
        {"D", [](const json& r) { return cell(r, "data"); }, true},
        {"E", [](const json& r) { return cell(r, "expert"); }, true},
-       {"MB", [](const json& r) { return cell(r, "micro_batches"); }, true},
+       {"CHUNKS", [](const json& r) { return cell(r, "micro_batches"); }, true},
        {"SEQ", [](const json& r) { return cell(r, "micro_batch_sequences"); }, true},
        {"RECOMPUTE", [](const json& r) { return cell(r, "recompute"); }},
        {"PRECISION", [](const json& r) { return cell(r, "precision"); }},
        {"STEP", [](const json& r) { return short_time(r["step_seconds"].get<double>()); }, true},
-       {"GB",
-        [](const json& r) { return fmt::format("{:.1f}", r["peak_bytes"].get<double>() / 1e9); },
-        true},
+       memory_column(*result),
        {"BUBBLE %", share("bubble_share"), true},
        {"EXPOSED %", share("exposed_share"), true},
-       {"NOTE",
-        [](const json& r) {
-          return r.contains("dominated_by")
-                     ? fmt::format("#{} is faster and no larger", r["dominated_by"].get<int>() + 1)
-                     : std::string();
-        }}},
+       {"NOTE", note_of}},
       "rank");
-  io.err << fmt::format("{} layouts considered, {} do not fit\n", result.considered,
-                        result.too_large);
-  for (const std::string& note : result.notes) io.err << "  " << note << "\n";
+  io.err << fmt::format("{} layouts considered, {} do not fit\n", result->considered,
+                        result->too_large);
+  for (const std::string& note : result->notes) io.err << "  " << note << "\n";
+  if (!own) io.err << "  " << own_layout(inputs);
+  return kOk;
+}
+
+/// A layout that no model or schedule allows: all that is wrong, and what would be right.
+int refuse(const std::vector<std::string>& wrong, const std::vector<Proposal>& changes, Io& io) {
+  for (const std::string& problem : wrong) report(Error{Code::InvalidArgument, problem}, io);
+  for (const Proposal& change : changes)
+    io.err << "  hint: would fit " << proposal_text(change) << "\n";
+  return kConfiguration;
 }
 
 }  // namespace
@@ -178,30 +233,31 @@ int verb_plan(const PlanVerbOptions& options, Io& io) {
   auto work = work_of(read->job);
   if (!work) return report(work.error(), io);
   inputs.work = *std::move(work);
+  const Inputs base = inputs;
   if (!options.what_if.empty()) {
     const auto follows = apply_what_if(options.what_if, inputs);
     if (!follows) return report(follows.error(), io);
     for (const std::string& text : *follows) io.err << "what if: " << text << "\n";
   }
-  if (options.search) {
-    const auto result = search(inputs.work, inputs.cluster, inputs.assumptions);
-    if (!result) return report(result.error(), io);
-    print_search(*result, io, options.format);
-    return kOk;
-  }
+  if (const auto wrong = layout_problems(inputs.work); !wrong.empty())
+    return refuse(wrong, proposals(inputs, base, options.what_if), io);
+  if (options.search) return print_search(inputs, io, options.format);
   auto plan = predict(inputs.work, inputs.cluster, inputs.assumptions);
   if (plan && inputs.checkpoint_seconds > 0) {
     inputs.work.checkpoint_every = std::max(1.0, inputs.checkpoint_seconds / plan->step.total);
     plan = predict(inputs.work, inputs.cluster, inputs.assumptions);
   }
   if (!plan) return report(plan.error(), io);
-  const auto why = alternatives(*plan, inputs.cluster, inputs.assumptions);
-  json object = plan_json(*plan, inputs, why);
+  std::vector<Alternative> why;
+  if (plan->timed) why = alternatives(*plan, inputs.cluster, inputs.assumptions);
+  std::vector<Proposal> changes;
+  if (!plan->fits) changes = proposals(inputs, base, options.what_if);
+  json object = plan_json(*plan, inputs, why, changes);
   object["name"] = read->job.name;
   object["job"] = to_json(read->job);
   object["cluster_yaml"] = cluster_yaml(read->cluster);
   if (!options.what_if.empty()) object["what_if"] = options.what_if;
-  Lines lines = plan_lines(*plan, inputs, why, io.clock.wall_now());
+  Lines lines = plan_lines(*plan, inputs, why, changes, io.clock.wall_now());
   if (const double cache = rollout_cache(read->job, inputs.work); cache > 0) {
     object["kv_cache_bytes"] = cache;
     lines.insert(std::ranges::find(lines, "step", &Lines::value_type::first),
@@ -210,6 +266,10 @@ int verb_plan(const PlanVerbOptions& options, Io& io) {
                               "at once",
                               cache / 1e6,
                               read->job.grpo.prompts_per_step * read->job.grpo.num_generations)});
+  }
+  if (const std::string covers = stage_planned(read->job); !covers.empty()) {
+    object["covers"] = covers;
+    lines.insert(std::ranges::find(lines, "step", &Lines::value_type::first), {"covers", covers});
   }
   const Lines published = published_lines(*plan, inputs.cluster);
   lines.insert(std::ranges::find(lines, "rests on", &Lines::value_type::first), published.begin(),

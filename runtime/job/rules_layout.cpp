@@ -1,5 +1,6 @@
 // Ranks, the schedule over them, and the virtual device.
 #include <cmath>
+#include <numeric>
 #include <thread>
 
 #include "dualpipe/schedule.h"
@@ -10,33 +11,40 @@
 namespace weft::runtime {
 namespace {
 
-std::string nearest_divisors(int of, int wrong, const std::string& field) {
-  int below = 1, above = of;
-  for (int d = 1; d <= of; ++d)
-    if (of % d == 0) {
-      if (d < wrong) below = d;
-      if (d > wrong) {
-        above = d;
-        break;
-      }
-    }
-  return field + ": " + number(below) + (above != below ? " or " + number(above) : std::string());
+/// "parallel.expert: 32 or 64": the divisors of `of` on both sides of a number that is none.
+std::string nearest_divisors(int of, int wrong) {
+  int below = 1, above = 0;
+  for (int d = 1; d <= of && above == 0; ++d)
+    if (of % d == 0) (d < wrong ? below : above) = d;
+  return "parallel.expert: " + number(below) + (above > 0 ? " or " + number(above) : std::string());
+}
+
+/// "parallel.data: 64 or 128": multiples of `of` on both sides.
+std::string nearest_multiples(int of, int wrong) {
+  const int below = wrong / of * of;
+  return "parallel.data: " + (below > 0 ? number(below) + " or " : std::string()) +
+         number(below + of);
 }
 
 }  // namespace
 
 void Rules::check_layout() {
   const ParallelJob& p = job_.parallel;
+  const bool virtual_device = job_.device == "virtual";
+  // What divides both the lanes and the experts, so that one change is enough.
+  const int shards = virtual_device ? p.data : std::gcd(p.data, job_.model.n_routed_experts);
+  const bool divides_experts = virtual_device || job_.model.n_routed_experts % p.expert == 0;
   if (p.data % p.expert != 0)
     error({"parallel.expert", "parallel.data"},
           "parallel.expert = " + number(p.expert) +
               " does not divide parallel.data = " + number(p.data),
-          nearest_divisors(p.data, p.expert, "parallel.expert"));
-  if (job_.device != "virtual" && job_.model.n_routed_experts % p.expert != 0)
+          nearest_divisors(shards, p.expert) +
+              (divides_experts ? ", or " + nearest_multiples(p.expert, p.data) : std::string()));
+  if (!divides_experts)
     error({"parallel.expert", "model.n_routed_experts"},
           "parallel.expert = " + number(p.expert) +
               " does not divide model.n_routed_experts = " + number(job_.model.n_routed_experts),
-          nearest_divisors(job_.model.n_routed_experts, p.expert, "parallel.expert"));
+          nearest_divisors(shards, p.expert));
   const int experts = job_.model.n_routed_experts, elsewhere = experts - experts / p.expert;
   if (p.redundant_experts > 0 && p.expert == 1)
     warn({"parallel.redundant_experts", "parallel.expert"},

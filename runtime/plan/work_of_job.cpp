@@ -56,6 +56,10 @@ Expected<int> tokens_of_a_sequence(const Job& job, bool pretrain) {
 }  // namespace
 
 Expected<Work> work_of(const Job& job) {
+  if (job.device == "virtual")
+    return fail(Code::InvalidArgument,
+                "device: virtual computes nothing that could be planned; weft schedule draws and "
+                "costs its schedule, weft run walks it");
   const auto runs = [&](const char* stage) {
     return std::ranges::find(job.recipe, stage) != job.recipe.end();
   };

@@ -4,6 +4,7 @@
 #include <iterator>
 #include <numeric>
 #include <set>
+#include <span>
 
 #include "scheduler/balance/assignment.h"
 #include "scheduler/balance/parts.h"
@@ -12,25 +13,38 @@
 namespace weft::scheduler {
 namespace {
 
-/// How many experts two GPUs (or nodes) have in common.
-int common(std::vector<int> a, std::vector<int> b) {
-  std::ranges::sort(a);
-  std::ranges::sort(b);
-  std::vector<int> both;
-  std::ranges::set_intersection(a, b, std::back_inserter(both));
-  return static_cast<int>(both.size());
+/// How many experts two GPUs (or nodes) have in common, both sorted.
+int common(std::span<const int> a, std::span<const int> b) {
+  int both = 0;
+  for (std::size_t i = 0, j = 0; i < a.size() && j < b.size();) {
+    both += a[i] == b[j] ? 1 : 0;
+    const bool first = a[i] <= b[j], second = b[j] <= a[i];
+    i += first ? 1 : 0;
+    j += second ? 1 : 0;
+  }
+  return both;
 }
 
 std::vector<int> block(const std::vector<int>& values, int index, int size) {
   return {values.begin() + index * size, values.begin() + (index + 1) * size};
 }
 
+/// Every block of so many values sorted.
+std::vector<int> sorted_blocks(std::vector<int> values, int size) {
+  for (auto at = values.begin(); at != values.end(); at += size) std::sort(at, at + size);
+  return values;
+}
+
 /// Which block of `to` goes where, so that blocks keep as many experts as possible.
 std::vector<int> matched(const std::vector<int>& from, const std::vector<int>& to, int size) {
   const int n = static_cast<int>(from.size()) / size;
   std::vector<std::vector<long long>> cost(n, std::vector<long long>(n));
+  const std::vector<int> here = sorted_blocks(from, size), there = sorted_blocks(to, size);
+  const auto one = [&](const std::vector<int>& blocks, int index) {
+    return std::span(blocks).subspan(static_cast<std::size_t>(index) * size, size);
+  };
   for (int i = 0; i < n; ++i)
-    for (int j = 0; j < n; ++j) cost[i][j] = -common(block(from, i, size), block(to, j, size));
+    for (int j = 0; j < n; ++j) cost[i][j] = -common(one(here, i), one(there, j));
   return least_cost_assignment(cost);
 }
 
@@ -115,9 +129,10 @@ LayerReplicas nearest_good(const LayerReplicas& current, const LayerReplicas& be
 }
 
 int num_kept(const std::vector<int>& from, const std::vector<int>& to, int size) {
+  const std::vector<int> here = sorted_blocks(from, size), there = sorted_blocks(to, size);
   int kept = 0;
-  for (int g = 0; g < static_cast<int>(from.size()) / size; ++g)
-    kept += common(block(from, g, size), block(to, g, size));
+  for (std::size_t first = 0; first < here.size(); first += size)
+    kept += common(std::span(here).subspan(first, size), std::span(there).subspan(first, size));
   return kept;
 }
 

@@ -1,7 +1,6 @@
 #include "scheduler/balance/search.h"
 
 #include <algorithm>
-#include <limits>
 #include <numeric>
 
 #include "base/check.h"
@@ -20,29 +19,44 @@ class State {
  public:
   explicit State(Domain& domain)
       : load_(domain.load),
-        slots_(domain.slots),
+        domain_(domain),
+        gpus_(static_cast<int>(domain.slots.size())),
+        slots_a_gpu_(static_cast<int>(domain.slots[0].size())),
         holders_(domain.load.size() * domain.slots.size(), 0),
         count_(domain.load.size(), 0),
         share_(domain.load.size(), 0.0),
         gpu_load_(domain.slots.size(), 0.0) {
-    for (const auto& gpu : slots_)
-      for (const int e : gpu) ++count_[e];
+    for (const auto& gpu : domain.slots)
+      for (const int e : gpu) {
+        slots_.push_back(e);
+        ++count_[e];
+      }
     for (int e = 0; e < num_experts(); ++e)
       if (count_[e] > 0) share_[e] = load_[e] / count_[e];
     for (int g = 0; g < num_gpus(); ++g)
-      for (const int e : slots_[g]) {
+      for (const int e : on(g)) {
         held(g, e) = 1;
         gpu_load_[g] += share(e);
       }
   }
+  State(const State&) = delete;
+  State& operator=(const State&) = delete;
+  /// Hands the slots back to the domain.
+  ~State() {
+    for (int g = 0; g < num_gpus(); ++g) std::ranges::copy(on(g), domain_.slots[g].begin());
+  }
 
-  int num_gpus() const { return static_cast<int>(slots_.size()); }
-  int num_slots() const { return static_cast<int>(slots_[0].size()); }
+  int num_gpus() const { return gpus_; }
+  int num_slots() const { return slots_a_gpu_; }
   int num_experts() const { return static_cast<int>(load_.size()); }
-  int expert(int gpu, int slot) const { return slots_[gpu][slot]; }
+  std::span<const int> on(int gpu) const {
+    return {slots_.data() + static_cast<std::size_t>(gpu) * slots_a_gpu_,
+            static_cast<std::size_t>(slots_a_gpu_)};
+  }
+  int expert(int gpu, int slot) const { return on(gpu)[slot]; }
   int count(int e) const { return count_[e]; }
   bool holds(int gpu, int e) const {
-    return holders_[static_cast<std::size_t>(e) * slots_.size() + gpu] != 0;
+    return holders_[static_cast<std::size_t>(e) * gpus_ + gpu] != 0;
   }
   double gpu_load(int gpu) const { return gpu_load_[gpu]; }
   double share(int e) const { return share_[e]; }
@@ -59,27 +73,29 @@ class State {
     const int x = expert(g, a), y = expert(h, b);
     gpu_load_[g] += share(y) - share(x);
     gpu_load_[h] += share(x) - share(y);
-    std::swap(slots_[g][a], slots_[h][b]);
+    std::swap(slot(g, a), slot(h, b));
     held(g, x) = held(h, y) = 0;
     held(h, x) = held(g, y) = 1;
   }
 
-  /// The busiest of the GPUs that change when this slot goes over to expert y.
-  double after_handing(int g, int slot, int y) const {
+  /// The busiest of the GPUs that change when this slot goes over to expert y; `enough` or more
+  /// where it is not less than that.
+  double after_handing(int g, int slot, int y, double enough) const {
     const int x = expert(g, slot);
+    double most = gpu_load_[g] - share(x) + load_[y] / (count_[y] + 1);
+    if (most >= enough) return most;
     const double x_more = load_[x] / (count_[x] - 1) - share(x);
     const double y_less = share(y) - load_[y] / (count_[y] + 1);
-    double most = 0;
-    for (int h = 0; h < num_gpus(); ++h) {
+    for (int h = 0; h < num_gpus() && most < enough; ++h) {
       const bool has_x = h != g && holds(h, x), has_y = holds(h, y);
       if (!has_x && !has_y) continue;
       most = std::max(most, gpu_load_[h] + (has_x ? x_more : 0) - (has_y ? y_less : 0));
     }
-    return std::max(most, gpu_load_[g] - share(x) + load_[y] / (count_[y] + 1));
+    return most;
   }
-  void hand(int g, int slot, int y) {
-    const int x = expert(g, slot);
-    slots_[g][slot] = y;
+  void hand(int g, int a, int y) {
+    const int x = expert(g, a);
+    slot(g, a) = y;
     --count_[x];
     ++count_[y];
     share_[x] = load_[x] / count_[x];
@@ -91,17 +107,22 @@ class State {
   void reload() {
     for (int g = 0; g < num_gpus(); ++g) {
       gpu_load_[g] = 0;
-      for (const int e : slots_[g]) gpu_load_[g] += share(e);
+      for (const int e : on(g)) gpu_load_[g] += share(e);
     }
   }
 
  private:
   unsigned char& held(int gpu, int e) {
-    return holders_[static_cast<std::size_t>(e) * slots_.size() + gpu];
+    return holders_[static_cast<std::size_t>(e) * gpus_ + gpu];
+  }
+  int& slot(int gpu, int index) {
+    return slots_[static_cast<std::size_t>(gpu) * slots_a_gpu_ + index];
   }
 
   std::span<const double> load_;
-  std::vector<std::vector<int>>& slots_;
+  Domain& domain_;
+  int gpus_, slots_a_gpu_;
+  std::vector<int> slots_;              // [gpu][slot], flat
   std::vector<unsigned char> holders_;  // [expert][gpu], flat: this is the innermost loop
   std::vector<int> count_;
   std::vector<double> share_;  // load / count, kept: a division a look is most of a search
@@ -109,15 +130,16 @@ class State {
 };
 
 struct Move {
-  int g = -1, a = 0;                                      // a slot
-  int h = 0, b = 0;                                       // swap: the other slot
-  int to = -1;                                            // hand over: the expert that gets it
-  double most = std::numeric_limits<double>::infinity();  // of the GPUs that change
+  int g = -1, a = 0;  // a slot
+  int h = 0, b = 0;   // swap: the other slot
+  int to = -1;        // hand over: the expert that gets it
+  double most = 0;    // of the GPUs that change
 };
 
-/// The swap that leaves the busiest GPU and its partner lightest.
-Move best_swap(const State& state) {
+/// The swap that leaves the busiest GPU and its partner lightest, and lighter than `goal`.
+Move best_swap(const State& state, double goal) {
   Move best;
+  best.most = goal;
   const int g = state.busiest();
   const double mine = state.gpu_load(g);
   for (int a = 0; a < state.num_slots(); ++a) {
@@ -126,8 +148,10 @@ Move best_swap(const State& state) {
     for (int h = 0; h < state.num_gpus(); ++h) {
       if (h == g || state.holds(h, x)) continue;
       const double theirs = state.gpu_load(h);
+      if (theirs >= best.most) continue;
+      const std::span<const int> others = state.on(h);
       for (int b = 0; b < state.num_slots(); ++b) {
-        const int y = state.expert(h, b);
+        const int y = others[b];
         const double step = share - state.share(y);
         if (step <= 0) continue;
         const double most = std::max(mine - step, theirs + step);
@@ -139,14 +163,15 @@ Move best_swap(const State& state) {
 }
 
 /// A slot somewhere that lightens the busiest GPU when it goes over to one of that GPU's experts;
-/// or one of its own slots that something lighter may have.
-Move best_hand_over(const State& state) {
+/// or one of its own slots that something lighter may have. To below `goal`.
+Move best_hand_over(const State& state, double goal) {
   Move best;
+  best.most = goal;
   const int busiest = state.busiest();
   const auto consider = [&](int g, int slot, int y) {
     const int x = state.expert(g, slot);
     if (state.count(x) < 2 || x == y || state.holds(g, y)) return;
-    const double most = state.after_handing(g, slot, y);
+    const double most = state.after_handing(g, slot, y, best.most);
     if (most < best.most) best = {g, slot, 0, 0, y, most};
   };
   for (int a = 0; a < state.num_slots(); ++a)
@@ -161,11 +186,12 @@ Move best_hand_over(const State& state) {
 /// The replicas of a fresh placement: where the load per replica is largest, at most one a GPU.
 std::vector<int> fresh_counts(std::span<const double> load, int gpus, int slots) {
   std::vector<int> count(load.size(), 1);
+  std::vector<double> share(load.begin(), load.end());
   for (int given = static_cast<int>(load.size()); given < slots; ++given) {
     int most = -1;
     for (int e = 0; e < std::ssize(load); ++e)
-      if (count[e] < gpus && (most < 0 || load[e] / count[e] > load[most] / count[most])) most = e;
-    ++count[most];
+      if (count[e] < gpus && (most < 0 || share[e] > share[most])) most = e;
+    share[most] = load[most] / ++count[most];
   }
   return count;
 }
@@ -214,17 +240,23 @@ double busiest(const Domain& domain) {
 
 Domain pack_fresh(std::span<const double> load, int gpus, int slots_per_gpu) {
   const std::vector<int> count = fresh_counts(load, gpus, gpus * slots_per_gpu);
-  std::vector<int> order(load.size());
-  std::iota(order.begin(), order.end(), 0);
   // An expert on every GPU leaves no choice; the others go heaviest first.
-  std::ranges::stable_sort(order, [&](int a, int b) {
-    const bool all_a = count[a] == gpus, all_b = count[b] == gpus;
-    return all_a != all_b ? all_a : load[a] / count[a] > load[b] / count[b];
+  struct Next {
+    bool everywhere;
+    double share;
+    int expert;
+  };
+  std::vector<Next> order;
+  for (int e = 0; e < std::ssize(load); ++e)
+    order.push_back({count[e] == gpus, load[e] / count[e], e});
+  std::ranges::sort(order, [](const Next& a, const Next& b) {
+    if (a.everywhere != b.everywhere) return a.everywhere;
+    return a.share != b.share ? a.share > b.share : a.expert < b.expert;
   });
   Domain domain{load, std::vector<std::vector<int>>(gpus)};
   std::vector<double> sum(gpus, 0.0);
   std::vector<int> left_over;
-  for (const int e : order)
+  for (const auto [everywhere, share, e] : order)
     for (int i = 0; i < count[e]; ++i) {
       int lightest = -1;
       for (int g = 0; g < gpus; ++g)
@@ -236,7 +268,7 @@ Domain pack_fresh(std::span<const double> load, int gpus, int slots_per_gpu) {
         continue;
       }
       domain.slots[lightest].push_back(e);
-      sum[lightest] += load[e] / count[e];
+      sum[lightest] += share;
     }
   // GPUs with room already hold what is left: a second replica there for now, repaired below.
   for (const int e : left_over)
@@ -299,12 +331,12 @@ void improve(Domain& domain, double good_enough) {
   State state(domain);
   for (int moves = 0; moves < kMovesMax && state.busiest_load() > good_enough; ++moves) {
     const double goal = state.busiest_load() - state.gain_min();
-    const Move swap = best_swap(state);
+    const Move swap = best_swap(state, goal);
     if (swap.most < goal) {
       state.swap(swap.g, swap.a, swap.h, swap.b);
       continue;
     }
-    const Move hand = best_hand_over(state);
+    const Move hand = best_hand_over(state, goal);
     if (hand.most >= goal) return;
     state.hand(hand.g, hand.a, hand.to);
   }

@@ -63,11 +63,28 @@ std::string known_units(Unit unit) {
 /// "50 GB/s": in the unit that people use most.
 std::string example_of(Unit unit) {
   if (unit == Unit::Share) return "0.5";
+  if (unit == Unit::Count) return "8";
+  if (unit == Unit::Money) return "2 USD";
   const std::string_view first = scales(unit).front().unit;
-  return first.empty() ? "50" : "50 " + std::string(first);
+  return "50 " + std::string(first);
 }
 
 constexpr double kCountMax = 1e6;
+
+/// Below this a rate is a slip of the unit, and what follows from it is no time that anybody waits.
+double least_of(Unit unit) {
+  switch (unit) {
+    case Unit::Flops:
+    case Unit::Bytes:
+      return 1e6;
+    case Unit::Bandwidth:
+      return 1e3;
+    case Unit::Share:
+      return 1e-6;
+    default:
+      return 0;
+  }
+}
 
 const std::vector<ClusterField>& table() {
   using enum Unit;
@@ -179,6 +196,10 @@ void check_range(const ClusterField& field, const Cluster& cluster,
   if (!std::isfinite(figure.value) || low)
     out.push_back({path, path + " is " + figure_text(field.unit, figure.value),
                    field.zero ? "it must not be negative" : "it must be more than 0"});
+  else if (figure.value > 0 && figure.value < least_of(field.unit))
+    out.push_back(
+        {path, path + " is " + figure_text(field.unit, figure.value),
+         "at least " + figure_text(field.unit, least_of(field.unit)) + ": is the unit right?"});
   else if (figure.value > field.max)
     out.push_back({path, path + " is " + figure_text(field.unit, figure.value),
                    "at most " + figure_text(field.unit, field.max) +
@@ -232,7 +253,8 @@ std::string figure_text(Unit unit, double value) {
         best = &scale;
     }
   std::array<char, 48> number;
-  std::snprintf(number.data(), number.size(), "%.6g", value / best->factor);
+  const bool count = unit == Unit::Count && std::abs(value) < 1e15;
+  std::snprintf(number.data(), number.size(), count ? "%.15g" : "%.6g", value / best->factor);
   return std::string(number.data()) + (best->unit.empty() ? "" : " ") + std::string(best->unit);
 }
 

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdio>
 
+#include "scheduler/plan/legal.h"
 #include "scheduler/plan/search.h"
 
 namespace weft::scheduler {
@@ -29,13 +30,6 @@ bool set_pipeline(Work& work, int pipeline) {
   work.layout.data = data;
   work.layout.micro_batches = static_cast<int>(count);
   return true;
-}
-
-bool legal(const Work& work) {
-  const Layout& l = work.layout;
-  return l.data % l.expert == 0 && (l.expert == 1 || work.model.experts % l.expert == 0) &&
-         dualpipe::num_stages(l.kind, l.pipeline) <= work.model.layers &&
-         dualpipe::check_size(l.kind, {l.pipeline, l.micro_batches}).has_value();
 }
 
 std::string number(double value) {
@@ -130,8 +124,8 @@ class Decisions {
 
   Alternative judge(const std::string& decision, const std::string& now, const Choice& choice) {
     Alternative out{decision, now, choice.name, false, 0, 0, {}};
-    if (!legal(choice.work)) {
-      out.why_not = "the schedule or the model does not allow it";
+    if (const auto wrong = layout_problems(choice.work); !wrong.empty()) {
+      out.why_not = wrong.front().substr(0, wrong.front().find(" Nearest legal"));
       return out;
     }
     const auto memory = rank_bytes(choice.work, cluster_);
@@ -142,8 +136,9 @@ class Decisions {
     }
     out.bytes = std::ranges::max_element(*memory, {}, &RankBytes::total)->total();
     out.slower = step->total / chosen_.step.total - 1;
-    out.possible = out.bytes <= cluster_.gpu.memory;
+    out.possible = out.bytes <= cluster_.gpu.memory && std::isfinite(out.slower);
     if (!out.possible) out.why_not = "does not fit";
+    if (!std::isfinite(out.slower)) out.slower = 0;
     return out;
   }
 

@@ -20,56 +20,46 @@ std::string gigabytes(double bytes) {
 }
 
 void check_gpus(const Cluster& cluster, Prediction& out) {
-  if (out.gpus <= cluster.num_gpus()) return;
-  const Layout& layout = out.work.layout;
-  const int lanes = cluster.num_gpus() / layout.pipeline / layout.expert * layout.expert;
-  std::string fix = lanes > 0 ? "parallel.data: " + std::to_string(lanes)
-                              : "fewer pipeline positions or expert shards";
-  out.problems.push_back(
-      "needs " + std::to_string(out.gpus) + " GPUs, the cluster has " +
-      std::to_string(cluster.num_gpus()) + ": " + fix + ", or network.nodes: " +
-      std::to_string((out.gpus + cluster.gpus_per_node() - 1) / cluster.gpus_per_node()));
-}
-
-/// The smallest change that makes the fullest rank fit.
-std::string memory_fix(const Work& work, const Cluster& cluster) {
-  const auto fits = [&](const Work& other) {
-    const auto bytes = rank_bytes(other, cluster);
-    return bytes && std::ranges::all_of(*bytes, [&](const RankBytes& b) {
-             return b.total() <= cluster.gpu.memory;
-           });
-  };
-  Work other = work;
-  for (const Recompute recompute : {Recompute::MlaUp, Recompute::Full})
-    if (recompute > work.recompute) {
-      other.recompute = recompute;
-      if (fits(other)) return "parallel.recompute: " + std::string(to_string(recompute));
-    }
-  other = work;
-  while (other.layout.expert * 2 <= other.layout.data &&
-         other.layout.data % (other.layout.expert * 2) == 0 &&
-         other.model.experts % (other.layout.expert * 2) == 0) {
-    other.layout.expert *= 2;
-    if (fits(other)) return "parallel.expert: " + std::to_string(other.layout.expert);
-  }
-  return "more pipeline positions, or a GPU with more memory";
+  if (out.gpus > cluster.num_gpus())
+    out.problems.push_back("needs " + std::to_string(out.gpus) + " GPUs, the cluster has " +
+                           std::to_string(cluster.num_gpus()));
 }
 
 void check_memory(const Cluster& cluster, Prediction& out) {
-  if (out.peak_bytes() <= cluster.gpu.memory) return;
-  out.problems.push_back("position " + std::to_string(out.fullest) + " needs " +
-                         gigabytes(out.peak_bytes()) + " a GPU, a " + cluster.gpu.name + " has " +
-                         gigabytes(cluster.gpu.memory) + ": " + memory_fix(out.work, cluster));
+  if (out.peak_bytes() > cluster.gpu.memory)
+    out.problems.push_back("position " + std::to_string(out.fullest) + " needs " +
+                           gigabytes(out.peak_bytes()) + " a GPU, " + cluster.gpu.name + " has " +
+                           gigabytes(cluster.gpu.memory));
 }
 
 void check_experts(Prediction& out) {
   const int experts = out.work.model.experts, shards = out.work.layout.expert;
   if (experts > 0 && experts % shards != 0)
     out.problems.push_back(std::to_string(experts) + " experts do not divide over " +
-                           std::to_string(shards) + " ranks: parallel.expert must divide both");
+                           std::to_string(shards) + " ranks");
+}
+
+void check_precision(const Cluster& cluster, Prediction& out) {
+  if (!has_precision(out.work.precision, cluster))
+    out.problems.push_back(cluster.gpu.name + " has no FP8 (the cluster gives no gpu.fp8)");
+}
+
+void check_time(const Cluster& cluster, Prediction& out) {
+  out.timed = std::isfinite(out.step.total) && out.step.total > 0;
+  if (!out.timed)
+    out.problems.push_back(
+        "no time is predicted: " +
+        (cluster.node.nic_bandwidth.given()
+             ? std::string("a rate of the cluster is too small for this work")
+             : "ranks on several nodes, and the cluster has no node.nic_bandwidth"));
 }
 
 }  // namespace
+
+bool has_precision(Precision precision, const Cluster& cluster) {
+  // CPU workers emulate it.
+  return precision != Precision::FP8 || cluster.gpu.fp8 > 0 || !(cluster.gpu.sms > 0);
+}
 
 double checkpoint_stall(const Work& work, const Cluster& cluster) {
   const double share = checkpoint_bytes(work) / work.layout.world();
@@ -77,9 +67,12 @@ double checkpoint_stall(const Work& work, const Cluster& cluster) {
   return cluster.storage_write > 0 ? checkpoint_bytes(work) / cluster.storage_write : 0;
 }
 
-double best_checkpoint_interval(const Cluster& cluster, double stall, int nodes) {
+double best_checkpoint_interval(const Work& work, const Cluster& cluster, int nodes) {
   if (!(cluster.node_mtbf > 0)) return 0;
-  return std::sqrt(2 * std::max(stall, 1e-3) * cluster.node_mtbf / std::max(1, nodes));
+  const double stall = std::max(checkpoint_stall(work, cluster), 1e-3);
+  const double written =
+      cluster.storage_write > 0 ? checkpoint_bytes(work) / cluster.storage_write : 0;
+  return std::max(written, std::sqrt(2 * stall * cluster.node_mtbf / std::max(1, nodes)));
 }
 
 RunCost run_cost(const Work& work, const Cluster& cluster, double step_seconds, double stall,
@@ -131,7 +124,15 @@ Expected<Prediction> predict(const Work& work, const Cluster& cluster,
   check_gpus(cluster, out);
   check_experts(out);
   check_memory(cluster, out);
+  check_precision(cluster, out);
+  check_time(cluster, out);
   out.fits = out.problems.empty();
+  out.checkpoint_stall = checkpoint_stall(work, cluster);
+  WEFT_TRY_ASSIGN(
+      const dualpipe::Schedule schedule,
+      dualpipe::generate(work.layout.kind, {work.layout.pipeline, work.layout.micro_batches}));
+  out.deadlock_free = dualpipe::check(schedule).ok();
+  if (!out.timed) return out;
   out.tokens_per_second = work.step_tokens() / out.step.total;
   const double peak = work.precision == Precision::F32 ? cluster.gpu.fp32 : cluster.gpu.bf16;
   const auto mfu = [&](bool causal) {
@@ -140,13 +141,8 @@ Expected<Prediction> predict(const Work& work, const Cluster& cluster,
   };
   out.mfu = mfu(true);
   out.mfu_full = mfu(false);
-  out.checkpoint_stall = checkpoint_stall(work, cluster);
   if (work.steps > 0)
     out.run = run_cost(work, cluster, out.step.total, out.checkpoint_stall, out.nodes);
-  WEFT_TRY_ASSIGN(
-      const dualpipe::Schedule schedule,
-      dualpipe::generate(work.layout.kind, {work.layout.pipeline, work.layout.micro_batches}));
-  out.deadlock_free = dualpipe::check(schedule).ok();
   return out;
 }
 

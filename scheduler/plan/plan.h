@@ -30,6 +30,7 @@ struct Prediction {
   bool fits = false;  // the busiest rank's bytes, and the cluster's GPUs
   bool deadlock_free = false;
   int gpus = 0, nodes = 0, spare_nodes = 0;
+  bool timed = false;  // else nothing that rests on `step` is known (see problems)
   StepTime step;
   std::vector<RankBytes> memory;  // per position
   int fullest = 0;                // position
@@ -37,7 +38,7 @@ struct Prediction {
   double mfu = 0, mfu_full = 0;       // causal; as if each token attended to all
   double checkpoint_stall = 0;        // seconds each
   std::optional<RunCost> run;         // where the job says how many steps
-  std::vector<std::string> problems;  // why it does not fit, each with the smallest change
+  std::vector<std::string> problems;  // why it does not fit; proposals() says what would
 
   double peak_bytes() const { return memory[static_cast<std::size_t>(fullest)].total(); }
 };
@@ -47,6 +48,9 @@ struct Prediction {
 Expected<Prediction> predict(const Work& work, const Cluster& cluster,
                              const TimeAssumptions& assumptions = {});
 
+/// Whether its GPUs compute in it.
+bool has_precision(Precision precision, const Cluster& cluster);
+
 /// A run of so many steps of so many seconds. `stall`: seconds that a checkpoint holds it up.
 RunCost run_cost(const Work& work, const Cluster& cluster, double step_seconds, double stall,
                  int nodes);
@@ -55,8 +59,8 @@ RunCost run_cost(const Work& work, const Cluster& cluster, double step_seconds, 
 /// says how fast that is, else the whole write.
 double checkpoint_stall(const Work& work, const Cluster& cluster);
 
-/// The interval that loses least to checkpoints and failures together, in seconds; 0: no failures.
-/// Source: Young (1974), first-order approximation.
-double best_checkpoint_interval(const Cluster& cluster, double stall, int nodes);
+/// The interval that loses least to checkpoints and failures together, in seconds, and no less than
+/// one takes to be written; 0: no failures. Source: Young (1974), first-order approximation.
+double best_checkpoint_interval(const Work& work, const Cluster& cluster, int nodes);
 
 }  // namespace weft::scheduler

@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 
+#include "scheduler/plan/legal.h"
 #include "scheduler/time/exchange.h"
 
 namespace weft::scheduler {
@@ -35,14 +36,6 @@ bool set_batch(Work& work, double sequences, int data, int micro_batch_sequences
   work.micro_batch_sequences = micro_batch_sequences;
   work.layout.micro_batches = static_cast<int>(count);
   return true;
-}
-
-bool legal(const Work& work) {
-  const Layout& l = work.layout;
-  return l.data % l.expert == 0 && (l.expert == 1 || work.model.experts % l.expert == 0) &&
-         dualpipe::num_stages(l.kind, l.pipeline) <= work.model.layers &&
-         (!work.model.tied || dualpipe::num_stages(l.kind, l.pipeline) == 1) &&
-         dualpipe::check_size(l.kind, {l.pipeline, l.micro_batches}).has_value();
 }
 
 /// Seconds of compute of the busiest position: what no schedule can beat.

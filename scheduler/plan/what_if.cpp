@@ -1,29 +1,37 @@
 #include "scheduler/plan/what_if.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 
 #include "base/text.h"
 #include "base/units.h"
 #include "scheduler/cluster/fields.h"
+#include "scheduler/plan/legal.h"
 
 namespace weft::scheduler {
 namespace {
 
-constexpr double kCountMax = 1e9;
+constexpr double kStepsMax = 1e9;
 
 /// "12", "+2", "-2".
-Expected<int> count(std::string_view key, std::string_view text, double now) {
+Expected<int> count(std::string_view key, std::string_view text, double now,
+                    double most = kLayoutMax) {
   const bool relative = text.starts_with('+') || text.starts_with('-');
   std::string_view digits = text;
   if (text.starts_with('+')) digits.remove_prefix(1);
   double value = 0;
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
   const double result = relative ? now + value : value;
-  if (error != std::errc() || end != digits.data() + digits.size() || result < 1 ||
-      result > kCountMax || result != std::floor(result))
+  if (error != std::errc() || end != digits.data() + digits.size() || result < 1 || result > most ||
+      result != std::floor(result)) {
+    const std::string whole = std::to_string(static_cast<long long>(most));
     return fail(Code::InvalidArgument, std::string(key) + "=" + std::string(text) +
-                                           ": a whole number of at least 1, or +N or -N");
+                                           ": a whole number from 1 to " + whole + ", or +N or -N" +
+                                           (relative && error == std::errc() && result < 1
+                                                ? ", and there are " + figure_text(Unit::Count, now)
+                                                : std::string()));
+  }
   return static_cast<int>(result);
 }
 
@@ -40,7 +48,13 @@ Expected<double> number(std::string_view key, std::string_view text, double low,
 
 Expected<void> set_figure(const ClusterField& field, std::string_view text, Inputs& inputs) {
   auto value = parse_figure(field.unit, text);
-  if (!value) return fail_in(std::string(field.path) + "=" + std::string(text), value.error());
+  if (!value) {
+    std::string message = value.error().message;
+    for (std::size_t at = 0; (at = message.find('\n', at)) != std::string::npos;)
+      message.replace(at, 1, ": ");
+    return fail(Code::InvalidArgument,
+                std::string(field.path) + "=" + std::string(text) + ": " + message);
+  }
   field.slot(inputs.cluster) = {*value, "--what-if"};
   return {};
 }
@@ -50,6 +64,9 @@ Expected<void> set(std::string_view key, std::string_view text, Inputs& inputs) 
   if (key == "nodes") {
     WEFT_TRY_ASSIGN(const int nodes, count(key, text, inputs.cluster.nodes));
     inputs.cluster.nodes = {static_cast<double>(nodes), "--what-if"};
+    // Fewer nodes than a leaf or an NVLink domain has leave it as large as they are.
+    for (Figure* span : {&inputs.cluster.nodes_per_leaf, &inputs.cluster.node.nvlink_nodes})
+      span->value = std::min(span->value, inputs.cluster.nodes.value);
   } else if (key == "pipeline" || key == "pp") {
     WEFT_TRY_ASSIGN(layout.pipeline, count(key, text, layout.pipeline));
   } else if (key == "data" || key == "dp") {
@@ -62,7 +79,7 @@ Expected<void> set(std::string_view key, std::string_view text, Inputs& inputs) 
     WEFT_TRY_ASSIGN(inputs.work.micro_batch_sequences,
                     count(key, text, inputs.work.micro_batch_sequences));
   } else if (key == "steps") {
-    WEFT_TRY_ASSIGN(inputs.work.steps, count(key, text, inputs.work.steps));
+    WEFT_TRY_ASSIGN(inputs.work.steps, count(key, text, inputs.work.steps, kStepsMax));
   } else if (key == "schedule") {
     WEFT_TRY_ASSIGN(layout.kind, dualpipe::parse_kind(text));
   } else if (key == "recompute") {
@@ -136,20 +153,31 @@ std::vector<WhatIfKey> what_if_keys() {
 }
 
 Expected<std::vector<std::string>> apply_what_if(std::string_view text, Inputs& inputs) {
+  std::vector<std::string> wrong;
   while (!text.empty()) {
     const std::size_t comma = text.find(',');
     const std::string_view item = text.substr(0, comma);
     text = comma == std::string_view::npos ? std::string_view() : text.substr(comma + 1);
     const std::size_t equals = item.find('=');
     if (equals == std::string_view::npos || equals == 0)
-      return fail(Code::InvalidArgument,
-                  "'" + std::string(item) + "' is not KEY=VALUE, such as nodes=-2 or expert=32");
-    WEFT_TRY(set(item.substr(0, equals), item.substr(equals + 1), inputs));
+      wrong.push_back("'" + std::string(item) +
+                      "' is not KEY=VALUE, such as nodes=-2 or expert=32");
+    else if (const auto done = set(item.substr(0, equals), item.substr(equals + 1), inputs); !done)
+      wrong.push_back(done.error().message);
   }
+  for (const ClusterProblem& problem : problems(inputs.cluster))
+    wrong.push_back(problem.message + ": " + problem.hint);
+  const Layout& layout = inputs.work.layout;
+  if (1LL * layout.pipeline * layout.data > kLayoutMax)
+    wrong.push_back("pipeline=" + std::to_string(layout.pipeline) +
+                    " x data=" + std::to_string(layout.data) + " is more than " +
+                    std::to_string(kLayoutMax) + " ranks");
+  if (!wrong.empty())
+    return fail(
+        Code::InvalidArgument,
+        std::string(wrong.size() == 1 ? "--what-if: " : "--what-if:\n  ") + join(wrong, "\n  "));
   std::vector<std::string> follows;
   shrink(inputs, follows);
-  if (const auto wrong = problems(inputs.cluster); !wrong.empty())
-    return fail(Code::InvalidArgument, wrong.front().message + ": " + wrong.front().hint);
   return follows;
 }
 

@@ -28,7 +28,7 @@ std::vector<WhatIfKey> what_if_keys();
 /// Changes the inputs, in order. A number with a sign is added to what there is. With fewer GPUs
 /// than the layout needs, lanes are given up (whole expert groups), and the batch stays about as
 /// large. Returns what follows beside what was asked ("data: 128 -> 64"). Errors: InvalidArgument
-/// naming the item, with "did you mean".
+/// naming every item that is wrong, with "did you mean"; `inputs` are then not to be used.
 Expected<std::vector<std::string>> apply_what_if(std::string_view text, Inputs& inputs);
 
 }  // namespace weft::scheduler

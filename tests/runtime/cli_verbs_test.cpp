@@ -142,7 +142,10 @@ TEST(Cli, BalanceAnswersInThePublishedFormAndFromAnEarlierAnswerMovesNothing) {
   for (const auto& [weights, why] : std::initializer_list<std::pair<const char*, const char*>>{
            {"[[1, null]]", "entry 1 is no number"},
            {"[[1, -2]]", "expert 1: the load -2"},
-           {"[[1, NaN]]", "no JSON object"},
+           {"[[1, NaN]]", ":1:17: this is no JSON"},
+           {"[[1, 2]], \"weight\": [[1, 2]]", "is there twice"},
+           {"[[1, [2]]]", "entry 1 is no number"},
+           {"[[1, 2], [3, \"a\"], 4, [], [5]]", "layer 4 has 1 entries"},
            {"[[1, 2], 3]", "layer 1 is no list"},
            {"[]", "one list for each layer"}}) {
     std::ofstream(input) << R"({"weight": )" << weights << "}";

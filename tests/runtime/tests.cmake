@@ -115,6 +115,12 @@ weft_test(runtime/recipe_layout_test LABELS multiprocess LINK weft_runtime_worke
 weft_test(runtime/recipe_files_test LABELS multiprocess LINK weft_runtime_worker
           nlohmann_json::nlohmann_json)
 
+# 24 steps and more of a real run, which the sanitizers make long
+weft_test(runtime/run_drift_test LABELS slow SOURCES runtime/run_harness.cpp
+          LINK nlohmann_json::nlohmann_json SQLite::SQLite3)
+target_compile_definitions(runtime_run_drift_test PRIVATE WEFT_BINARY="$<TARGET_FILE:weft>")
+add_dependencies(runtime_run_drift_test weft)
+
 # the shipped jobs, whole
 weft_test(runtime/run_learning_test LABELS slow TIMEOUT 900 SOURCES runtime/run_harness.cpp
           LINK nlohmann_json::nlohmann_json SQLite::SQLite3)
@@ -122,12 +128,13 @@ target_compile_definitions(runtime_run_learning_test PRIVATE WEFT_BINARY="$<TARG
                            WEFT_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
 add_dependencies(runtime_run_learning_test weft)
 weft_test(runtime/rehearse_test LINK weft_runtime_rehearse weft_trainer_checkpoint)
-weft_test(runtime/drift_test LINK weft_runtime_drift)
+weft_test(runtime/drift_test LINK weft_runtime_drift_watch)
 # planning: shipped clusters and jobs against published systems; bytes against a real engine
 weft_test(runtime/cluster_file_test LINK weft_runtime_cluster)
 weft_test(runtime/plan_test LINK weft_runtime_cluster weft_runtime_plan weft_trainer_exchange)
 weft_test(runtime/memory_model_test LABELS multiprocess LINK weft_runtime_plan weft_runtime_worker)
 weft_test(runtime/cli_plan_test LINK weft_cli weft_runtime_cluster)
-foreach(unit cluster_file plan cli_plan)
+weft_test(runtime/cli_rehearse_test LINK weft_cli)
+foreach(unit cluster_file plan cli_plan cli_rehearse)
   target_compile_definitions(runtime_${unit}_test PRIVATE WEFT_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
 endforeach()

@@ -201,20 +201,20 @@ TEST(Plan, CollectivesGoInsideTheNodeFirst) {
   EXPECT_LT(collective_seconds(8e9, 16, 8, c), collective_seconds(8e9, 16, 1, c));
 }
 
-TEST(Plan, WhatDoesNotFitSaysTheSmallestChange) {
+TEST(Plan, WhatDoesNotFitSaysWhy) {
   Work work = small_work();
   work.layout.data = 16;  // 64 GPUs of 32
   const auto plan = predict(work, small_cluster());
   ASSERT_TRUE(plan);
   EXPECT_FALSE(plan->fits);
   ASSERT_FALSE(plan->problems.empty());
-  EXPECT_NE(plan->problems[0].find("parallel.data: 8"), std::string::npos) << plan->problems[0];
+  EXPECT_NE(plan->problems[0].find("needs 64 GPUs, the cluster has 32"), std::string::npos);
   Cluster tight = small_cluster();
   work = small_work();
   tight.gpu.memory = {predict(work, tight)->peak_bytes() * 0.9, "test"};
   const auto full = predict(work, tight);
   EXPECT_FALSE(full->fits);
-  EXPECT_NE(full->problems[0].find("parallel."), std::string::npos) << full->problems[0];
+  EXPECT_NE(full->problems[0].find("a GPU, G has"), std::string::npos) << full->problems[0];
 }
 
 TEST(Plan, FailuresCostTheirRestartsAndHalfAnInterval) {
@@ -297,8 +297,8 @@ TEST(Plan, WhatIfRefusesWhatItDoesNotKnow) {
   for (const auto& [text, hint] :
        std::vector<std::pair<std::string, std::string>>{{"node=3", "did you mean 'nodes'?"},
                                                         {"nodes", "is not KEY=VALUE"},
-                                                        {"nodes=0", "at least 1"},
-                                                        {"nodes=-9", "at least 1"},
+                                                        {"nodes=0", "from 1 to"},
+                                                        {"nodes=-9", "and there are 4"},
                                                         {"expert=2.5", "whole number"},
                                                         {"checkpoint=5", "with its unit"},
                                                         {"schedule=best", "best"},

@@ -1,0 +1,135 @@
+// weft rehearse and the verbs that read what it leaves, in the process of the test.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "runtime/cli/app.h"
+#include "runtime/store/run_store.h"
+
+namespace weft::cli {
+namespace {
+
+using nlohmann::json;
+using testing::HasSubstr;
+using testing::Not;
+namespace fs = std::filesystem;
+
+struct Result {
+  int code;
+  std::string out, err;
+};
+
+Result run(const std::vector<std::string>& args) {
+  std::istringstream in;
+  std::ostringstream out, err;
+  const SystemClock clock;
+  Io io{.in = in, .out = out, .err = err, .clock = clock, .environment = {}};
+  const int code = run_cli(args, io);
+  return {code, out.str(), err.str()};
+}
+
+const std::string kJob = WEFT_SOURCE_DIR "/deploy/jobs/r1-zero-arithmetic.yaml";
+const std::string kHost = WEFT_SOURCE_DIR "/deploy/clusters/cpu-host.yaml";
+
+class CliRehearse : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = (fs::temp_directory_path() / "weft-cli-rehearse-XXXXXX").string();
+    scratch_ = ::mkdtemp(name.data());
+  }
+  void TearDown() override {
+    std::error_code ignored;
+    fs::remove_all(scratch_, ignored);
+  }
+  std::string directory() const { return (scratch_ / "run").string(); }
+  Result rehearse(std::vector<std::string> more) const {
+    std::vector<std::string> args = {"rehearse", kJob, "--cluster", kHost, "--dir", directory()};
+    args.insert(args.end(), more.begin(), more.end());
+    return run(args);
+  }
+  fs::path scratch_;
+};
+
+TEST_F(CliRehearse, EveryVerbThatReadsItSaysThatItIsSynthetic) {
+  const Result result = rehearse({"--steps", "60", "--faults", "none"});
+  ASSERT_EQ(result.code, kOk) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("synthetic: nothing was trained"));
+  for (const std::vector<std::string>& verb : std::vector<std::vector<std::string>>{
+           {"status", directory()},
+           {"ls", scratch_.string()},
+           {"trace", directory(), "--step", "last", "-o", (scratch_ / "trace.json").string()},
+           {"events", directory()},
+           {"logs", directory()},
+           {"ckpt", "ls", directory()},
+           {"ckpt", "verify", directory()},
+           {"ckpt", "show", directory()}}) {
+    const Result read = run(verb);
+    EXPECT_EQ(read.code, kOk) << verb[0] << ": " << read.err;
+    EXPECT_THAT(read.out + read.err, HasSubstr("synthetic")) << verb[0];
+  }
+  for (const std::vector<std::string>& verb :
+       std::vector<std::vector<std::string>>{{"status", directory(), "--json"},
+                                             {"ckpt", "ls", directory(), "--json"},
+                                             {"events", directory(), "--json"}})
+    EXPECT_THAT(json::parse(run(verb).out).dump(), HasSubstr("\"synthetic\":true")) << verb[0];
+}
+
+TEST_F(CliRehearse, NothingThatNeedsAModelTakesItForOne) {
+  ASSERT_EQ(rehearse({"--steps", "5", "--faults", "none", "--quiet"}).code, kOk);
+  for (const std::vector<std::string>& verb :
+       std::vector<std::vector<std::string>>{{"resume", directory()},
+                                             {"generate", directory(), "--prompt", "3"},
+                                             {"drift", directory(), "--cluster", kHost}}) {
+    const Result refused = run(verb);
+    EXPECT_NE(refused.code, kOk) << verb[0];
+    EXPECT_THAT(refused.err, HasSubstr(directory() + " is a rehearsal")) << verb[0];
+  }
+  const Result again = rehearse({"--steps", "5"});
+  EXPECT_EQ(again.code, kConfiguration);
+  EXPECT_THAT(again.err, HasSubstr("holds a run already"));
+}
+
+TEST_F(CliRehearse, WatchedLiveItEndsAtItsHorizonWithTheLastStepSaved) {
+  // So fast that nobody waits; the clock is the wall's, and the end is asked for, as a person
+  // would.
+  const Result result = rehearse({"--days", "0.0001", "--speed", "1000000", "--faults", "none"});
+  ASSERT_EQ(result.code, kOk) << result.err;
+  const std::size_t asked = result.err.find("asked to stop: finishing the step and saving");
+  const std::size_t stopped =
+      result.err.find("[synthetic] stopped as asked; the last step is saved");
+  ASSERT_NE(asked, std::string::npos) << result.err;
+  ASSERT_NE(stopped, std::string::npos) << result.err;
+  EXPECT_LT(asked, stopped);
+  const auto state = runtime::read_state(directory());
+  ASSERT_TRUE(state);
+  EXPECT_EQ((*state)["state"], "stopped");
+  EXPECT_THAT((*state)["started"].get<std::string>(), Not(HasSubstr("2026-01-01")));
+}
+
+TEST_F(CliRehearse, WhatIsWrongWithAScriptOrTheSizeIsSaidAndNothingIsWritten) {
+  const std::string script = (scratch_ / "faults.yaml").string();
+  std::ofstream(script) << "- {at: 10s, kind: worker_crash, node: 300, device: 9}\n"
+                           "- {at: -5s, kind: hang, node: 0}\n"
+                           "- {at: 1s, kind: straggler, node: 0, factor: nan, for: 4s}\n"
+                           "- {at: 30d, kind: link_flap, node: 0, device: 0, for: 1e99s}\n";
+  const Result bad = rehearse({"--faults", script});
+  EXPECT_EQ(bad.code, kConfiguration);
+  for (const char* part :
+       {":1:39: error: node must be", ":1:52: error: device must be", ":2:8: error: at: '-5s'",
+        ":3:46: error: factor must be", "after the rehearsal's end", "'1e99s' is too long"})
+    EXPECT_THAT(bad.err, HasSubstr(part));
+  const Result large = rehearse({"--set", "parallel.data=64", "--set", "pretrain.batch=512",
+                                 "--set", "cold_start.batch=512"});
+  EXPECT_EQ(large.code, kConfiguration);
+  EXPECT_EQ(rehearse({"--speed", "-1"}).code, kUsage);
+  EXPECT_EQ(rehearse({"--days", "nan"}).code, kUsage);
+  EXPECT_FALSE(fs::exists(directory() + "/run.json"));
+}
+
+}  // namespace
+}  // namespace weft::cli
