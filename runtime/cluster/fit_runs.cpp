@@ -16,15 +16,16 @@ using scheduler::Figure;
 namespace {
 
 // The unknowns; their scale makes steps of differing comparable sizes.
-enum { kSlower, kCrowding, kTouch, kExchange, kStep, kUnknowns };
+enum { kSlower, kCrowding, kTouch, kExchange, kHandover, kStep, kUnknowns };
 using Unknowns = std::vector<double>;
-constexpr double kLeast[kUnknowns] = {0.5, 1, 0.2, 0, 0};
-constexpr double kDelta[kUnknowns] = {0.01, 0.01, 0.01, 1e-6, 1e-5};
+constexpr double kLeast[kUnknowns] = {0.5, 1, 0.2, 0, 0, 0};
+constexpr double kDelta[kUnknowns] = {0.01, 0.01, 0.01, 1e-6, 1e-6, 1e-5};
 const char* const kSource = "measured: small runs of this program, all their processes";
 const char* const kScaled = "; scaled by small runs";
 constexpr int kRounds = 8;  // the model is almost linear in them
 // How much a figure's former value weighs beside a run: runs that do not tell two figures apart
 // leave both near where the kernels' own measurements had them.
+constexpr double kShortExchange = 20e-6;
 constexpr double kFormer = 0.02;
 
 Cluster with(Cluster cluster, const Unknowns& x) {
@@ -32,6 +33,7 @@ Cluster with(Cluster cluster, const Unknowns& x) {
   cluster.node.crowding.value = x[kCrowding];
   cluster.kernels.touch.value /= x[kTouch];
   cluster.kernels.exchange.value = x[kExchange];
+  cluster.node.handover.value = x[kHandover];
   cluster.kernels.step.value = x[kStep];
   return cluster;
 }
@@ -73,19 +75,21 @@ std::optional<Unknowns> better(std::span<const RunStep> runs, const Cluster& clu
       observations[i].value += slope * x[k];
     }
   }
-  const auto hold = [&](std::size_t k, double at) {
-    Observation one{std::vector<double>(kUnknowns), at, kFormer / at};
+  const auto hold = [&](std::size_t k, double at, double scale) {
+    Observation one{std::vector<double>(kUnknowns), at, kFormer / scale};
     one.work[k] = 1;
     observations.push_back(std::move(one));
   };
-  hold(kSlower, 1);
-  hold(kTouch, 1);
-  hold(kCrowding, std::max(1.0, cluster.node.crowding.value));
+  hold(kSlower, 1, 1);
+  hold(kTouch, 1, 1);
+  hold(kCrowding, std::max(1.0, cluster.node.crowding.value), 1);
+  hold(kExchange, cluster.kernels.exchange, kShortExchange);
   return least_squares(observations, {std::begin(kLeast), std::end(kLeast)});
 }
 
 void name_sources(Cluster& cluster) {
-  for (Figure* figure : {&cluster.node.crowding, &cluster.kernels.exchange, &cluster.kernels.step})
+  for (Figure* figure : {&cluster.node.crowding, &cluster.node.handover, &cluster.kernels.exchange,
+                         &cluster.kernels.step})
     figure->source = kSource;
   for (Figure* figure :
        {&cluster.gpu.fp32, &cluster.gpu.bf16, &cluster.gpu.memory_bandwidth,
@@ -104,7 +108,11 @@ void slow_down(Cluster& cluster, double times) {
 }
 
 std::vector<double> fit_runs(std::span<const RunStep> runs, Cluster& cluster) {
-  Unknowns x = {1, std::max(1.0, cluster.node.crowding.value), 1, cluster.kernels.exchange.value,
+  Unknowns x = {1,
+                std::max(1.0, cluster.node.crowding.value),
+                1,
+                cluster.kernels.exchange.value,
+                cluster.node.handover.value,
                 cluster.kernels.step.value};
   for (int round = 0; round < kRounds; ++round) {
     const auto next = better(runs, cluster, x);

@@ -143,6 +143,9 @@ Expected<Cluster> probe_machine(const ProbeOptions& options,
   c.storage_read = measured(disk, "taken as for writing");
   talk("disk " + scheduler::figure_text(Unit::Bandwidth, disk));
   WEFT_TRY(probe_kernels(options, c, talk));
+  WEFT_TRY(probe_runs(options, c, talk));
+  if (const std::string said = load_warning(load.others(), cores); !said.empty())
+    talk("warning: " + said);
   return c;
 }
 

@@ -198,6 +198,7 @@ class StepParts {
     const double each = std::max((seconds[1] - seconds[0]) / (bytes[1] - bytes[0]), 1e-12);
     const Figure rate{1 / each, "measured: exchanges of two workers, without waiting"};
     cluster_.exchange = {{2, rate, rate}};
+    cluster_.kernels.exchange = {std::max(0.0, seconds[0] - bytes[0] * each), rate.source};
     if (options_.program.empty()) WEFT_TRY(meetings());
     talk_("exchanges " + scheduler::figure_text(Unit::Bandwidth, rate) + ", " +
           scheduler::figure_text(Unit::Time, cluster_.kernels.exchange) + " each");
@@ -216,9 +217,13 @@ class StepParts {
         scheduler::exchange_cost(cut.work, cluster_, scheduler::Direction::Dispatch, 1).seconds;
     const double experts = exclusive(whole) - exclusive(cut);
     const int count = 4 * shape.micro_batches * (shape.layers - 1);
-    cluster_.kernels.exchange = {
-        std::max(0.0, (cut.step - whole.step + experts) / count - moved),
-        "measured: steps of all workers with experts over pairs of them, and without"};
+    const double more = std::max(0.0, (cut.step - whole.step + experts) / count - moved);
+    const char* source =
+        "measured: steps of all workers with experts over pairs of them, and without";
+    if (workers_ > cores_)
+      cluster_.node.handover = {more, source};
+    else
+      cluster_.kernels.exchange = {cluster_.kernels.exchange + more, source};
     return {};
   }
 

@@ -78,9 +78,9 @@ std::string summary(const std::vector<RunStep>& runs, const std::vector<double>&
   return fmt::format(
       "{} small runs: the model is off by {:.0f} % on average, {:.0f} % at most; sharing cores "
       "costs "
-      "{:.0f} %, an exchange {}, a step {}; a run again differs by {:.0f} %",
+      "{:.0f} %, handing them over {} an exchange, a step {}; a run again differs by {:.0f} %",
       runs.size(), 100 * sum, 100 * worst, 100 * (cluster.node.crowding - 1),
-      scheduler::figure_text(scheduler::Unit::Time, cluster.kernels.exchange),
+      scheduler::figure_text(scheduler::Unit::Time, cluster.node.handover),
       scheduler::figure_text(scheduler::Unit::Time, cluster.kernels.step),
       100 * cluster.node.spread);
 }

@@ -135,6 +135,8 @@ const std::vector<ClusterField>& table() {
        "that the workers of a CPU node share"},
       {"node.crowding", Count, WEFT_FIGURE(node.crowding), false, false, 100,
        "work takes so many times as long where workers are more than cores"},
+      {"node.handover", Time, WEFT_FIGURE(node.handover), false, true, 1,
+       "more for each exchange where workers are more than cores"},
       {"node.spread", Share, WEFT_FIGURE(node.spread), false, true, 1,
        "by which the steps of one and the same run differ from run to run"},
       {"node.host_bandwidth", Bandwidth, WEFT_FIGURE(node.host_bandwidth), false, false, 1e13,
