@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <vector>
+
 #include "runtime/cluster/least_squares.h"
 #include "scheduler/time/step_time.h"
 
@@ -136,7 +138,9 @@ TEST(FitRuns, OneRunThatSomebodyDisturbedHardlyMovesTheOthers) {
   const auto ratios = fit_runs(runs, cluster);
   ASSERT_EQ(ratios.size(), runs.size());
   for (std::size_t i = 0; i < runs.size(); ++i)
-    if (i != 3) EXPECT_NEAR(ratios[i], 1, 0.06) << i;
+    if (i != 3) {
+      EXPECT_NEAR(ratios[i], 1, 0.06) << i;
+    }
 }
 
 TEST(FitRuns, ChangedFiguresSayWhereTheyComeFrom) {
