@@ -214,6 +214,10 @@ std::vector<std::string> assumptions_of(const Inputs& inputs) {
   } else {
     out.push_back("measured by weft cluster probe: rates of the cluster file (weft cluster show)");
   }
+  if (inputs.cluster.node.spread.given())
+    out.push_back(fmt::format(
+        "steps of this machine vary by {:.0f} % from run to run; no prediction is closer than that",
+        100 * std::max(0.01, inputs.cluster.node.spread.value)));
   if (inputs.work.layout.expert > 1)
     out.push_back(fmt::format(
         "assumed: an expert's load varies by {:.0f} % from sequence to "

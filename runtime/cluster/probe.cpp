@@ -13,6 +13,7 @@
 
 #include "comm/communicator.h"
 #include "comm/local/local_transport.h"
+#include "runtime/cluster/machine_load.h"
 #include "scheduler/cluster/fields.h"
 
 namespace weft::runtime {
@@ -120,6 +121,7 @@ double memory_bytes() {
 
 Expected<Cluster> probe_machine(const ProbeOptions& options,
                                 const std::function<void(const std::string&)>& talk) {
+  const LoadWatch load;
   Cluster c;
   c.name = "this-host";
   c.gpu.name = "CPU-worker";
@@ -141,6 +143,9 @@ Expected<Cluster> probe_machine(const ProbeOptions& options,
   c.storage_read = measured(disk, "taken as for writing");
   talk("disk " + scheduler::figure_text(Unit::Bandwidth, disk));
   WEFT_TRY(probe_kernels(options, c, talk));
+  WEFT_TRY(probe_runs(options, c, talk));
+  if (const std::string said = load_warning(load.others(), cores); !said.empty())
+    talk("warning: " + said);
   return c;
 }
 

@@ -13,6 +13,9 @@ namespace weft::runtime {
 struct ProbeOptions {
   double seconds = 0.5;  // of each measurement
   int workers = 4;       // devices of the description; they share the cores
+  /// The weft that small runs are started with; "": none are, and what a run costs beside its
+  /// kernels is taken from threads of this process.
+  std::string program;
 };
 
 /// Takes about a minute at the default. `talk`: one line for each measurement.
@@ -24,5 +27,10 @@ Expected<scheduler::Cluster> probe_machine(const ProbeOptions& options,
 /// over products, attention, row-wise bytes and a constant. Fills gpu's and kernels' figures.
 Expected<void> probe_kernels(const ProbeOptions& options, scheduler::Cluster& cluster,
                              const std::function<void(const std::string&)>& talk);
+
+/// What small runs take beside that, twice each: crowding, exchanges, step ends. Nothing without
+/// `options.program`. Errors: those of a run.
+Expected<void> probe_runs(const ProbeOptions& options, scheduler::Cluster& cluster,
+                          const std::function<void(const std::string&)>& talk);
 
 }  // namespace weft::runtime

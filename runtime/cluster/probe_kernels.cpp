@@ -1,11 +1,11 @@
 // Rates of the trainer's kernels on this processor, from small real steps.
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <chrono>
 #include <cmath>
 #include <thread>
 
+#include "runtime/cluster/least_squares.h"
 #include "runtime/cluster/probe.h"
 #include "runtime/cluster/probe_world.h"
 #include "scheduler/cluster/fields.h"
@@ -30,43 +30,17 @@ double since(Steady::time_point begin) {
 
 // Seconds of a FLOP of gemm, grouped, attention F and B; of a byte of row-wise kernels, of
 // weights and of logits; of a phase.
-constexpr int kUnknowns = 8;
-using Row = std::array<double, kUnknowns>;
+constexpr std::size_t kUnknowns = 8;
 
-struct Sample {
-  Row work;
-  double seconds;
-};
-
-/// Minimises the relative errors over unknowns that cannot be negative, one at a time in turn.
-Row solve(const std::vector<Sample>& samples) {
-  std::array<Row, kUnknowns> products{};  // of the columns, each row divided by its time
-  Row sums{};
-  for (const Sample& s : samples)
-    for (std::size_t k = 0; k < kUnknowns; ++k) {
-      const double column = s.work[k] / s.seconds;
-      sums[k] += column;
-      for (std::size_t j = 0; j < kUnknowns; ++j) products[k][j] += column * s.work[j] / s.seconds;
-    }
-  Row x{};
-  for (int sweep = 0; sweep < 20'000; ++sweep)
-    for (std::size_t k = 0; k < kUnknowns; ++k) {
-      double rest = sums[k];
-      for (std::size_t j = 0; j < kUnknowns; ++j)
-        if (j != k) rest -= products[k][j] * x[j];
-      if (products[k][k] > 0) x[k] = std::max(0.0, rest / products[k][k]);
-    }
-  return x;
-}
-
-void add_samples(const ProbeRun& run, std::vector<Sample>& out) {
+void add_samples(const ProbeRun& run, std::vector<Observation>& out) {
   for (const ProbeRun::Phase& one : run.phases) {
     if (one.step.phase.kind == dualpipe::PhaseKind::Embed) continue;  // microseconds
     const PhaseWork w = scheduler::work_of(run.work, run.stage, one.step, 1);
     const double f32_rows = 2;  // the constants are of BF16 rows
     out.push_back({{w.gemm + w.wide, w.grouped, w.core_forward, w.core_backward, w.bytes * f32_rows,
                     4 * w.weights, w.softmax * f32_rows, 1},
-                   one.seconds});
+                   one.seconds,
+                   1 / one.seconds});
   }
 }
 
@@ -128,12 +102,13 @@ class StepParts {
 
   Expected<void> run() {
     WEFT_TRY(alone());
-    WEFT_TRY(crowded());
+    const bool runs_follow = !options_.program.empty();
+    if (!runs_follow) WEFT_TRY(crowded());
     if (workers_ < 2) return {};
     WEFT_TRY(sums());
     return exchanges();
   }
-  const std::vector<Sample>& samples() const { return samples_; }
+  const std::vector<Observation>& samples() const { return samples_; }
 
  private:
   Expected<ProbeRun> probe(ProbeShape shape, int worlds) {
@@ -144,22 +119,26 @@ class StepParts {
   /// Workers with a core each and nobody to wait for: phases, and what each step does to a rank's
   /// own parameters.
   Expected<void> alone() {
-    double weight = 0, of_parameters = 0;
+    std::vector<Observation> rests;
     for (const ProbeShape& shape : kShapes) {
       WEFT_TRY_ASSIGN(const ProbeRun run, probe(shape, std::min(workers_, cores_)));
       alone_.push_back(run.step);
       add_samples(run, samples_);
       // All shares of the optimizer are this rank's.
       const double bytes = 4 * held(run);
-      const double rest = run.rest() - 8 * bytes / cluster_.kernels.update;
-      weight += 1;
-      of_parameters += std::max(0.0, rest) / bytes;
+      // A part goes with the phases: their mean above their median.
+      rests.push_back({{bytes, 1, run.step - run.rest()},
+                       run.rest() - 8 * bytes / cluster_.kernels.update,
+                       1 / run.step});
     }
-    cluster_.kernels.touch = {weight / std::max(of_parameters, 1e-15),
-                              "measured: steps of one rank beside their phases and the optimizer"};
+    const std::vector<double> x = least_squares(rests, {1e-13, 0, 0});
+    const char* source = "measured: steps of one rank beside their phases and the optimizer";
+    cluster_.kernels.touch = {1 / x[0], source};
+    cluster_.kernels.step = {x[1], source};
     talk_("weights " + scheduler::figure_text(Unit::Bandwidth, cluster_.kernels.touch) +
           " to clear and pack, " +
-          scheduler::figure_text(Unit::Bandwidth, cluster_.kernels.update) + " to update");
+          scheduler::figure_text(Unit::Bandwidth, cluster_.kernels.update) + " to update, " +
+          scheduler::figure_text(Unit::Time, cluster_.kernels.step) + " a step");
     return {};
   }
 
@@ -197,7 +176,8 @@ class StepParts {
     const double each = (seconds[1] - seconds[0]) / (bytes[1] - bytes[0]);
     cluster_.node.nvlink_bandwidth = {1 / std::max(each, 1e-12),
                                       "measured: gradients summed over all workers"};
-    cluster_.kernels.step = {std::max(0.0, seconds[0] - bytes[0] * each),
+    const double alone = cluster_.kernels.step;
+    cluster_.kernels.step = {alone + std::max(0.0, seconds[0] - bytes[0] * each),
                              "measured: steps of one world over those of as many alone"};
     talk_("sums " + scheduler::figure_text(Unit::Bandwidth, cluster_.node.nvlink_bandwidth) +
           " a worker, " + scheduler::figure_text(Unit::Time, cluster_.kernels.step) + " a step");
@@ -218,7 +198,8 @@ class StepParts {
     const double each = std::max((seconds[1] - seconds[0]) / (bytes[1] - bytes[0]), 1e-12);
     const Figure rate{1 / each, "measured: exchanges of two workers, without waiting"};
     cluster_.exchange = {{2, rate, rate}};
-    WEFT_TRY(meetings());
+    cluster_.kernels.exchange = {std::max(0.0, seconds[0] - bytes[0] * each), rate.source};
+    if (options_.program.empty()) WEFT_TRY(meetings());
     talk_("exchanges " + scheduler::figure_text(Unit::Bandwidth, rate) + ", " +
           scheduler::figure_text(Unit::Time, cluster_.kernels.exchange) + " each");
     return {};
@@ -236,9 +217,13 @@ class StepParts {
         scheduler::exchange_cost(cut.work, cluster_, scheduler::Direction::Dispatch, 1).seconds;
     const double experts = exclusive(whole) - exclusive(cut);
     const int count = 4 * shape.micro_batches * (shape.layers - 1);
-    cluster_.kernels.exchange = {
-        std::max(0.0, (cut.step - whole.step + experts) / count - moved),
-        "measured: steps of all workers with experts over pairs of them, and without"};
+    const double more = std::max(0.0, (cut.step - whole.step + experts) / count - moved);
+    const char* source =
+        "measured: steps of all workers with experts over pairs of them, and without";
+    if (workers_ > cores_)
+      cluster_.node.handover = {more, source};
+    else
+      cluster_.kernels.exchange = {cluster_.kernels.exchange + more, source};
     return {};
   }
 
@@ -260,18 +245,18 @@ class StepParts {
   Cluster& cluster_;
   const Talk& talk_;
   int workers_, cores_;
-  std::vector<Sample> samples_;
+  std::vector<Observation> samples_;
   std::vector<double> alone_;  // steps, by shape
 };
 
-void set_rates(const std::vector<Sample>& taken, Cluster& c, const Talk& talk) {
-  const Row x = solve(taken);
+void set_rates(const std::vector<Observation>& taken, Cluster& c, const Talk& talk) {
+  const std::vector<double> x = least_squares(taken, std::vector<double>(kUnknowns));
   double worst = 0, sum = 0;
-  for (const Sample& s : taken) {
+  for (const Observation& s : taken) {
     double predicted = 0;
     for (std::size_t k = 0; k < kUnknowns; ++k) predicted += s.work[k] * x[k];
-    worst = std::max(worst, std::abs(predicted / s.seconds - 1));
-    sum += std::abs(predicted / s.seconds - 1);
+    worst = std::max(worst, std::abs(predicted / s.value - 1));
+    sum += std::abs(predicted / s.value - 1);
   }
   const std::string source = "measured: phases of small steps, least squares";
   const double peak = c.gpu.fp32;

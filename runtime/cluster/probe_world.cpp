@@ -22,7 +22,10 @@ using dualpipe::PhaseKind;
 using dualpipe::Record;
 
 constexpr std::size_t kSteps = 64;  // that a rank keeps
-constexpr std::size_t kWarmUp = 2;  // steps that meet products for the first time
+// A job's micro-batches differ in length and its experts in rows, and each number of rows has its
+// own product with its own code. Steps over one and the same batch would find it all in the caches.
+constexpr std::size_t kBatches = 24;
+constexpr std::size_t kWarmUp = kBatches + 1;  // steps that meet products for the first time
 
 double since(Steady::time_point begin) {
   return std::chrono::duration<double>(Steady::now() - begin).count();
@@ -50,19 +53,25 @@ trainer::ModelConfig config_of(const ProbeShape& shape) {
   return c;
 }
 
-std::vector<trainer::MicroBatch> batch_of(const ProbeShape& shape, int vocab) {
-  std::vector<trainer::MicroBatch> batch(
-      static_cast<std::size_t>(shape.data * shape.micro_batches));
-  Rng rng(1, "probe");
-  const auto token = [&] { return static_cast<int>(rng.below(static_cast<std::uint32_t>(vocab))); };
+using Batch = std::vector<trainer::MicroBatch>;
+
+/// Sequences 15 % shorter or longer than asked for, at most; that many on average.
+Batch batch_of(const ProbeShape& shape, int vocab, std::uint64_t seed) {
+  Batch batch(static_cast<std::size_t>(shape.data * shape.micro_batches));
+  Rng rng(seed, "probe");
+  const auto draw = [&](int below) {
+    return static_cast<int>(rng.below(static_cast<std::uint32_t>(below)));
+  };
+  const int spread = shape.tokens * 3 / 20;
   int id = 0;
   for (trainer::MicroBatch& part : batch) {
     part.sequence_begin = {0};
     for (int s = 0; s < shape.sequences; ++s) {
-      for (int t = 0; t < shape.tokens; ++t) {
-        part.tokens.push_back(token());
+      const int tokens = shape.tokens - spread + draw(2 * spread + 1);
+      for (int t = 0; t < tokens; ++t) {
+        part.tokens.push_back(draw(vocab));
         part.positions.push_back(t);
-        part.targets.push_back(token());
+        part.targets.push_back(draw(vocab));
         part.weight.push_back(1e-3f);
       }
       part.sequence_begin.push_back(part.num_tokens());
@@ -102,8 +111,7 @@ struct Collected {
 };
 
 Expected<void> run_rank(comm::Transport& transport, const EngineOptions& options,
-                        const std::vector<trainer::MicroBatch>& batch, double seconds,
-                        Collected& out) {
+                        const std::vector<Batch>& batches, double seconds, Collected& out) {
   WEFT_TRY_ASSIGN(const auto engine, Engine::create(transport, options));
   const dualpipe::RingSize size{kSteps, engine->train_records()};
   std::vector<std::uint64_t> memory(dualpipe::ring_bytes(size) / sizeof(std::uint64_t) + 1);
@@ -113,12 +121,15 @@ Expected<void> run_rank(comm::Transport& transport, const EngineOptions& options
   // All steps together, not the median one: where ranks take turns on a core, whole steps go by
   // without a turn being over, and the next takes as many times as long.
   Steady::time_point begin = Steady::now();
+  constexpr double kRate = 1e-6;  // routing stays as it is
   double steps = 0;
   for (long long step = 1;; ++step) {
     if (step == static_cast<long long>(kWarmUp) + 1) begin = Steady::now();
     recorder.begin_step(step, "probe");
-    const bool enough = since(begin) > seconds && step > static_cast<long long>(kWarmUp) + 2;
-    WEFT_TRY_ASSIGN(const TrainResult result, engine->train(batch, 1e-4, step, enough));
+    const bool enough = step > static_cast<long long>(kWarmUp) + 2 && since(begin) > seconds;
+    WEFT_TRY_ASSIGN(
+        const TrainResult result,
+        engine->train(batches[static_cast<std::size_t>(step) % kBatches], kRate, step, enough));
     recorder.end_step();
     if (step > static_cast<long long>(kWarmUp)) ++steps;
     if (result.stop_requested) break;
@@ -145,9 +156,10 @@ Expected<ProbeRun> run_probe(const ProbeShape& shape, int cores, double seconds)
   EngineOptions options;
   options.model = config_of(shape);
   options.layout = {dualpipe::Kind::OneFOneB, 1, shape.data, shape.expert, shape.micro_batches};
-  options.max_tokens = shape.sequences * shape.tokens;
-  options.replay = false;
-  const auto batch = batch_of(shape, options.model.vocab_size);
+  options.max_tokens = shape.sequences * (shape.tokens + shape.tokens * 3 / 20);
+  std::vector<Batch> batches;
+  for (std::uint64_t i = 0; i < kBatches; ++i)
+    batches.push_back(batch_of(shape, options.model.vocab_size, i));
   Collected out;
   {
     std::vector<comm::LocalWorld> worlds;
@@ -161,7 +173,7 @@ Expected<ProbeRun> run_probe(const ProbeShape& shape, int cores, double seconds)
         threads.emplace_back([&, rank] {
           const auto run = [&]() -> Expected<void> {
             WEFT_TRY_ASSIGN(const auto transport, world.join(rank));
-            return run_rank(*transport, options, batch, seconds, out);
+            return run_rank(*transport, options, batches, seconds, out);
           };
           if (const auto done = run(); !done) {
             world.abort(done.error().message);

@@ -8,6 +8,8 @@
 #include <set>
 #include <tuple>
 
+#include "runtime/drift/step_period.h"
+
 namespace weft::runtime {
 
 using dualpipe::MeasuredStep;
@@ -124,6 +126,18 @@ void add_phases(Drift& drift) {
   }
 }
 
+/// Of few steps only their own lengths are known, not what is between them.
+void set_measured(Drift& drift, const StepPeriod& period, std::vector<double> seconds) {
+  std::ranges::sort(seconds);
+  const auto at = [&](double share) {
+    return seconds[static_cast<std::size_t>(share * static_cast<double>(seconds.size()))];
+  };
+  const bool few = period.steps == 0;
+  drift.step_measured = few ? at(0.5) : period.median;
+  drift.step_low = few ? at(0.25) : period.low;
+  drift.step_high = few ? at(0.75) : period.high;
+}
+
 }  // namespace
 
 Expected<Drift> compare(const std::vector<MeasuredStep>& steps, const PhaseSeconds& predicted,
@@ -145,9 +159,8 @@ Expected<Drift> compare(const std::vector<MeasuredStep>& steps, const PhaseSecon
   Drift drift;
   for (auto& [key, sum] : sums) drift.ranks.push_back(sum);
   add_phases(drift);
-  std::ranges::sort(seconds);
-  drift.step_measured = seconds[seconds.size() / 2];
   drift.step_predicted = step_predicted;
+  set_measured(drift, step_period(steps), std::move(seconds));
   return drift;
 }
 

@@ -28,7 +28,8 @@ struct PhaseDrift {
 struct Drift {
   std::vector<PhaseDrift> ranks;                 // by phase, then rank
   std::vector<PhaseDrift> phases;                // rank -1: over all ranks
-  double step_predicted = 0, step_measured = 0;  // seconds
+  double step_predicted = 0, step_measured = 0;  // seconds, from one step's beginning to the next
+  double step_low = 0, step_high = 0;            // quartiles of what was measured
   /// The worst phase of one rank beside that phase's median rank: somebody is slow.
   int slowest_rank = -1;
   std::string slowest_phase;

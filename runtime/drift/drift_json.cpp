@@ -20,15 +20,16 @@ json as_json(const PhaseDrift& one) {
 }  // namespace
 
 json to_json(const Drift& drift) {
-  json out = {
-      {"step",
-       {{"predicted_seconds", drift.step_predicted}, {"measured_seconds", drift.step_measured}}},
-      {"phases", json::array()},
-      {"ranks", json::array()},
-      {"slowest",
-       {{"rank", drift.slowest_rank},
-        {"phase", drift.slowest_phase},
-        {"ratio_to_median", drift.slowest_ratio}}}};
+  json out = {{"step",
+               {{"predicted_seconds", drift.step_predicted},
+                {"measured_seconds", drift.step_measured},
+                {"measured_quartiles", {drift.step_low, drift.step_high}}}},
+              {"phases", json::array()},
+              {"ranks", json::array()},
+              {"slowest",
+               {{"rank", drift.slowest_rank},
+                {"phase", drift.slowest_phase},
+                {"ratio_to_median", drift.slowest_ratio}}}};
   for (const PhaseDrift& one : drift.phases) out["phases"].push_back(as_json(one));
   for (const PhaseDrift& one : drift.ranks) out["ranks"].push_back(as_json(one));
   return out;

@@ -69,6 +69,8 @@ struct NodeType {
   Figure nic_latency_across;  // seconds, across leaves
   Figure cores;               // that the workers of a CPU node share; 0: each device has its own
   Figure crowding{1};     // work of a CPU worker takes so many times as long when cores are shared
+  Figure handover{0};     // seconds of an exchange beside its own where workers share cores
+  Figure spread;          // of its steps: one run beside the same run again, standard deviation
   Figure host_bandwidth;  // bytes/s a GPU to its host's memory, for checkpoints; 0: unknown
   Figure power;           // W of everything but the GPUs
   friend bool operator==(const NodeType&, const NodeType&) = default;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "scheduler/time/step_end.h"
+
 namespace weft::scheduler {
 namespace {
 
@@ -76,6 +78,7 @@ ExchangeCost exchange_cost(const Work& work, const Cluster& cluster, Direction d
   if (measured) {
     cost.seconds =
         cost.bytes / measured_bandwidth(cluster, ranks, direction) + cluster.kernels.exchange;
+    if (cores_shared_by(work, cluster) > 1) cost.seconds += cluster.node.handover;
     return cost;
   }
   if (nodes == 1) {

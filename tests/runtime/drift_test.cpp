@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "runtime/drift/drift_watch.h"
+#include "runtime/drift/step_period.h"
 
 namespace weft::runtime {
 namespace {
@@ -117,6 +118,52 @@ TEST(Drift, KnowsWhichPhasesRanInAPair) {
       0);
   ASSERT_TRUE(drift);
   EXPECT_NEAR(drift->phases[0].predicted, 4, 1e-12);
+}
+
+/// Steps that begin so many milliseconds after the one before.
+std::vector<MeasuredStep> steps_apart(const std::vector<double>& milliseconds) {
+  std::vector<MeasuredStep> steps;
+  std::int64_t begin = 0;
+  for (std::size_t i = 0; i < milliseconds.size(); ++i) {
+    begin += static_cast<std::int64_t>(milliseconds[i] * 1e6);
+    MeasuredStep& step = steps.emplace_back();
+    step.step = static_cast<long long>(i) + 1;
+    step.begin_ns = begin;
+    step.end_ns = begin + 1'000'000;
+  }
+  return steps;
+}
+
+TEST(StepPeriod, CountsWhatIsBetweenTwoSteps) {
+  const StepPeriod period = step_period(steps_apart(std::vector<double>(33, 20)));
+  EXPECT_EQ(period.steps, 32);
+  EXPECT_NEAR(period.median, 0.02, 1e-12);
+  EXPECT_NEAR(period.low, 0.02, 1e-12);
+}
+
+TEST(StepPeriod, AShortStepIsPaidForByTheNext) {
+  std::vector<double> turns;
+  for (int i = 0; i < 41; ++i) turns.push_back(i % 2 == 0 ? 10 : 30);
+  EXPECT_NEAR(step_period(steps_apart(turns)).median, 0.02, 1e-12);
+}
+
+TEST(StepPeriod, AnEvaluationInBetweenDoesNotCount) {
+  std::vector<double> all(41, 20);
+  all[20] = 3000;
+  EXPECT_NEAR(step_period(steps_apart(all)).median, 0.02, 1e-12);
+}
+
+TEST(StepPeriod, OnlyStepsOfOneStageThatFollowEachOtherAreLookedAt) {
+  auto steps = steps_apart(std::vector<double>(41, 20));
+  steps.erase(steps.begin() + 20);  // overwritten
+  EXPECT_EQ(step_period(steps).steps, 16);
+  for (std::size_t i = 0; i < 30; ++i) steps[i].stage = "pretrain";
+  EXPECT_EQ(step_period(steps).steps, 8);
+}
+
+TEST(StepPeriod, TooFewStepsSayNothing) {
+  EXPECT_EQ(step_period({}).steps, 0);
+  EXPECT_EQ(step_period(steps_apart({20, 20, 20})).steps, 0);
 }
 
 TEST(Drift, NothingRecordedIsSaid) {

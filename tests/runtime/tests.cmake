@@ -131,6 +131,10 @@ weft_test(runtime/rehearse_test LINK weft_runtime_rehearse weft_trainer_checkpoi
 weft_test(runtime/drift_test LINK weft_runtime_drift_watch)
 # planning: shipped clusters and jobs against published systems; bytes against a real engine
 weft_test(runtime/cluster_file_test LINK weft_runtime_cluster)
+weft_test(runtime/fit_runs_test LINK weft_runtime_fit)
+weft_test(runtime/probe_runs_test LABELS multiprocess LINK weft_runtime_probe weft_runtime_job weft_runtime_plan)
+target_compile_definitions(runtime_probe_runs_test PRIVATE WEFT_BINARY="$<TARGET_FILE:weft>")
+add_dependencies(runtime_probe_runs_test weft)
 weft_test(runtime/plan_test LINK weft_runtime_cluster weft_runtime_plan weft_trainer_exchange)
 weft_test(runtime/memory_model_test LABELS multiprocess LINK weft_runtime_plan weft_runtime_worker)
 weft_test(runtime/cli_plan_test LINK weft_cli weft_runtime_cluster)

@@ -1,0 +1,132 @@
+#include "runtime/cluster/fit_runs.h"
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+
+#include "runtime/cluster/least_squares.h"
+#include "scheduler/time/step_end.h"
+#include "scheduler/time/step_time.h"
+
+namespace weft::runtime {
+
+using scheduler::Cluster;
+using scheduler::Figure;
+
+namespace {
+
+// The unknowns; their scale makes steps of differing comparable sizes.
+enum { kSlower, kCrowding, kTouch, kExchange, kHandover, kStep, kUnknowns };
+using Unknowns = std::vector<double>;
+constexpr double kLeast[kUnknowns] = {0.5, 1, 0.2, 0, 0, 0};
+constexpr double kDelta[kUnknowns] = {0.01, 0.01, 0.01, 1e-6, 1e-6, 1e-5};
+const char* const kSource = "measured: small runs of this program, all their processes";
+const char* const kScaled = "; scaled by small runs";
+constexpr int kRounds = 8;  // the model is almost linear in them
+// How much a figure's former value weighs beside a run: runs that do not tell two figures apart
+// leave both near where the kernels' own measurements had them.
+constexpr double kShortExchange = 20e-6;
+constexpr double kFormer = 0.02;
+
+Cluster with(Cluster cluster, const Unknowns& x) {
+  slow_down(cluster, x[kSlower]);
+  cluster.node.crowding.value = x[kCrowding];
+  cluster.kernels.touch.value /= x[kTouch];
+  cluster.kernels.exchange.value = x[kExchange];
+  cluster.node.handover.value = x[kHandover];
+  cluster.kernels.step.value = x[kStep];
+  return cluster;
+}
+
+std::optional<std::vector<double>> predicted(std::span<const RunStep> runs,
+                                             const Cluster& cluster) {
+  std::vector<double> seconds;
+  for (const RunStep& run : runs) {
+    const auto time = scheduler::step_time(run.work, cluster);
+    if (!time || !(time->total > 0) || !(run.seconds > 0)) return std::nullopt;
+    seconds.push_back(time->total);
+  }
+  return seconds;
+}
+
+/// How much less a run counts that is further off than most: somebody else had the machine.
+double trust(double predicted, double measured) {
+  constexpr double kUsual = 0.03;
+  return std::sqrt(kUsual / std::max(kUsual, std::abs(predicted / measured - 1)));
+}
+
+/// The model as a straight line at `x`, and the least squares of that.
+std::optional<Unknowns> better(std::span<const RunStep> runs, const Cluster& cluster,
+                               const Unknowns& x) {
+  const auto here = predicted(runs, with(cluster, x));
+  if (!here) return std::nullopt;
+  std::vector<Observation> observations;
+  for (std::size_t i = 0; i < runs.size(); ++i)
+    observations.push_back(
+        {{}, runs[i].seconds - (*here)[i], trust((*here)[i], runs[i].seconds) / runs[i].seconds});
+  for (std::size_t k = 0; k < kUnknowns; ++k) {
+    Unknowns moved = x;
+    moved[k] += kDelta[k];
+    const auto there = predicted(runs, with(cluster, moved));
+    if (!there) return std::nullopt;
+    for (std::size_t i = 0; i < runs.size(); ++i) {
+      const double slope = ((*there)[i] - (*here)[i]) / kDelta[k];
+      observations[i].work.push_back(slope);
+      observations[i].value += slope * x[k];
+    }
+  }
+  const auto hold = [&](std::size_t k, double at, double scale) {
+    Observation one{std::vector<double>(kUnknowns), at, kFormer / scale};
+    one.work[k] = 1;
+    observations.push_back(std::move(one));
+  };
+  hold(kSlower, 1, 1);
+  hold(kTouch, 1, 1);
+  hold(kCrowding, std::max(1.0, cluster.node.crowding.value), 1);
+  hold(kExchange, cluster.kernels.exchange, kShortExchange);
+  return least_squares(observations, {std::begin(kLeast), std::end(kLeast)});
+}
+
+void name_sources(Cluster& cluster) {
+  for (Figure* figure : {&cluster.node.crowding, &cluster.node.handover, &cluster.kernels.exchange,
+                         &cluster.kernels.step})
+    figure->source = kSource;
+  for (Figure* figure :
+       {&cluster.gpu.fp32, &cluster.gpu.bf16, &cluster.gpu.memory_bandwidth,
+        &cluster.kernels.weights, &cluster.kernels.softmax, &cluster.kernels.touch})
+    if (figure->given() && !figure->source.ends_with(kScaled)) figure->source += kScaled;
+}
+
+}  // namespace
+
+void slow_down(Cluster& cluster, double times) {
+  for (Figure* rate :
+       {&cluster.gpu.fp32, &cluster.gpu.bf16, &cluster.gpu.fp8, &cluster.gpu.memory_bandwidth,
+        &cluster.kernels.weights, &cluster.kernels.softmax})
+    rate->value /= times;
+  cluster.kernels.overhead.value *= times;
+}
+
+std::vector<double> fit_runs(std::span<const RunStep> runs, Cluster& cluster) {
+  Unknowns x = {1,
+                std::max(1.0, cluster.node.crowding.value),
+                1,
+                cluster.kernels.exchange.value,
+                cluster.node.handover.value,
+                cluster.kernels.step.value};
+  for (int round = 0; round < kRounds; ++round) {
+    const auto next = better(runs, cluster, x);
+    if (!next) return {};
+    x = *next;
+  }
+  const Cluster fitted = with(cluster, x);
+  const auto seconds = predicted(runs, fitted);
+  if (!seconds) return {};
+  cluster = fitted;
+  name_sources(cluster);
+  std::vector<double> ratios;
+  for (std::size_t i = 0; i < runs.size(); ++i) ratios.push_back((*seconds)[i] / runs[i].seconds);
+  return ratios;
+}
+
+}  // namespace weft::runtime

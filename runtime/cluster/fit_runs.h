@@ -1,0 +1,29 @@
+// What a run of this machine costs beside its kernels, from small real runs. Pure.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "scheduler/cluster/cluster.h"
+#include "scheduler/work.h"
+
+namespace weft::runtime {
+
+/// A small run that was carried out.
+struct RunStep {
+  scheduler::Work work;
+  double seconds = 0;  // from the beginning of a step to that of the next
+};
+
+/// Changes `cluster`, a CPU host, such that the model says what these steps took: by how much its
+/// kernels are slower in a run (one factor for all their rates), node.crowding, kernels.touch,
+/// kernels.exchange, node.handover and kernels.step. Where few runs speak of a figure it stays near what it was; a
+/// run that is far off all others counts less. Returns each
+/// run's predicted over measured step afterwards; empty (and nothing is changed) when the model has
+/// no answer for one of them.
+std::vector<double> fit_runs(std::span<const RunStep> runs, scheduler::Cluster& cluster);
+
+/// Every rate of its kernels by 1 / `times`.
+void slow_down(scheduler::Cluster& cluster, double times);
+
+}  // namespace weft::runtime

@@ -1,0 +1,47 @@
+#include "runtime/drift/step_period.h"
+
+#include <algorithm>
+#include <vector>
+
+namespace weft::runtime {
+
+using dualpipe::MeasuredStep;
+
+namespace {
+
+constexpr std::size_t kStretch = 8;
+
+/// So many steps, one after the other, of one stage?
+bool follow(std::span<const MeasuredStep> steps) {
+  return steps.back().step - steps.front().step == static_cast<long long>(steps.size()) - 1 &&
+         steps.front().stage == steps.back().stage;
+}
+
+double quantile(std::vector<double>& values, double share) {
+  const auto at = values.begin() +
+                  static_cast<std::ptrdiff_t>(share * static_cast<double>(values.size() - 1) + 0.5);
+  std::ranges::nth_element(values, at);
+  return *at;
+}
+
+}  // namespace
+
+StepPeriod step_period(std::span<const MeasuredStep> steps) {
+  StepPeriod period;
+  if (steps.empty()) return period;
+  std::vector<double> stretches;
+  for (std::size_t end = steps.size(); end > kStretch; end -= kStretch) {
+    const auto stretch = steps.subspan(end - 1 - kStretch, kStretch + 1);
+    if (stretch.back().stage != steps.back().stage || !follow(stretch)) break;
+    stretches.push_back(static_cast<double>(stretch.back().begin_ns - stretch.front().begin_ns) *
+                        1e-9 / kStretch);
+  }
+  if (stretches.empty()) return period;
+  period.steps = static_cast<int>(stretches.size() * kStretch);
+  period.median = quantile(stretches, 0.5);
+  period.low = quantile(stretches, 0.25);
+  period.high = quantile(stretches, 0.75);
+  return period;
+}
+
+}  // namespace weft::runtime
