@@ -161,7 +161,10 @@ void WorkerSet::take(int rank, const json& message, WorkerNews& news) {
       news.events.emplace_back(WorkerCopied{
           generation,
           rank,
-          {whole(message.at("step")), generation, message.at("name").get<std::string>()}});
+          {{whole(message.at("step")), generation, message.at("name").get<std::string>()},
+           whole<int>(message.at("parts")),
+           whole<int>(message.at("part")),
+           whole<int>(message.at("replica"))}});
     } else if ((type == "flush" || type == "done") &&
                miss_records(rank, whole(message.value("records", json(0))), news)) {
       // No answer, and not done: the generation ends.
