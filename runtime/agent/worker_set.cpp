@@ -230,8 +230,11 @@ void WorkerSet::assign(int rank, const std::optional<Checkpoint>& resume,
                      {"traces", options_.paths.traces().string()},
                      {"memory", options_.memory.string()},
                      {"no_memory", options_.no_memory},
+                     {"node", options_.node},
+                     {"leaf", options_.leaf},
                      {"attempt", options_.generation},
                      {"resume", resume ? resume->name : ""},
+                     {"resume_generation", resume ? resume->generation : 0},
                      {"fingerprint", fingerprint(job_)}};
   assignment["job"] = to_json(job_);
   assignment["seal"] = control_->seal(assignment["job"].dump());
