@@ -212,7 +212,9 @@ void TcpLink::end_stream(std::uint32_t index, bool give_up) {
   if (entry.peer < 0 || entry.ended) return;
   entry.ended = true;
   if (pending_of_ == entry.stream) {
-    kept_.assign(pending_.begin(), pending_.end());
+    // To a peer that is over nothing is written any more, and what was to be is its owner's again.
+    kept_.clear();
+    if (!over()) kept_.assign(pending_.begin(), pending_.end());
     pending_ = kept_;
     pending_of_ = nullptr;
   }

@@ -250,6 +250,8 @@ class AgentShell {
     options.paths = setup_.paths;
     for (const RankSlot& slot : make.ranks) options.ranks.push_back(slot.rank);
     options.listen = setup_.listen;
+    options.node = setup_.node;
+    options.leaf = setup_.facts.leaf;
     options.secret =
         derive_secret(setup_.keys, "ranks of generation " + std::to_string(make.generation));
     find_memory(options);
@@ -262,10 +264,6 @@ class AgentShell {
   /// Where the workers may keep copies of their state that outlive them.
   void find_memory(WorkerSetOptions& options) {
     if (job_.checkpoint.memory_every_steps == 0) return;
-    if (static_cast<int>(options.ranks.size()) < options.world) {
-      options.no_memory = "the ranks are on several nodes, and each would hold a part of it";
-      return;
-    }
     if (!memory_) {
       auto made = MemoryRoot::make(setup_.paths.root, setup_.node);
       if (made)

@@ -161,7 +161,10 @@ void WorkerSet::take(int rank, const json& message, WorkerNews& news) {
       news.events.emplace_back(WorkerCopied{
           generation,
           rank,
-          {whole(message.at("step")), generation, message.at("name").get<std::string>()}});
+          {{whole(message.at("step")), generation, message.at("name").get<std::string>()},
+           whole<int>(message.at("parts")),
+           whole<int>(message.at("part")),
+           whole<int>(message.at("replica"))}});
     } else if ((type == "flush" || type == "done") &&
                miss_records(rank, whole(message.value("records", json(0))), news)) {
       // No answer, and not done: the generation ends.
@@ -227,8 +230,11 @@ void WorkerSet::assign(int rank, const std::optional<Checkpoint>& resume,
                      {"traces", options_.paths.traces().string()},
                      {"memory", options_.memory.string()},
                      {"no_memory", options_.no_memory},
+                     {"node", options_.node},
+                     {"leaf", options_.leaf},
                      {"attempt", options_.generation},
                      {"resume", resume ? resume->name : ""},
+                     {"resume_generation", resume ? resume->generation : 0},
                      {"fingerprint", fingerprint(job_)}};
   assignment["job"] = to_json(job_);
   assignment["seal"] = control_->seal(assignment["job"].dump());

@@ -40,6 +40,7 @@ struct WorkerSetOptions {
   Secret secret{};
   std::filesystem::path memory;  // where workers keep copies of their state; empty: nowhere
   std::string no_memory;         // why so
+  std::string node, leaf;        // ours
 };
 
 /// What workers said and did since the last look.

@@ -221,7 +221,13 @@ void AgentDecider::operator()(const WorkerSaved& saved) {
 
 /// The next report says it; nobody needs it before the generation has ended.
 void AgentDecider::operator()(const WorkerCopied& copied) {
-  if (find(copied.generation, copied.rank) != nullptr) s().copy = copied.copy;
+  if (find(copied.generation, copied.rank) == nullptr) return;
+  std::vector<MemoryCopy>& copies = s().copies;
+  const Checkpoint& made = copied.copy.checkpoint;
+  // Written anew under the same name, or of a run of steps that did not come to count.
+  std::erase_if(copies, [&](const MemoryCopy& one) { return one.checkpoint.step >= made.step; });
+  copies.push_back(copied.copy);
+  if (copies.size() > 2) copies.erase(copies.begin());  // as many as the workers keep
 }
 
 }  // namespace weft::runtime

@@ -76,7 +76,7 @@ struct WorkerSaved {
 struct WorkerCopied {
   std::int64_t generation = 0;
   int rank = 0;
-  Checkpoint copy;
+  MemoryCopy copy;
 };
 /// A worker made a record. Sequences count up from 0 within (generation, rank).
 struct RecordMade {
@@ -256,7 +256,7 @@ struct AgentState {
   std::string spool_error;
   std::optional<Checkpoint> saved;  // by our workers, the newest
   std::int64_t saved_request = 0;
-  std::optional<Checkpoint> copy;  // in this node's memory, the newest, of any generation
+  std::vector<MemoryCopy> copies;  // in this node's memory, the newest two, oldest first
   std::int64_t report = 0;         // number of the last
   Instant next_report{};
   Instant next_records{};             // when what was sent and not acknowledged is sent again

@@ -232,7 +232,7 @@ Report AgentDecider::make_report(bool left) {
   report.spool_error = state.spool_error;
   report.saved = state.saved;
   report.saved_request = state.saved_request;
-  report.copy = state.copy;
+  report.copies = state.copies;
   report.stops_asked = state.stops_asked;
   report.saves_asked = state.saves_asked;
   report.left = left;

@@ -210,7 +210,7 @@ struct Node {
   std::int64_t generation = 0;  // whose workers it has, as reported
   int live_workers = 0;         // of those, not gone
   std::int64_t unacknowledged = 0;
-  std::optional<Checkpoint> copy;  // in its memory
+  std::vector<MemoryCopy> copies;  // what it has in memory
   std::optional<Instant> spool_failing_since;
   std::string spool_error;      // why, while it fails
   Order order;                  // what it was last told

@@ -3,6 +3,7 @@
 
 #include "runtime/coordinator/decider.h"
 #include "runtime/coordinator/place_by_leaf.h"
+#include "runtime/coordinator/whole_copies.h"
 
 namespace weft::runtime {
 
@@ -110,10 +111,8 @@ void Decider::operator()(const CheckpointsListed& listed) {
   CoordinatorState& state = s();
   if (state.deposed || state.phase != RunPhase::Claiming || !state.claimed) return;
   std::vector<Checkpoint> complete = listed.complete;
-  // A copy in a node's memory serves where all ranks are on that node: each reads from all shards.
-  for (const auto& [name, node] : state.nodes)
-    if (node.copy && static_cast<int>(node.ranks.size()) == state.world)
-      complete.push_back(*node.copy);
+  const WholeCopies copies = whole_copies(state.nodes);
+  complete.insert(complete.end(), copies.whole.begin(), copies.whole.end());
   state.resume = newest_on_line(state.line, complete, state.damaged);
   if (all_damaged(listed.complete)) return;
   // Somebody may have been lost since the ranks were placed.
@@ -123,7 +122,18 @@ void Decider::operator()(const CheckpointsListed& listed) {
       try_form();
       return;
     }
+  tell_broken(copies);
   form();
+}
+
+/// Why the run goes further back than its nodes' memory reached.
+void Decider::tell_broken(const WholeCopies& copies) {
+  const CoordinatorState& state = s();
+  const Checkpoint& broken = copies.newest_broken;
+  const bool newer = !copies.why_broken.empty() && (!state.resume || broken.step > state.resume->step);
+  if (newer && counts(state.line, broken.generation, broken.step))
+    say("the copy in memory of step " + std::to_string(broken.step) + " is of no use: " +
+        copies.why_broken);
 }
 
 /// A run whose checkpoints are all damaged must not begin again over what it has written.

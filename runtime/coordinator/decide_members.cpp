@@ -113,7 +113,7 @@ void Decider::operator()(const Report& report) {
   node->taken = report.order;
   node->generation = report.generation;
   node->unacknowledged = report.unacknowledged;
-  node->copy = report.copy;
+  node->copies = report.copies;
   node->spool_error = report.spool_error;
   if (report.spool_error.empty()) {
     node->spool_failing_since.reset();

@@ -10,6 +10,8 @@
 
 namespace weft::runtime {
 
+struct WholeCopies;  // whole_copies.h
+
 class Decider {
  public:
   Decider(CoordinatorState state, Instant now, const CoordinatorOptions& options)
@@ -82,6 +84,7 @@ class Decider {
   bool ban_if_spared(const std::string& node, const std::string& reason,
                      std::optional<Instant> until);
   bool all_damaged(const std::vector<Checkpoint>& complete);
+  void tell_broken(const WholeCopies& copies);
 
   // Run
   void stop_at_once();

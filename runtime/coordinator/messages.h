@@ -90,6 +90,17 @@ inline constexpr std::string_view kInMemory = "memory/";
 inline std::string in_memory(const std::string& name) { return std::string(kInMemory) + name; }
 inline bool is_in_memory(std::string_view name) { return name.starts_with(kInMemory); }
 
+/// One node's share of a copy of the state in memory. The nodes of the generation that made it are
+/// its parts 0 to parts - 1: each keeps the shards of its own ranks, and a replica of those of one
+/// other node.
+struct MemoryCopy {
+  Checkpoint checkpoint;
+  int parts = 1;
+  int part = 0;      // this node's own
+  int replica = -1;  // the part of which it has a replica; -1: of none
+  friend bool operator==(const MemoryCopy&, const MemoryCopy&) = default;
+};
+
 /// Sent every heartbeat, and at once when something other than a position changed.
 struct Report {
   std::string node;
@@ -107,7 +118,7 @@ struct Report {
   /// The newest checkpoint that its workers committed, and the request that it answered (0: none).
   std::optional<Checkpoint> saved;
   std::int64_t saved_request = 0;
-  std::optional<Checkpoint> copy;  // the newest whole one in its memory
+  std::vector<MemoryCopy> copies;  // what its memory has of the newest ones
   int stops_asked = 0;             // by the person at this agent's terminal
   int saves_asked = 0;             // by a signal to this agent
   bool left = false;               // its last report: workers gone, it exits

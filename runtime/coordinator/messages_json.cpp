@@ -116,6 +116,30 @@ NodeFacts get_facts(JsonFields fields) {
   return facts;
 }
 
+json put_copies(const std::vector<MemoryCopy>& copies) {
+  json array = json::array();
+  for (const MemoryCopy& copy : copies)
+    array.push_back({{"checkpoint", put_checkpoint(copy.checkpoint)},
+                     {"parts", copy.parts},
+                     {"part", copy.part},
+                     {"replica", copy.replica}});
+  return array;
+}
+
+std::vector<MemoryCopy> get_copies(JsonFields& fields) {
+  std::vector<MemoryCopy> copies;
+  std::size_t index = 0;
+  for (const json& element : fields.array("copies", 16)) {
+    JsonFields one = fields.element(element, "copies", index++);
+    const auto checkpoint = get_checkpoint(one, "checkpoint");
+    MemoryCopy copy{checkpoint.value_or(Checkpoint{}), one.small("parts", 1), 0, -1};
+    copy.part = one.small("part", 0, copy.parts - 1);
+    copy.replica = one.small("replica", -1, copy.parts - 1);
+    if (checkpoint) copies.push_back(std::move(copy));
+  }
+  return copies;
+}
+
 json to_json(const Report& report) {
   json workers = json::array();
   for (const WorkerStatus& status : report.workers) workers.push_back(put_status(status));
@@ -130,7 +154,7 @@ json to_json(const Report& report) {
                  {"spool_error", report.spool_error},
                  {"saved", put_checkpoint(report.saved)},
                  {"saved_request", report.saved_request},
-                 {"copy", put_checkpoint(report.copy)},
+                 {"copies", put_copies(report.copies)},
                  {"stops_asked", report.stops_asked},
                  {"saves_asked", report.saves_asked},
                  {"left", report.left}};
@@ -156,7 +180,7 @@ Expected<Report> report_from_json(const json& object) {
   report.spool_error = fields.text("spool_error");
   report.saved = get_checkpoint(fields, "saved");
   report.saved_request = fields.integer("saved_request");
-  report.copy = get_checkpoint(fields, "copy");
+  report.copies = get_copies(fields);
   report.stops_asked = fields.small("stops_asked");
   report.saves_asked = fields.small("saves_asked");
   report.left = fields.boolean("left");

@@ -1,6 +1,7 @@
 #include "runtime/sim/modelled_workers.h"
 
 #include <algorithm>
+#include <set>
 
 #include "runtime/sim/world.h"
 
@@ -57,6 +58,10 @@ void ModelledWorkers::assign(int node, const AssignWorker& one) {
       if (world_->directory().damaged(name))
         return fail_worker(group, *rank, {Code::Corrupt, "checkpoint " + name + " is damaged"}, -1,
                            name);
+      if (is_in_memory(name) && !is_whole(group, *one.resume))
+        return fail_worker(group, *rank, {Code::Corrupt, "copy " + name + " is not there"}, -1,
+                           name);
+      if (is_in_memory(name)) group.copy = one.resume;
       rank->loaded = true;
       group.resume = group.step = resume;
       if (++group.num_loaded == options_.world) begin_step(group);
@@ -120,6 +125,7 @@ void ModelledWorkers::kill(int node, const KillWorker& kill) {
 }
 
 void ModelledWorkers::agent_died(int node, std::uint64_t incarnation) {
+  memory_.erase(node);
   for (auto& [generation, group] : groups_)
     for (const std::shared_ptr<Rank>& rank : group.ranks)
       if (rank && rank->alive && rank->node == node && rank->incarnation == incarnation)
@@ -167,6 +173,9 @@ std::optional<WaitsExplained> ModelledWorkers::explain(std::int64_t generation) 
 std::vector<Checkpoint> ModelledWorkers::checkpoints() { return world_->directory().checkpoints(); }
 
 void ModelledWorkers::begin_step(Group& group) {
+  if (!group.begun && group.copy && world_->observer().resumed_from_memory)
+    world_->observer().resumed_from_memory(world_->now(), group.generation,
+                                           first_missing(group) >= 0 || is_whole(group, *group.copy));
   group.begun = true;
   if (group.step >= model_.steps()) return all_done(group, false);  // resumed at the end
   const std::int64_t ticket = ++group.ticket;
@@ -227,6 +236,7 @@ void ModelledWorkers::complete_step(Group& group) {
   tell_about(zero, RecordMade{group.generation, 0, {group.sequence++, group.step}});
   if (world_->observer().stepped)
     world_->observer().stepped(world_->now(), group.generation, group.step);
+  if (model_.copies_after(group.step)) copy(group);
   bool stop = group.step >= model_.steps();
   std::int64_t request = 0;
   for (const std::shared_ptr<Rank>& rank : group.ranks) {
@@ -252,7 +262,8 @@ void ModelledWorkers::save(Group& group, std::int64_t request) {
     deliver(saving.ranks[0], [this, generation, ticket] {
       Group& flushing = groups_[generation];
       if (flushing.over || flushing.ticket != ticket) return;
-      tell_about(*flushing.ranks[0], FlushAsked{generation, 0, ++flushing.flush});
+      flushing.save_flush = ++flushing.flush;
+      tell_about(*flushing.ranks[0], FlushAsked{generation, 0, flushing.flush});
     });
     after(options_.wait_bound, [this, generation, ticket] {
       Group& late = groups_[generation];
@@ -262,11 +273,87 @@ void ModelledWorkers::save(Group& group, std::int64_t request) {
   });
 }
 
-/// The only flush of this model: rank 0's, before it commits.
+/// Rank 0 flushes before it commits a checkpoint, and before the nodes commit a copy.
 void ModelledWorkers::flushed(std::int64_t generation, const AnswerFlush& answer) {
   const auto found = groups_.find(generation);
-  if (answer.rank == 0 && found != groups_.end() && found->second.flush == answer.id)
-    commit(generation, found->second.step, found->second.saved_request);
+  if (answer.rank != 0 || found == groups_.end()) return;
+  Group& group = found->second;
+  if (const auto copy = group.copies.extract(answer.id))
+    keep_copy(group, copy.mapped());
+  else if (group.save_flush == answer.id)
+    commit(generation, group.step, group.saved_request);
+}
+
+/// By their lowest rank, as far as they were started.
+std::vector<int> ModelledWorkers::nodes_of(const Group& group) const {
+  std::vector<int> nodes;
+  for (const std::shared_ptr<Rank>& rank : group.ranks)
+    if (rank && std::ranges::find(nodes, rank->node) == nodes.end()) nodes.push_back(rank->node);
+  return nodes;
+}
+
+bool ModelledWorkers::is_whole(const Group& group, const Checkpoint& copy) const {
+  std::set<int> there;
+  int parts = 1;
+  for (const int node : nodes_of(group)) {
+    const auto memory = memory_.find(node);
+    if (memory == memory_.end()) continue;
+    for (const MemoryCopy& one : memory->second) {
+      if (one.checkpoint != copy) continue;
+      parts = one.parts;
+      there.insert(one.part);
+      if (one.replica >= 0) there.insert(one.replica);
+    }
+  }
+  return static_cast<int>(there.size()) == parts;
+}
+
+/// Beside the steps: the files go to the partners, and rank 0 flushes.
+void ModelledWorkers::copy(Group& group) {
+  const std::int64_t generation = group.generation, step = group.step;
+  const std::shared_ptr<Rank> zero = group.ranks[0];
+  after(model_.copying_time(step) + world_->draw(Duration::zero(), milliseconds(200)),
+        [this, generation, step, zero] {
+          Group& copied = groups_[generation];
+          if (copied.over || first_missing(copied) >= 0) return;  // abandoned
+          deliver(zero, [this, generation, step, zero] {
+            Group& flushing = groups_[generation];
+            flushing.copies[++flushing.flush] = step;
+            tell_about(*zero, FlushAsked{generation, 0, flushing.flush});
+          });
+        });
+}
+
+/// Each node commits for itself, and may be gone before it does or before its agent has heard.
+void ModelledWorkers::keep_copy(Group& group, std::int64_t step) {
+  const std::vector<int> nodes = nodes_of(group);
+  const int parts = static_cast<int>(nodes.size());
+  for (int part = 0; part < parts; ++part) {
+    const int node = nodes[static_cast<std::size_t>(part)];
+    const auto at = std::ranges::find_if(
+        group.ranks, [node](const auto& rank) { return rank && rank->node == node; });
+    const std::shared_ptr<Rank> carrier = *at;
+    if (!carrier->alive || !world_->reachable(nodes[0], node)) continue;
+    const std::string name = in_memory("step-" + std::to_string(step));
+    MemoryCopy made{{step, group.generation, name}, parts, part, -1};
+    if (parts > 1) made.replica = (part + parts - 1) % parts;
+    after(world_->draw(milliseconds(1), milliseconds(50)), [this, carrier, node, made] {
+      deliver(carrier, [this, carrier, node, made] {
+        std::vector<MemoryCopy>& memory = memory_[node];
+        // As the real ones do: the same name is replaced, the newest two stay.
+        std::erase_if(memory, [&](const MemoryCopy& one) {
+          return one.checkpoint.step >= made.checkpoint.step;
+        });
+        memory.push_back(made);
+        if (memory.size() > 2) memory.erase(memory.begin());
+        after(world_->draw(Duration::zero(), milliseconds(300)), [this, carrier, made] {
+          deliver(carrier, [this, carrier, made] {
+            tell_about(*carrier, WorkerCopied{made.checkpoint.generation, carrier->rank, made});
+          });
+        });
+      });
+    });
+  }
 }
 
 void ModelledWorkers::commit(std::int64_t generation, std::int64_t step, std::int64_t request) {

@@ -64,11 +64,14 @@ class ModelledWorkers final : public Workers {
   struct Group {
     std::int64_t generation = 0;
     std::int64_t resume = 0, step = 0;
+    std::optional<Checkpoint> copy;  // resumed from, where that was in memory
     std::vector<std::shared_ptr<Rank>> ranks;  // null: not started
     int num_loaded = 0;
     bool begun = false, over = false, saving = false;
     std::int64_t sequence = 0;  // of rank 0's records
-    std::int64_t flush = 0;
+    std::int64_t flush = 0;                       // the newest
+    std::int64_t save_flush = 0;                  // that the save under way waits for
+    std::map<std::int64_t, std::int64_t> copies;  // copies that wait for a flush -> step
     std::int64_t saved_request = 0;
     bool stopping = false;
     std::optional<Duration> stalled_since;
@@ -91,6 +94,10 @@ class ModelledWorkers final : public Workers {
   void complete_step(Group& group);
   void save(Group& group, std::int64_t request);
   void commit(std::int64_t generation, std::int64_t step, std::int64_t request);
+  void copy(Group& group);
+  void keep_copy(Group& group, std::int64_t step);
+  std::vector<int> nodes_of(const Group& group) const;
+  bool is_whole(const Group& group, const Checkpoint& copy) const;
   void after_save(Group& group);
   void all_done(Group& group, bool early);
 
@@ -100,6 +107,7 @@ class ModelledWorkers final : public Workers {
   World* world_ = nullptr;
   Processes processes_;
   std::map<std::int64_t, Group> groups_;
+  std::map<int, std::vector<MemoryCopy>> memory_;  // by node; goes with its agent
 };
 
 }  // namespace weft::runtime::sim

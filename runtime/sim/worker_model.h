@@ -22,17 +22,23 @@ class WorkerModel {
   /// Is a checkpoint written after this step, and how long does that hold the ranks up?
   virtual bool saves_after(std::int64_t step) const = 0;
   virtual Duration saving_time(std::int64_t step) const = 0;
+  /// Is the state after this step copied into the nodes' memory, and how long does that take beside
+  /// the steps?
+  virtual bool copies_after(std::int64_t /*step*/) const { return false; }
+  virtual Duration copying_time(std::int64_t /*step*/) const { return Duration::zero(); }
 };
 
-/// Equal steps, a checkpoint every so many.
+/// Equal steps, a checkpoint and a copy in memory every so many.
 class EvenModel final : public WorkerModel {
  public:
   std::int64_t num_steps = 100;
   std::int64_t save_every = 10;
+  std::int64_t copy_every = 0;  // 0: none
   Duration step = std::chrono::milliseconds(500);
   Duration starting = std::chrono::milliseconds(300);
   Duration loading = std::chrono::milliseconds(500);
   Duration saving = std::chrono::milliseconds(200);
+  Duration copying = std::chrono::milliseconds(300);
 
   std::int64_t steps() const override { return num_steps; }
   Duration starting_time(std::int64_t, int) const override { return starting; }
@@ -40,6 +46,8 @@ class EvenModel final : public WorkerModel {
   Duration step_time(std::int64_t, std::int64_t) const override { return step; }
   bool saves_after(std::int64_t s) const override { return s % save_every == 0; }
   Duration saving_time(std::int64_t) const override { return saving; }
+  bool copies_after(std::int64_t s) const override { return copy_every > 0 && s % copy_every == 0; }
+  Duration copying_time(std::int64_t) const override { return copying; }
 };
 
 }  // namespace weft::runtime::sim

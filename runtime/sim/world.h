@@ -79,6 +79,9 @@ struct Observer {
       agent_decided;
   /// The ranks of a generation completed a step together.
   std::function<void(Duration at, std::int64_t generation, std::int64_t step)> stepped;
+  /// The ranks of a generation begin to step from a copy in memory; `whole`: every part of it is in
+  /// the memory of their nodes.
+  std::function<void(Duration at, std::int64_t generation, bool whole)> resumed_from_memory;
   /// A coordinator wrote a record into the store of its term.
   std::function<void(std::int64_t generation, int rank, std::int64_t sequence)> stored;
   /// Steps after this one are done anew.

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/check.h"
+#include "runtime/worker/node_copies.h"
 #include "runtime/worker/peers.h"
 #include "runtime/worker/step_ring.h"
 #include "trainer/checkpoint/saver.h"
@@ -35,6 +36,7 @@ Engine::Engine() = default;
 // After an error sends may still be open: the groups take them back before their memory goes.
 Engine::~Engine() {
   saver_.reset();
+  copier_.reset();
   groups_.clear();
 }
 

@@ -27,12 +27,15 @@
 namespace weft::trainer::checkpoint {
 class Saver;
 class Snapshot;
+struct Manifest;
 struct ManifestInfo;
 }  // namespace weft::trainer::checkpoint
 
 namespace weft::runtime {
 
 struct OutputPair;  // runtime/watch/outputs.h
+struct CopyNodes;   // copy_nodes.h
+class NodeCopies;   // node_copies.h
 
 struct EngineOptions {
   scheduler::Layout layout;
@@ -242,10 +245,15 @@ class Engine {
   /// begin_save into a directory in memory, with a buffer and a writer of its own: waits only while
   /// this rank's part of the copy before is still being written there.
   void begin_copy(const SaveInfo& info);
+  /// From now on copies are kept by several nodes together; before the first begin_copy.
+  void share_copies(std::unique_ptr<NodeCopies> copies);
+  /// Rank 0, where several nodes keep them: the copy of this step may be committed now.
+  void allow_copy(long long step);
   /// Rank 0: one is not whole yet, here or on another rank.
   bool is_copying() const;
-  /// What has been copied since the last call. Never waits. Errors: the first copy that failed on
-  /// this rank, on rank 0 on any; there are no copies any more after it, and saves go on.
+  /// What has been copied since the last call; a name on the ranks that committed it. Never waits.
+  /// Errors: the first copy that failed on this rank, on rank 0 on any; there are no copies any more
+  /// after it, and saves go on.
   Expected<std::vector<Saved>> finished_copies();
   /// How long training stood still for saves (copies, and waits for a buffer) since the last call.
   double take_stall_seconds() { return std::exchange(snapshot_.stall_seconds, 0.0); }
@@ -264,6 +272,10 @@ class Engine {
   /// none, where nothing may be lost by beginning anew. Errors, on every rank: Corrupt when it is
   /// not there or cannot be read whole, or when there are checkpoints and all are damaged.
   Expected<Loaded> load_chosen(const std::filesystem::path& directory, const std::string& name);
+  /// Collective. The same for a copy in the memory of `nodes`, written by `generation`: each node's
+  /// directory is first brought what its ranks need.
+  Expected<Loaded> load_copy(const std::filesystem::path& directory, const std::string& name,
+                             std::uint64_t generation, const CopyNodes& nodes);
   /// The same for one checkpoint, by step ("40") or name; "" takes the newest.
   Expected<Loaded> load(const std::filesystem::path& directory, const std::string& which);
 
@@ -343,7 +355,11 @@ class Engine {
   void copy_state(trainer::checkpoint::Snapshot& into) const;
   trainer::checkpoint::ManifestInfo describe_save(const SaveInfo& info) const;
   Expected<void> make_saver();
-  Expected<void> read_checkpoint(const std::filesystem::path& path, Loaded& loaded);
+  /// `in_parts`: files that this rank does not read may be missing.
+  Expected<void> read_checkpoint(const std::filesystem::path& path, Loaded& loaded,
+                                 bool in_parts = false);
+  std::vector<bool> files_needed(const trainer::checkpoint::Manifest& manifest) const;
+  Expected<void> all_have_read(const Expected<void>& read);
 
   EngineOptions options_;
   scheduler::Placement placement_;
@@ -380,6 +396,7 @@ class Engine {
   SystemClock system_clock_;
   const Clock* clock_ = &system_clock_;
   std::string saver_mark_;
+  std::unique_ptr<NodeCopies> node_copies_;             // null: copies are of one node
   std::unique_ptr<trainer::checkpoint::Saver> saver_;   // its thread ends first
   std::unique_ptr<trainer::checkpoint::Saver> copier_;  // into memory; null: never asked
 

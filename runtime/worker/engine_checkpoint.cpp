@@ -20,8 +20,6 @@ namespace checkpoint = trainer::checkpoint;
 namespace {
 
 constexpr std::chrono::milliseconds kSaveRound{1000};  // ranks tell each other how their saves go
-constexpr const char* kMoment1 = ".exp_avg";
-constexpr const char* kMoment2 = ".exp_avg_sq";
 
 /// Every rank's text, or the first failed rank's error on all of them: nobody goes on alone.
 Expected<std::vector<std::string>> gather(comm::Communicator& world,
@@ -180,29 +178,6 @@ void Engine::begin_save(const SaveInfo& info) {
   snapshot_.stall_seconds += seconds(clock_->now() - begin);
 }
 
-void Engine::begin_copy(const SaveInfo& info) {
-  if (!copier_) {
-    checkpoint::SaverOptions options;
-    options.rank = rank();
-    options.world = placement_.layout.world();
-    options.mark = saver_mark_;
-    options.buffers = 1;
-    copier_ = std::make_unique<checkpoint::Saver>(std::move(options), *clock_);
-  }
-  auto buffer = copier_->borrow();
-  copy_state(*buffer);
-  copier_->begin(std::move(buffer), info.directory, describe_save(info));
-  copy_.asked = copy_.wanted = false;
-}
-
-bool Engine::is_copying() const {
-  return copier_ && !copier_->wait_idle(std::chrono::milliseconds(0));
-}
-
-Expected<std::vector<Engine::Saved>> Engine::finished_copies() {
-  return copier_ ? take_ended(*copier_) : Expected<std::vector<Saved>>();
-}
-
 Expected<std::vector<Engine::Saved>> Engine::finished_saves() { return take_ended(*saver_); }
 
 Expected<std::vector<Engine::Saved>> Engine::take_ended(checkpoint::Saver& saver) {
@@ -289,9 +264,14 @@ Expected<Engine::Loaded> Engine::load_chosen(const std::filesystem::path& direct
   if (name.empty()) return loaded;
   const Expected<void> read =
       at_place(recorder_, Place::Files, [&] { return read_checkpoint(directory / name, loaded); });
+  WEFT_TRY(all_have_read(read));
+  return loaded;
+}
+
+Expected<void> Engine::all_have_read(const Expected<void>& read) {
   WEFT_TRY(
       gather(*world_, recorder_, read ? Expected<std::string>("") : tl::unexpected(read.error())));
-  return loaded;
+  return {};
 }
 
 Expected<Engine::Loaded> Engine::load(const std::filesystem::path& directory,
@@ -310,8 +290,11 @@ Expected<Engine::Loaded> Engine::load(const std::filesystem::path& directory,
                                   "'; 'weft ckpt ls' shows what is there");
 }
 
-Expected<void> Engine::read_checkpoint(const std::filesystem::path& path, Loaded& loaded) {
-  WEFT_TRY_ASSIGN(checkpoint::Reader reader, checkpoint::Reader::open(path));
+Expected<void> Engine::read_checkpoint(const std::filesystem::path& path, Loaded& loaded,
+                                       bool in_parts) {
+  WEFT_TRY_ASSIGN(
+      checkpoint::Reader reader,
+      checkpoint::Reader::open(path, in_parts ? checkpoint::Mode::Manifest : checkpoint::Mode::Size));
   snapshot_.taken = false;
   if (average_) average_->finish();
   const checkpoint::Layout& layout = reader.manifest().layout;

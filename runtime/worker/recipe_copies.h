@@ -1,10 +1,12 @@
-// Copies of the state in the node's memory, between checkpoints: what a run goes on from when a
-// worker dies and the node does not. Same files, hashes and commit as on the disk, in a directory
-// of the agent's that lies in memory (runtime/agent/memory_root.h).
+// Copies of the state in the nodes' memory, between checkpoints: what a run goes on from when a
+// worker dies and, where several nodes keep them together (node_copies.h), when a node does. Same
+// files and hashes as on the disk, in a directory of the agent's that lies in memory
+// (runtime/agent/memory_root.h).
 #pragma once
 
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 
 #include "runtime/worker/recipe_run.h"
@@ -28,8 +30,8 @@ class RecipeCopies {
  public:
   explicit RecipeCopies(RecipeRun& run) : run_(run) {}
 
-  /// Collective, of a run that has been opened. Rank 0 decides whether there will be copies, and
-  /// says why when there will be none: that is no error.
+  /// Collective, of a run that has been opened. There will be copies when every node has room for
+  /// its own; rank 0 says why when there will be none: that is no error.
   Expected<void> open();
   /// Rank 0: is the state after the step that comes to be copied? The step's sum tells the others.
   void before_step();
@@ -39,11 +41,22 @@ class RecipeCopies {
   void add_cost(nlohmann::json& record);
 
  private:
+  std::string why_not_here(double bytes);
+  Expected<std::string> why_not();
+  Expected<std::string> share();
   void begin();
   void tell_finished();
+  void allow_when_flushed();
 
   RecipeRun& run_;
-  bool on_ = false;  // rank 0's
+  bool on_ = false;     // rank 0: wishes for copies
+  bool tells_ = false;  // this rank: speaks for its node's copies
+  double bytes_ = 0;    // of the state
+  struct Flush {
+    long long number = 0;
+    long long step = 0;
+  };
+  std::optional<Flush> flush_;  // rank 0: of the copy that waits for it
   double stall_seconds_ = 0;
 };
 

@@ -84,10 +84,12 @@ Expected<void> check_data(RecipeRun& run) {
 Expected<Engine::Loaded> load(RecipeRun& run) {
   const std::optional<std::string>& chosen = run.options.resume;
   if (!chosen) return run.engine->load_newest(run.options.checkpoints);
-  const bool copy = is_in_memory(*chosen);
   Expected<Engine::Loaded> loaded =
-      run.engine->load_chosen(copy ? run.options.memory : run.options.checkpoints,
-                              copy ? chosen->substr(kInMemory.size()) : *chosen);
+      is_in_memory(*chosen)
+          ? run.engine->load_copy(run.options.memory, chosen->substr(kInMemory.size()),
+                                  static_cast<std::uint64_t>(run.options.resume_generation),
+                                  run.nodes)
+          : run.engine->load_chosen(run.options.checkpoints, *chosen);
   if (loaded) loaded->name = *chosen;
   if (loaded || chosen->empty() || loaded.error().code != Code::Corrupt) return loaded;
   run.event("skipped_checkpoint", "skipped " + *chosen + ": " + loaded.error().message);
@@ -146,6 +148,10 @@ Expected<void> open_run(RecipeRun& run, comm::Transport& transport) {
   engine.clock = &run.clock;
   WEFT_TRY_ASSIGN(run.engine, Engine::create(transport, engine));
   open_ring(run);
+  if (job.checkpoint.memory_every_steps > 0 || is_in_memory(run.options.resume.value_or(""))) {
+    WEFT_TRY_ASSIGN(run.nodes, find_copy_nodes(run.engine->world(), run.options.node,
+                                               run.options.leaf));
+  }
   return resume(run);
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "runtime/store/ring_file.h"
+#include "runtime/worker/copy_nodes.h"
 #include "runtime/worker/recipe.h"
 #include "runtime/worker/workload.h"
 
@@ -21,6 +22,7 @@ struct RecipeRun {
   std::unique_ptr<RingFile> ring = nullptr;  // null: nothing is recorded; the engine writes into it
   std::unique_ptr<Engine> engine = nullptr;
   RecipeState state = {};
+  CopyNodes nodes = {};           // where copies are kept in memory
   std::string resumed_from = {};  // the checkpoint's name; "": from initial weights
 
   /// Rank 0 speaks for all: every rank decides alike.

@@ -17,6 +17,10 @@
 
 namespace weft::runtime {
 
+/// What a checkpoint calls a tensor's moments: its name and these.
+inline constexpr const char* kMoment1 = ".exp_avg";
+inline constexpr const char* kMoment2 = ".exp_avg_sq";
+
 struct AdamOptions {
   double beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8, weight_decay = 0.1;
   bool bf16_moments = false;  // kept in BF16, half the bytes; master weights stay F32

@@ -11,6 +11,7 @@
 #include "base/descriptor.h"
 #include "base/units.h"
 #include "comm/message_check.h"
+#include "runtime/control/channel.h"
 #include "runtime/control/control.h"
 #include "runtime/control/wire_error.h"
 #include "runtime/job/serial.h"
@@ -66,21 +67,36 @@ class ControlReporter final : public Reporter {
                    {"step", step},
                    {"step_seconds", seconds}});
   }
-  void copied(long long step, const std::string& name) override {
-    control_.send({{"type", "copied"}, {"step", step}, {"name", name}});
+  void copied(const MemoryCopy& copy) override {
+    control_.send({{"type", "copied"},
+                   {"step", copy.checkpoint.step},
+                   {"name", copy.checkpoint.name},
+                   {"parts", copy.parts},
+                   {"part", copy.part},
+                   {"replica", copy.replica}});
+  }
+  long long begin_flush() override {
+    ask_to_flush(++flushes_);
+    return flushes_;
+  }
+  bool is_flushed(long long number) override {
+    take_all();
+    if (flushed_ < number && std::chrono::steady_clock::now() - asked_at_ > kFlushAgain)
+      ask_to_flush(flushes_);
+    return flushed_ >= number;
   }
   /// What is asked may be lost on its way, so it is asked again. No checkpoint may be made of steps
   /// whose records nobody has: a run that resumed from it would never have them.
   void flush() override {
-    const json wanted = ++flushes_;
+    const long long wanted = ++flushes_;
     const auto end = std::chrono::steady_clock::now() + kFlushBound;
     while (std::chrono::steady_clock::now() < end) {
-      control_.send({{"type", "flush"}, {"id", flushes_}, {"records", sequence_}});
+      ask_to_flush(wanted);
       const auto again = std::chrono::steady_clock::now() + kFlushAgain;
       while (std::chrono::steady_clock::now() < again) {
         const auto message = control_.receive(std::chrono::milliseconds(100));
-        if (message && take(*message) == "flushed" && message->value("id", json()) == wanted)
-          return;
+        if (message) take(*message);
+        if (flushed_ >= wanted) return;
       }
     }
     log_error("the agent did not confirm the records within " + format_duration(kFlushBound) +
@@ -103,18 +119,25 @@ class ControlReporter final : public Reporter {
   }
 
  private:
+  void ask_to_flush(long long number) {
+    asked_at_ = std::chrono::steady_clock::now();
+    control_.send({{"type", "flush"}, {"id", number}, {"records", sequence_}});
+  }
   void take_all() {
     while (const auto message = control_.receive(std::chrono::milliseconds(0))) take(*message);
   }
   std::string take(const json& message) {
     const std::string type = message["type"];
     stop_ |= type == "stop";
+    if (type == "flushed") flushed_ = std::max(flushed_, message.at("id").get<long long>());
     if (type == "save")
       save_ = {message.at("id").get<std::int64_t>(), message.at("at_step").get<std::int64_t>()};
     return type;
   }
   ControlClient& control_;
-  long long flushes_ = 0;
+  long long flushes_ = 0;  // asked for
+  long long flushed_ = 0;  // the newest that was answered: those before are, too
+  std::chrono::steady_clock::time_point asked_at_{};
   long long sequence_ = 0;  // of the records: none is counted twice, none is missing unnoticed
   Moved moved_ = Moved::Loading;
   std::chrono::steady_clock::time_point moved_at_{};
@@ -162,9 +185,17 @@ Expected<RecipeEnd> work(const WorkerArguments& arguments, ControlClient& contro
   options.traces = assignment->at("traces").get<std::string>();
   options.memory = assignment->at("memory").get<std::string>();
   options.no_memory = assignment->at("no_memory").get<std::string>();
+  options.node = assignment->at("node").get<std::string>();
+  options.leaf = assignment->at("leaf").get<std::string>();
+  if (!arguments.listen.empty()) {
+    options.listen = arguments.listen;
+    WEFT_TRY_ASSIGN(options.secret,
+                    parse_secret(assignment->at("world").at("secret").get<std::string>()));
+  }
   options.attempt = assignment->at("attempt").get<int>();
   options.fingerprint = assignment->at("fingerprint").get<std::string>();
   options.resume = assignment->at("resume").get<std::string>();
+  options.resume_generation = assignment->at("resume_generation").get<std::int64_t>();
   options.stop_requested = [&reporter] { return reporter.stop_requested(); };
   options.save_requested = [&reporter] { return reporter.save_requested(); };
   SystemClock clock;

@@ -11,7 +11,7 @@ using Bench = CoordinatorBench;
 
 /// A generation of two ranks on node a, whose memory holds the state of step 45, ends.
 void lose_a_worker_after_a_copy(Bench& bench, const std::vector<Checkpoint>& on_disk) {
-  bench.of("a").copy = Checkpoint{45, 1, in_memory("step-45")};
+  bench.of("a").copies = {{{45, 1, in_memory("step-45")}}};
   bench.say("a");
   bench.die(0);
   bench.let_end();
@@ -66,7 +66,7 @@ TEST(CoordinatorCheckpoints, WhereTheRanksGoToAnotherNodeItIsOfNoUse) {
   bench.run(2, 2);
   ASSERT_EQ(bench.state.placement[0].node, bench.state.placement[1].node);
   const std::string other = bench.state.placement[0].node == "a" ? "b" : "a";
-  bench.of(other).copy = Checkpoint{45, 1, in_memory("step-45")};
+  bench.of(other).copies = {{{45, 1, in_memory("step-45")}}};
   bench.say(other);
   bench.die(0);
   bench.let_end();

@@ -54,7 +54,7 @@ class Kept final : public Reporter {
   }
   void samples(long long, const std::vector<json>&) override {}
   void damaged(const std::string& name) override { bad = name; }
-  void copied(long long, const std::string& name) override { copies.push_back(name); }
+  void copied(const MemoryCopy& copy) override { copies.push_back(copy.checkpoint.name); }
   void flush() override {}
 
   std::map<long long, double> losses;  // by step
@@ -92,6 +92,11 @@ class RecipeCopiesTest : public testing::Test {
   void TearDown() override { fs::remove_all(root); }
 
   fs::path memory() const { return root / "memory"; }
+  /// Where rank `rank` runs; ranks of one node share its memory.
+  std::string node(std::size_t rank) const { return rank < nodes.size() ? nodes[rank] : ""; }
+  fs::path memory_of(const std::string& name) const {
+    return name.empty() ? memory() : root / ("memory-" + name);
+  }
   /// Every rank walks the recipe from `resume` on. How each ended, and what it said.
   struct Walked {
     std::vector<Expected<void>> ends;
@@ -113,8 +118,13 @@ class RecipeCopiesTest : public testing::Test {
           WEFT_TRY_ASSIGN(const auto transport, world->join(static_cast<int>(rank)));
           RecipeOptions options;
           options.checkpoints = root / "ckpt";
-          options.memory = memory();
+          options.node = node(rank);
+          options.memory = memory_of(options.node);
+          fs::create_directories(options.memory);
+          options.secret.fill(std::byte{7});
+          options.attempt = attempt;
           options.resume = resume;
+          options.resume_generation = 1;
           options.stop_requested = [] { return false; };
           WEFT_TRY_ASSIGN(const auto recipe,
                           Recipe::open(job, *transport, options, *walked.kept[rank], clock));
@@ -128,6 +138,8 @@ class RecipeCopiesTest : public testing::Test {
 
   Job job;
   fs::path root;
+  std::vector<std::string> nodes;  // by rank; empty: all on one
+  int attempt = 1;
 };
 
 TEST_F(RecipeCopiesTest, ARunGoesOnFromACopyToTheBitAndNeverFromADamagedOne) {
@@ -160,6 +172,73 @@ TEST_F(RecipeCopiesTest, ARunGoesOnFromACopyToTheBitAndNeverFromADamagedOne) {
     ASSERT_FALSE(refused.ends[rank]);
     EXPECT_EQ(refused.ends[rank].error().code, Code::Corrupt);
     EXPECT_EQ(refused.kept[rank]->bad, newest);
+  }
+}
+
+void damage_end_of(const fs::path& path) {
+  std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+  file.seekp(-8, std::ios::end);
+  file.write("damaged!", 8);
+}
+
+/// Files of weights and moments below a copy: how many, and optionally damaged.
+int shards_in(const fs::path& copy, bool damage = false) {
+  int shards = 0;
+  for (const char* part : {"model", "optim"})
+    if (fs::exists(copy / part))
+      for (const auto& entry : fs::directory_iterator(copy / part)) {
+        ++shards;
+        if (damage) damage_end_of(entry.path());
+      }
+  return shards;
+}
+
+TEST_F(RecipeCopiesTest, EachNodeKeepsItsOwnPartAndAnothersAndOneLossIsMadeGoodFromThat) {
+  job.parallel.pipeline = 3;
+  job.parallel.micro_batches = 6;
+  job.pretrain.batch = 18;
+  nodes = {"a", "b", "c"};
+  const Walked whole = walk("", memory_of("a") / "step-000000005" / "MANIFEST.json");
+  for (const auto& end : whole.ends) ASSERT_TRUE(end) << end.error().message;
+  ASSERT_FALSE(whole.kept[0]->copies.empty());
+  const std::string copy = whole.kept[0]->copies.front();
+  const std::string name = copy.substr(kInMemory.size());
+  ASSERT_EQ(name, "step-000000005");
+  for (const char* node : {"a", "b", "c"})
+    EXPECT_EQ(shards_in(memory_of(node) / name), 4) << "node " << node;
+
+  // c is gone, and d comes in its place: the ranks find what they need on a and b.
+  nodes = {"a", "b", "d"};
+  attempt = 2;
+  fs::remove_all(memory_of("c"));
+  const Walked rest = walk(copy);
+  for (const auto& end : rest.ends) ASSERT_TRUE(end) << end.error().message;
+  const auto& losses = rest.kept[0]->losses;
+  ASSERT_FALSE(losses.empty());
+  EXPECT_EQ(losses.begin()->first, 6);
+  for (const auto& [step, loss] : losses)
+    EXPECT_EQ(loss, whole.kept[0]->losses.at(step)) << "step " << step;
+}
+
+TEST_F(RecipeCopiesTest, ADamagedReplicaIsFoundByItsHashAndNotUsed) {
+  nodes = {"a", "b"};
+  const Walked whole = walk("", memory_of("a") / "step-000000005" / "MANIFEST.json");
+  for (const auto& end : whole.ends) ASSERT_TRUE(end) << end.error().message;
+  const std::string name = "step-000000005";
+  ASSERT_EQ(shards_in(memory_of("a") / name), 4);
+  // Node b is gone; a has its shards, and they go bad.
+  for (const char* part : {"model", "optim"})
+    for (const auto& entry : fs::directory_iterator(memory_of("a") / name / part))
+      if (entry.path().filename().string().starts_with("shard-00002")) damage_end_of(entry.path());
+  nodes = {"a", "c"};
+  attempt = 2;
+  const Walked refused = walk(in_memory(name));
+  for (std::size_t rank = 0; rank < refused.ends.size(); ++rank) {
+    ASSERT_FALSE(refused.ends[rank]);
+    EXPECT_EQ(refused.ends[rank].error().code, Code::Corrupt);
+    EXPECT_NE(refused.ends[rank].error().message.find("checksum"), std::string::npos)
+        << refused.ends[rank].error().message;
+    EXPECT_EQ(refused.kept[rank]->bad, in_memory(name));
   }
 }
 

@@ -5,13 +5,14 @@ find_package(SQLite3 REQUIRED)
 weft_test(runtime/job_load_test LINK weft_runtime_job)
 
 # coordinator, control plane
-foreach(unit forming checkpoints failures asked leading records)
+foreach(unit forming checkpoints copies failures asked leading records)
   weft_test(runtime/coordinator_${unit}_test LINK weft_runtime_coordinator)
 endforeach()
 weft_test(runtime/agent_test LINK weft_runtime_coordinator)
 weft_test(runtime/memory_root_test LINK weft_runtime_agent)
 weft_test(runtime/recipe_copies_test LABELS multiprocess LINK weft_runtime_worker
           nlohmann_json::nlohmann_json)
+weft_test(runtime/copy_nodes_test LINK weft_runtime_worker)
 weft_test(runtime/election_test LINK weft_runtime_coordinator)
 weft_test(runtime/place_ranks_test LINK weft_runtime_coordinator)
 weft_test(runtime/state_json_test LINK weft_runtime_state_json nlohmann_json::nlohmann_json)

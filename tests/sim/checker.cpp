@@ -28,6 +28,25 @@ void Checker::watch(Observer& observer) {
                     " twice");
     if (next) next(at, generation, step);
   };
+  observer.resumed_from_memory = [this](Duration at, std::int64_t generation, bool whole) {
+    ++from_memory_;
+    if (!whole)
+      wrong(at, "generation " + std::to_string(generation) +
+                    " went on from a copy in memory of which a shard is missing");
+  };
+}
+
+/// Every part of it is on a node that has ranks, by what the nodes said last.
+bool Checker::is_whole(const CoordinatorState& state, const Checkpoint& copy) {
+  std::vector<bool> parts;
+  for (const auto& [name, node] : state.nodes)
+    for (const MemoryCopy& one : node.copies) {
+      if (node.ranks.empty() || one.checkpoint != copy) continue;
+      parts.resize(static_cast<std::size_t>(one.parts));
+      parts[static_cast<std::size_t>(one.part)] = true;
+      if (one.replica >= 0) parts[static_cast<std::size_t>(one.replica)] = true;
+    }
+  return !parts.empty() && std::ranges::find(parts, false) == parts.end();
 }
 
 void Checker::check_decision(Duration at, const CoordinatorState& state, const Event& event,
@@ -60,10 +79,17 @@ void Checker::check_line(Duration at, const CoordinatorState& state, const Event
   const auto* listed = std::get_if<CheckpointsListed>(&event);
   if (listed == nullptr)
     return wrong(at, "a generation was formed without looking for checkpoints");
+  std::vector<Checkpoint> complete = listed->complete;
+  for (const auto& [name, node] : state.nodes)
+    for (const MemoryCopy& one : node.copies)
+      if (is_whole(state, one.checkpoint)) complete.push_back(one.checkpoint);
+  if (state.resume && is_in_memory(state.resume->name) && !is_whole(state, *state.resume))
+    wrong(at, "generation " + std::to_string(formed.generation) +
+                  " is to go on from a copy of which a shard is missing");
   // Walk the generations backwards: what was saved after a later one began anew is not of this run.
   std::int64_t newest = 0, cap = INT64_MAX;
   for (auto older = std::next(state.line.rbegin()); older != state.line.rend(); ++older) {
-    for (const Checkpoint& checkpoint : listed->complete)
+    for (const Checkpoint& checkpoint : complete)
       if (checkpoint.generation == older->generation && checkpoint.step <= cap &&
           !state.damaged.contains(damage_key(checkpoint)))
         newest = std::max(newest, checkpoint.step);

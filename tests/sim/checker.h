@@ -19,11 +19,14 @@ class Checker {
 
   /// In the order in which they were seen; empty: every promise was kept.
   const std::vector<std::string>& broken() const { return broken_; }
+  /// Generations that went on from a copy in memory.
+  int from_memory() const { return from_memory_; }
 
  private:
   void check_decision(Duration at, const CoordinatorState& state, const Event& event,
                       const std::string& reason);
   void check_line(Duration at, const CoordinatorState& state, const Event& event);
+  static bool is_whole(const CoordinatorState& state, const Checkpoint& copy);
   void check_agent(Duration at, const AgentState& state);
   void check_steps(const World& world, const CoordinatorState& last, const Summary& summary,
                    std::int64_t steps);
@@ -35,6 +38,7 @@ class Checker {
   std::map<std::pair<std::string, std::uint64_t>, std::int64_t> obeyed_;  // by agent
   std::set<std::pair<std::int64_t, std::int64_t>> made_;                  // generation, step
   std::map<std::int64_t, std::size_t> bans_;                              // by term
+  int from_memory_ = 0;
   std::vector<std::string> broken_;
 };
 

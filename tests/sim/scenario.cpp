@@ -125,6 +125,8 @@ Scenario draw_scenario(std::uint64_t seed) {
   for (int i = 0; i < faults; ++i)
     scenario.faults.push_back(draw_fault(dice, scenario.options, window));
   draw_requests(dice, scenario);
+  if (dice.chance(0.5)) scenario.model.copy_every = dice.between(1, 6);
+  scenario.model.copying = dice.time(10, 2000);
   return scenario;
 }
 
@@ -142,7 +144,8 @@ std::string describe(const Scenario& scenario) {
   std::ostringstream text;
   text << o.nodes << " nodes of " << o.slots << ", world " << o.world << ", "
        << scenario.model.num_steps << " steps of " << seconds(scenario.model.step)
-       << " s, saves every " << scenario.model.save_every << ", loss " << o.net.loss
+       << " s, saves every " << scenario.model.save_every << ", copies every "
+       << scenario.model.copy_every << ", loss " << o.net.loss
        << ", duplicates " << o.net.duplicate << "\n";
   for (const Fault& fault : scenario.faults) text << "  " << describe(fault) << "\n";
   for (const auto& [at, request] : scenario.requests)
@@ -191,6 +194,7 @@ Verdict run_scenario(const Scenario& scenario, const std::function<void(const st
   verdict.summary = world.run(scenario.end_bound);
   checker.finish(world, verdict.summary, scenario.model.num_steps);
   verdict.broken = checker.broken();
+  verdict.from_memory = checker.from_memory();
   verdict.generations = world.directory().highest_generation();
   verdict.terms = world.directory().highest_term();
   return verdict;

@@ -31,6 +31,7 @@ struct Verdict {
   Summary summary;
   std::vector<std::string> broken;
   std::int64_t generations = 0, terms = 0;
+  int from_memory = 0;  // generations that went on from a copy in memory
 };
 
 /// Runs it with every promise checked. log: told what is decided, a line each; may be empty.

@@ -43,6 +43,47 @@ TEST(Cluster, AKilledWorkerCostsOneGenerationAndIsNamed) {
   EXPECT_TRUE(said(lines, "worker 2 on node n00000 died: signal 9 (Killed)"));
 }
 
+/// Four nodes and spares; copies every two steps, checkpoints seldom.
+Scenario with_copies(int spares) {
+  Scenario scenario = quiet_scenario(4 + spares, 1, 4);
+  scenario.model.save_every = 30;
+  scenario.model.copy_every = 2;
+  return scenario;
+}
+
+TEST(ClusterCopies, OneNodesLossCostsFewStepsAsItsPartnerHasAReplica) {
+  Scenario scenario = with_copies(1);
+  scenario.faults = {fault(Fault::Kind::LoseNode, 9s, 2, 60s)};
+  std::vector<std::string> lines;
+  const Verdict verdict = run(scenario, &lines);
+  EXPECT_EQ(verdict.generations, 2);
+  EXPECT_EQ(verdict.from_memory, 1);
+  EXPECT_TRUE(said(lines, "from the copy in memory of step"));
+}
+
+TEST(ClusterCopies, BothPartnersLossGoesBackToWhatTheDiskHasAndSaysWhy) {
+  Scenario scenario = with_copies(2);
+  scenario.model.save_every = 8;
+  scenario.faults = {fault(Fault::Kind::LoseNode, 9s, 2, 60s),
+                     fault(Fault::Kind::LoseNode, 9s, 3, 60s)};
+  std::vector<std::string> lines;
+  const Verdict verdict = run(scenario, &lines);
+  EXPECT_EQ(verdict.from_memory, 0);
+  EXPECT_TRUE(said(lines, "is of no use: the shards of node"));
+  EXPECT_TRUE(said(lines, "from checkpoint step-"));
+}
+
+TEST(ClusterCopies, TheFirstRanksNodeTakesNoStepWithItThatACopyHas) {
+  // Its records would be nowhere else: the copy waits until they are. Ranks begin on the second
+  // node: the first leads, and joins last.
+  for (const Duration at : {8500ms, 9000ms, 9500ms, 10000ms}) {
+    Scenario scenario = with_copies(1);
+    scenario.faults = {fault(Fault::Kind::LoseNode, at, 1, 60s)};
+    std::vector<std::string> lines;
+    EXPECT_EQ(run(scenario, &lines).from_memory, 1);
+  }
+}
+
 TEST(Cluster, AStoppedWorkerIsAHangAndIsNamed) {
   Scenario scenario = quiet_scenario(2, 2, 4);
   scenario.faults = {fault(Fault::Kind::StopWorker, 8s, 3)};

@@ -213,7 +213,7 @@ TEST(ReportCollector, RefusesWhatIsNoReport) {
   fs::create_directories(folder);
   const auto looks = [&](const std::string& text) {
     EXPECT_TRUE(write_text(Disk::real(), folder / "rank-00000.report", text));
-    return ReportCollector(scratch.path(), "m", 1).look();
+    return ReportCollector(scratch.path(), "m", {0}).look();
   };
   EXPECT_FALSE(looks("written m\n{\"schema\": 1}"));
   EXPECT_FALSE(looks("written m\n" + ShardReport{1, 2, {}, {}}.to_json())) << "another rank's";

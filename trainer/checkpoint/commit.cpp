@@ -91,16 +91,17 @@ Expected<void> check_expected(const std::vector<TensorEntry>& tensors,
 }
 
 /// A shard that its rank has reported must be seen from here too, whole (a lagging shared disk).
+Expected<void> check_size(const fs::path& partial_dir, const FileEntry& entry, Disk& disk) {
+  WEFT_TRY_ASSIGN(const auto file, disk.open(partial_dir / entry.path));
+  WEFT_TRY_ASSIGN(const std::uint64_t size, file->size());
+  if (size == entry.bytes) return {};
+  return fail(Code::Corrupt, (partial_dir / entry.path).string() + " has " + std::to_string(size) +
+                                 " bytes, its rank wrote " + std::to_string(entry.bytes));
+}
+
 Expected<void> check_sizes(const fs::path& partial_dir, const Manifest& manifest, Disk& disk) {
-  for (const FileEntry& entry : manifest.files) {
-    if (entry.path == kStateFile) continue;
-    WEFT_TRY_ASSIGN(const auto file, disk.open(partial_dir / entry.path));
-    WEFT_TRY_ASSIGN(const std::uint64_t size, file->size());
-    if (size != entry.bytes)
-      return fail(Code::Corrupt, (partial_dir / entry.path).string() + " has " +
-                                     std::to_string(size) + " bytes, its rank wrote " +
-                                     std::to_string(entry.bytes));
-  }
+  for (const FileEntry& entry : manifest.files)
+    if (entry.path != kStateFile) WEFT_TRY(check_size(partial_dir, entry, disk));
   return {};
 }
 
@@ -114,8 +115,10 @@ Expected<std::set<std::string>> remove_strays(const fs::path& partial_dir, const
   for (const std::string& name : names)
     if (!folders.contains(name)) WEFT_TRY(disk.remove_tree(partial_dir / name));
   for (const std::string& folder : folders) {
-    WEFT_TRY_ASSIGN(const auto files, disk.names_in(partial_dir / folder));
-    for (const std::string& file : files)
+    const auto files = disk.names_in(partial_dir / folder);
+    if (!files && files.error().code == Code::NotFound) continue;  // all of it is on other nodes
+    if (!files) return tl::unexpected(files.error());
+    for (const std::string& file : *files)
       if (!manifest.find_file(folder + "/" + file))
         WEFT_TRY(disk.remove_tree(partial_dir / folder / file));
   }
@@ -123,15 +126,18 @@ Expected<std::set<std::string>> remove_strays(const fs::path& partial_dir, const
 }
 
 /// Everything inside the directory, the manifest last.
-Expected<void> write_manifest(const fs::path& partial_dir, const ManifestInfo& info,
+Expected<void> write_manifest(const fs::path& partial_dir, const std::string& state_text,
                               const Manifest& manifest, Disk& disk) {
   WEFT_TRY_ASSIGN(const std::string text, to_json(manifest));
   const fs::path state = partial_dir / kStateFile;
   WEFT_TRY(disk.make_directories(state.parent_path()));
-  WEFT_TRY(write_text(disk, state, info.state));
+  WEFT_TRY(write_text(disk, state, state_text));
   WEFT_TRY_ASSIGN(const auto folders, remove_strays(partial_dir, manifest, disk));
   WEFT_TRY(write_text(disk, partial_dir / kChecksumsFile, format_checksums(manifest, text)));
-  for (const std::string& folder : folders) WEFT_TRY(disk.sync_directory(partial_dir / folder));
+  for (const std::string& folder : folders)
+    if (const auto synced = disk.sync_directory(partial_dir / folder);
+        !synced && synced.error().code != Code::NotFound)
+      return synced;
   WEFT_TRY(disk.sync_directory(partial_dir));
   const fs::path temporary = partial_dir / (std::string(kManifestFile) + ".tmp");
   WEFT_TRY(write_text(disk, temporary, text));
@@ -209,7 +215,7 @@ Expected<Committed> commit(const fs::path& ckpt_dir, const fs::path& partial_dir
   auto manifest = assemble(info, reports);
   if (!manifest) return fail_in(what, manifest.error());
   WEFT_TRY(check_sizes(partial_dir, *manifest, disk));
-  WEFT_TRY(write_manifest(partial_dir, info, *manifest, disk));
+  WEFT_TRY(write_manifest(partial_dir, info.state, *manifest, disk));
   Committed committed{std::move(*manifest), ckpt_dir / name, {}, {}};
   WEFT_TRY(give_final_name(ckpt_dir, partial_dir, committed.directory, disk));
   // From here on the checkpoint exists, whatever happens; and nothing is pruned while `latest` may
@@ -224,6 +230,28 @@ Expected<Committed> commit(const fs::path& ckpt_dir, const fs::path& partial_dir
   else
     committed.warnings.push_back("old checkpoints were not pruned: " + pruned.error().message);
   return committed;
+}
+
+Expected<fs::path> commit_part(const fs::path& ckpt_dir, const fs::path& partial_dir,
+                               const Manifest& manifest, const std::string& state,
+                               std::span<const std::string> held, int keep, Disk& disk) {
+  const FileEntry* const state_entry = manifest.find_file(kStateFile);
+  if (state_entry == nullptr || state_entry->hash != hash_of(state))
+    return fail(Code::Corrupt, "the trainer's state is not what the manifest says");
+  for (const std::string& path : held) {
+    const FileEntry* const entry = manifest.find_file(path);
+    if (entry == nullptr) return fail(Code::Corrupt, path + " is not in the manifest");
+    WEFT_TRY(check_size(partial_dir, *entry, disk));
+  }
+  WEFT_TRY(write_manifest(partial_dir, state, manifest, disk));
+  const fs::path final_dir = ckpt_dir / directory_name(manifest.step);
+  WEFT_TRY(give_final_name(ckpt_dir, partial_dir, final_dir, disk));
+  WEFT_TRY_ASSIGN(const auto entries, list_names(ckpt_dir, disk));
+  int kept = 0;
+  for (auto entry = entries.rbegin(); entry != entries.rend(); ++entry)
+    if (entry->state != EntryState::Partial && ++kept > keep)
+      WEFT_TRY(remove_checkpoint(ckpt_dir, entry->name, disk));
+  return final_dir;
 }
 
 }  // namespace weft::trainer::checkpoint

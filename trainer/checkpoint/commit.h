@@ -69,4 +69,13 @@ Expected<Committed> commit(const fs::path& ckpt_dir, const fs::path& partial_dir
                            const ManifestInfo& info, std::span<const ShardReport> reports,
                            Disk& disk = Disk::real());
 
+/// The part of a checkpoint that one node holds, where nodes share no directory: `partial_dir` with
+/// the `held` files of `manifest` (paths), committed as above; of the committed ones in `ckpt_dir`
+/// the newest `keep` stay. `state`: the trainer's, as the manifest has it. Returns the directory.
+/// Errors: Corrupt for a held file that is not there at its size, or another state; Io.
+Expected<fs::path> commit_part(const fs::path& ckpt_dir, const fs::path& partial_dir,
+                               const Manifest& manifest, const std::string& state,
+                               std::span<const std::string> held, int keep,
+                               Disk& disk = Disk::real());
+
 }  // namespace weft::trainer::checkpoint

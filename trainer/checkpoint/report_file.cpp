@@ -50,7 +50,7 @@ Expected<bool> ReportCollector::look(Disk& disk) {
   if (!names) return tl::unexpected(names.error());
   for (const std::string& name : *names) {
     const auto rank = rank_of(name);
-    if (!rank || *rank < 0 || *rank >= world_ || ranks_.contains(*rank)) continue;
+    if (!rank || !wanted_.contains(*rank) || ranks_.contains(*rank)) continue;
     const fs::path path = directory_ / kReportsFolder / name;
     WEFT_TRY_ASSIGN(const std::string text, read_text(disk, path, kReportBytesMax));
     const std::size_t line = std::min(text.find('\n'), text.size());
@@ -67,7 +67,7 @@ Expected<bool> ReportCollector::look(Disk& disk) {
     ranks_.insert(*rank);
     reports_.push_back(std::move(*report));
   }
-  if (num_read() < world_) return false;
+  if (ranks_.size() < wanted_.size()) return false;
   std::ranges::sort(reports_, {}, &ShardReport::rank);
   return true;
 }
@@ -76,9 +76,10 @@ std::string ReportCollector::missing() const {
   constexpr int kShown = 8;
   std::string text;
   int shown = 0;
-  for (int rank = 0; rank < world_ && shown < kShown; ++rank)
-    if (!ranks_.contains(rank)) text += (shown++ ? ", " : "") + std::to_string(rank);
-  const int more = world_ - num_read() - shown;
+  for (const int rank : wanted_)
+    if (shown < kShown && !ranks_.contains(rank))
+      text += (shown++ ? ", " : "") + std::to_string(rank);
+  const int more = static_cast<int>(wanted_.size()) - num_read() - shown;
   return more > 0 ? text + " and " + std::to_string(more) + " more" : text;
 }
 

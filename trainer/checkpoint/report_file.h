@@ -23,10 +23,13 @@ Expected<void> leave_report(const fs::path& partial_dir, const std::string& mark
 /// Reads the reports of one save as they come. Threads: one.
 class ReportCollector {
  public:
-  ReportCollector(fs::path partial_dir, std::string mark, int world)
-      : directory_(std::move(partial_dir)), mark_(std::move(mark)), world_(world) {}
+  /// `wanted`: the ranks to wait for; others' reports are left alone.
+  ReportCollector(fs::path partial_dir, std::string mark, std::vector<int> wanted)
+      : directory_(std::move(partial_dir)),
+        mark_(std::move(mark)),
+        wanted_(wanted.begin(), wanted.end()) {}
 
-  /// Reads what is new; true once all ranks' reports are there. Never waits.
+  /// Reads what is new; true once all wanted reports are there. Never waits.
   /// Errors: that of a rank that could not write; Corrupt for a report that is none; Io.
   Expected<bool> look(Disk& disk = Disk::real());
 
@@ -39,7 +42,7 @@ class ReportCollector {
  private:
   fs::path directory_;
   std::string mark_;
-  int world_;
+  std::set<int> wanted_;
   std::set<int> ranks_;  // read so far
   std::vector<ShardReport> reports_;
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 
 #include "base/check.h"
 #include "trainer/checkpoint/report_file.h"
@@ -40,7 +41,16 @@ Saver::~Saver() {
     ends_ = true;
   }
   changed_.notify_all();
+  if (options_.elsewhere && options_.elsewhere->interrupt) options_.elsewhere->interrupt();
   thread_.join();
+}
+
+/// None: this rank does not commit.
+std::vector<int> Saver::waits_for() const {
+  if (options_.elsewhere) return options_.elsewhere->waits_for;
+  std::vector<int> ranks(options_.rank == 0 ? static_cast<std::size_t>(options_.world) : 0);
+  std::iota(ranks.begin(), ranks.end(), 0);
+  return ranks;
 }
 
 std::unique_ptr<Snapshot> Saver::borrow() {
@@ -107,7 +117,7 @@ void Saver::work() {
 
 Expected<Saved> Saver::save(Order& order) {
   const Instant begin = clock_.now();
-  const bool commits = options_.rank == 0;
+  const bool commits = !waits_for().empty();
   const fs::path partial = order.ckpt_dir / partial_name(order.info.step, order.info.attempt);
   const auto written = [&]() -> Expected<ShardReport> {
     if (commits) WEFT_TRY(prepare(order.ckpt_dir, order.info.step, order.info.attempt, disk_));
@@ -116,17 +126,26 @@ Expected<Saved> Saver::save(Order& order) {
   // The buffer is free as soon as its bytes are on the disk; the commit does not need it.
   free_buffer(std::move(order.snapshot));
   const Expected<void> left = leave_report(partial, order.mark, options_.rank, written, disk_);
-  if (!written) return tl::unexpected(written.error());
-  WEFT_TRY(left);
+  const bool tells = commits && options_.elsewhere;  // others wait for this rank, come what may
+  if (!tells && !written) return tl::unexpected(written.error());
+  if (!tells) WEFT_TRY(left);
   Saved saved;
   saved.step = order.info.step;
-  for (const FileEntry& file : written->files) saved.bytes += file.bytes;
+  if (written)
+    for (const FileEntry& file : written->files) saved.bytes += file.bytes;
   const Instant wrote = clock_.now();
   saved.write_seconds = seconds(wrote - begin);
   if (!commits) return saved;
 
-  WEFT_TRY_ASSIGN(const std::vector<ShardReport> reports, gather(partial, order.mark));
-  WEFT_TRY_ASSIGN(Committed committed, commit(order.ckpt_dir, partial, order.info, reports, disk_));
+  const auto reports = [&]() -> Expected<std::vector<ShardReport>> {
+    if (!written) return tl::unexpected(written.error());
+    WEFT_TRY(left);
+    return gather(partial, order.mark);
+  }();
+  if (!tells && !reports) return tl::unexpected(reports.error());
+  WEFT_TRY_ASSIGN(Committed committed,
+                  tells ? options_.elsewhere->commit({order.ckpt_dir, partial, order.info, reports})
+                        : commit(order.ckpt_dir, partial, order.info, *reports, disk_));
   saved.name = committed.directory.filename().string();
   saved.bytes = committed.manifest.bytes();
   saved.pruned = std::move(committed.pruned);
@@ -136,7 +155,7 @@ Expected<Saved> Saver::save(Order& order) {
 }
 
 Expected<std::vector<ShardReport>> Saver::gather(const fs::path& partial, const std::string& mark) {
-  ReportCollector collector(partial, mark, options_.world);
+  ReportCollector collector(partial, mark, waits_for());
   auto pause = kFirstLook;
   auto waited = std::chrono::milliseconds(0);  // since a report came
   for (int read = 0;;) {

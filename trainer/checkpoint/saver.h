@@ -7,6 +7,7 @@
 #include <condition_variable>
 #include <cstddef>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -41,6 +42,14 @@ class Snapshot {
   std::vector<TensorRef> tensors_;
 };
 
+/// What the committing rank's thread has for one save.
+struct Gathered {
+  const fs::path& ckpt_dir;
+  const fs::path& partial_dir;
+  const ManifestInfo& info;
+  const Expected<std::vector<ShardReport>>& reports;  // of the ranks that it waits for, or why not
+};
+
 struct SaverOptions {
   int rank = 0;
   int world = 1;
@@ -48,6 +57,15 @@ struct SaverOptions {
   /// The committing rank gives a save up when no further report has come for so long.
   std::chrono::milliseconds report_bound{600'000};
   int buffers = 2;  // at least 1; borrow() waits while all are being written
+  /// Another way to commit, for ranks that share no directory. On each rank that `waits_for` names
+  /// ranks: once those have written (or will not), `commit` makes what it makes of it, on this
+  /// saver's thread; `interrupt` ends its waits when the saver ends.
+  struct Elsewhere {
+    std::vector<int> waits_for;  // empty: this rank commits nothing
+    std::function<Expected<Committed>(const Gathered&)> commit;
+    std::function<void()> interrupt;
+  };
+  std::optional<Elsewhere> elsewhere;
 };
 
 struct Saved {
@@ -60,7 +78,7 @@ struct Saved {
   std::vector<std::string> warnings;
 };
 
-/// Threads: one calls; a thread of its own works. Rank 0 commits.
+/// Threads: one calls; a thread of its own works. Rank 0 commits, or whom options.elsewhere says.
 class Saver {
  public:
   Saver(SaverOptions options, const Clock& clock, Disk& disk = Disk::real());
@@ -94,6 +112,7 @@ class Saver {
   void work();
   Expected<Saved> save(Order& order);
   Expected<std::vector<ShardReport>> gather(const fs::path& partial, const std::string& mark);
+  std::vector<int> waits_for() const;
   void free_buffer(std::unique_ptr<Snapshot> snapshot);
 
   const SaverOptions options_;

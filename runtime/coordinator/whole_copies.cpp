@@ -1,0 +1,60 @@
+#include "runtime/coordinator/whole_copies.h"
+
+#include <algorithm>
+#include <set>
+
+namespace weft::runtime {
+
+namespace {
+
+struct Seen {
+  int parts = 1;
+  bool agreed = true;            // all nodes say so many parts
+  std::set<int> there;           // on nodes that have ranks
+  std::map<int, std::string> owners;  // whose shards the parts are, where it was said
+};
+
+/// "the shards of node n1 (and of 2 more)"
+std::string missing_of(const Seen& seen) {
+  constexpr std::size_t kShown = 3;
+  std::vector<std::string> missing;
+  for (int part = 0; part < seen.parts; ++part) {
+    if (seen.there.contains(part)) continue;
+    const auto owner = seen.owners.find(part);
+    missing.push_back(owner == seen.owners.end() ? "number " + std::to_string(part)
+                                                 : owner->second);
+  }
+  std::string text = missing.size() == 1 ? "the shards of node " : "the shards of nodes ";
+  for (std::size_t i = 0; i < std::min(missing.size(), kShown); ++i)
+    text += (i > 0 ? ", " : "") + missing[i];
+  if (missing.size() > kShown) text += " and " + std::to_string(missing.size() - kShown) + " more";
+  return text;
+}
+
+}  // namespace
+
+WholeCopies whole_copies(const std::map<std::string, Node>& nodes) {
+  std::map<Checkpoint, Seen> all;  // by step first
+  for (const auto& [name, node] : nodes)
+    for (const MemoryCopy& copy : node.copies) {
+      Seen& seen = all.try_emplace(copy.checkpoint, Seen{copy.parts, true, {}, {}}).first->second;
+      seen.agreed = seen.agreed && seen.parts == copy.parts;
+      seen.owners.emplace(copy.part, name);
+      if (node.ranks.empty()) continue;
+      seen.there.insert(copy.part);
+      if (copy.replica >= 0) seen.there.insert(copy.replica);
+    }
+  WholeCopies result;
+  for (const auto& [checkpoint, seen] : all) {
+    if (seen.agreed && static_cast<int>(seen.there.size()) == seen.parts) {
+      result.whole.push_back(checkpoint);
+      continue;
+    }
+    result.newest_broken = checkpoint;
+    result.why_broken = seen.agreed ? missing_of(seen) + " are on none of the nodes in use"
+                                    : "the nodes disagree about its parts";
+  }
+  return result;
+}
+
+}  // namespace weft::runtime
