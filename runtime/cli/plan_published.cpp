@@ -33,7 +33,9 @@ std::string cost(double hours, double price) {
 }  // namespace
 
 Lines published_lines(const scheduler::Prediction& plan, const scheduler::Cluster& cluster) {
-  if (!plan.timed || !is_v3(plan.work.model) || cluster.gpu.name != "H800" || !(cluster.gpu_hour > 0)) return {};
+  if (!plan.timed || !is_v3(plan.work.model) || cluster.gpu.name != "H800" ||
+      !(cluster.gpu_hour > 0))
+    return {};
   const double price = cluster.gpu_hour;
   const double stated = kTrillions * kHoursATrillion, rest = kExtension + kAfter;
   const double predicted = kTrillions * 1e12 / (plan.tokens_per_second / plan.gpus) /

@@ -129,7 +129,8 @@ target_compile_definitions(runtime_run_learning_test PRIVATE WEFT_BINARY="$<TARG
                            WEFT_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
 add_dependencies(runtime_run_learning_test weft)
 weft_test(runtime/rehearse_test LINK weft_runtime_rehearse weft_trainer_checkpoint)
-weft_test(runtime/drift_test LINK weft_runtime_drift_watch)
+weft_test(runtime/drift_test LINK weft_runtime_drift)
+weft_test(runtime/drift_watch_test LINK weft_runtime_drift_watch)
 # planning: shipped clusters and jobs against published systems; bytes against a real engine
 weft_test(runtime/cluster_file_test LINK weft_runtime_cluster)
 weft_test(runtime/fit_runs_test LINK weft_runtime_fit)
