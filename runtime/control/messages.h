@@ -12,7 +12,8 @@
 
 namespace weft::runtime {
 
-inline constexpr int kWireVersion = 4;  // 2: addresses as lines, 3: saves asked for, 4: copies in parts
+inline constexpr int kWireVersion =
+    4;  // 2: addresses as lines, 3: saves asked for, 4: copies in parts
 
 /// Records with their bytes: payload[i] is the worker's message of keys[i], JSON text.
 struct RecordsMessage {

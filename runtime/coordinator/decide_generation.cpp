@@ -130,10 +130,11 @@ void Decider::operator()(const CheckpointsListed& listed) {
 void Decider::tell_broken(const WholeCopies& copies) {
   const CoordinatorState& state = s();
   const Checkpoint& broken = copies.newest_broken;
-  const bool newer = !copies.why_broken.empty() && (!state.resume || broken.step > state.resume->step);
+  const bool newer =
+      !copies.why_broken.empty() && (!state.resume || broken.step > state.resume->step);
   if (newer && counts(state.line, broken.generation, broken.step))
-    say("the copy in memory of step " + std::to_string(broken.step) + " is of no use: " +
-        copies.why_broken);
+    say("the copy in memory of step " + std::to_string(broken.step) +
+        " is of no use: " + copies.why_broken);
 }
 
 /// A run whose checkpoints are all damaged must not begin again over what it has written.

@@ -9,8 +9,8 @@ namespace {
 
 struct Seen {
   int parts = 1;
-  bool agreed = true;            // all nodes say so many parts
-  std::set<int> there;           // on nodes that have ranks
+  bool agreed = true;                 // all nodes say so many parts
+  std::set<int> there;                // on nodes that have ranks
   std::map<int, std::string> owners;  // whose shards the parts are, where it was said
 };
 

@@ -248,11 +248,13 @@ void add_surroundings(std::vector<Field>& out) {
                  .slot = WEFT_AT(checkpoint.memory_every_steps),
                  .range = {0, 1e9},
                  .unit = "steps",
-                 .help = "Between checkpoints the state is copied into the node's memory after so "
+                 .help = "Between checkpoints the state is copied into the nodes' memory after so "
                          "many steps, outside of the worker processes: when one of them dies, the "
-                         "others start again from there and not from the older checkpoint. Takes "
-                         "four times the state's size in memory. 0: no such copies.",
-                 .interacts = "checkpoint.memory_limit; all ranks must be on one node",
+                         "others start again from there and not from the older checkpoint. Of "
+                         "several nodes each keeps what its ranks hold and what another one's do, "
+                         "so that the loss of one node costs no more. Takes four times the size of "
+                         "what a node keeps in memory. 0: no such copies.",
+                 .interacts = "checkpoint.memory_limit",
                  .example = "5",
                  .on_resume = kMay});
   out.push_back({.path = "checkpoint.memory_limit",
@@ -261,8 +263,8 @@ void add_surroundings(std::vector<Field>& out) {
                  .range = {0, 1e6},
                  .unit = "GiB",
                  .help = "The copies in a node's memory take no more than this: without room for "
-                         "three of them, two complete and one being made, there are none. 0: half "
-                         "of what is free when the workers start.",
+                         "three of them, two complete and one being made, on every node there are "
+                         "none. 0: half of what is free when the workers start.",
                  .interacts = "checkpoint.memory_every_steps",
                  .example = "64",
                  .on_resume = kMay});

@@ -174,8 +174,8 @@ std::vector<Checkpoint> ModelledWorkers::checkpoints() { return world_->director
 
 void ModelledWorkers::begin_step(Group& group) {
   if (!group.begun && group.copy && world_->observer().resumed_from_memory)
-    world_->observer().resumed_from_memory(world_->now(), group.generation,
-                                           first_missing(group) >= 0 || is_whole(group, *group.copy));
+    world_->observer().resumed_from_memory(
+        world_->now(), group.generation, first_missing(group) >= 0 || is_whole(group, *group.copy));
   group.begun = true;
   if (group.step >= model_.steps()) return all_done(group, false);  // resumed at the end
   const std::int64_t ticket = ++group.ticket;

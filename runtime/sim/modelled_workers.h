@@ -64,11 +64,11 @@ class ModelledWorkers final : public Workers {
   struct Group {
     std::int64_t generation = 0;
     std::int64_t resume = 0, step = 0;
-    std::optional<Checkpoint> copy;  // resumed from, where that was in memory
+    std::optional<Checkpoint> copy;            // resumed from, where that was in memory
     std::vector<std::shared_ptr<Rank>> ranks;  // null: not started
     int num_loaded = 0;
     bool begun = false, over = false, saving = false;
-    std::int64_t sequence = 0;  // of rank 0's records
+    std::int64_t sequence = 0;                    // of rank 0's records
     std::int64_t flush = 0;                       // the newest
     std::int64_t save_flush = 0;                  // that the save under way waits for
     std::map<std::int64_t, std::int64_t> copies;  // copies that wait for a flush -> step

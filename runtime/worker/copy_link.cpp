@@ -209,8 +209,7 @@ Expected<std::string> CopyLink::receive_text(int from) {
   if (size > kTextMax) return fail(Code::Corrupt, "a text of an impossible size came");
   text.resize(static_cast<std::size_t>(size));
   if (size > 0) {
-    WEFT_TRY_ASSIGN(const std::size_t came,
-                    finish(group_->start_receive(from, kText, into(text))));
+    WEFT_TRY_ASSIGN(const std::size_t came, finish(group_->start_receive(from, kText, into(text))));
     if (came != text.size()) return fail(Code::Corrupt, "a text of another size came");
   }
   use.good();

@@ -22,8 +22,8 @@ std::string pack(std::span<const std::string> texts);
 Expected<std::vector<std::string>> unpack(std::string_view packed);
 
 /// Threads: one; `stop` may be set by any. The first error closes it: the other nodes hear at once
-/// that nothing more comes. Errors of all: Unavailable once `stop` is set, a node is gone or this is
-/// closed, DeadlineExceeded when nothing moved for `bound`, Corrupt, Io.
+/// that nothing more comes. Errors of all: Unavailable once `stop` is set, a node is gone or this
+/// is closed, DeadlineExceeded when nothing moved for `bound`, Corrupt, Io.
 class CopyLink {
  public:
   /// `group`: one rank a node. `stop` outlives it.

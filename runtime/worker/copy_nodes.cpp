@@ -25,8 +25,7 @@ std::vector<int> copy_partners(std::span<const std::string> leaves) {
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::ranges::stable_sort(order, {}, [&](std::size_t node) { return leaves[node]; });
   std::vector<int> partner(n);
-  for (std::size_t i = 0; i < n; ++i)
-    partner[order[i]] = static_cast<int>(order[(i + shift) % n]);
+  for (std::size_t i = 0; i < n; ++i) partner[order[i]] = static_cast<int>(order[(i + shift) % n]);
   return partner;
 }
 

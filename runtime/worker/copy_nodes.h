@@ -28,8 +28,8 @@ struct CopyNodes {
 };
 
 /// By node: its partner. Every node is the partner of exactly one other, and where the largest leaf
-/// has at most half of the nodes, no node's partner hangs on the same leaf. `leaves`: by node, "" is
-/// a leaf too. Of a single node -1. Pure.
+/// has at most half of the nodes, no node's partner hangs on the same leaf. `leaves`: by node, ""
+/// is a leaf too. Of a single node -1. Pure.
 std::vector<int> copy_partners(std::span<const std::string> leaves);
 
 /// Collective: each rank says where it is. Errors: those of the group.

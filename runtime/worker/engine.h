@@ -252,8 +252,8 @@ class Engine {
   /// Rank 0: one is not whole yet, here or on another rank.
   bool is_copying() const;
   /// What has been copied since the last call; a name on the ranks that committed it. Never waits.
-  /// Errors: the first copy that failed on this rank, on rank 0 on any; there are no copies any more
-  /// after it, and saves go on.
+  /// Errors: the first copy that failed on this rank, on rank 0 on any; there are no copies any
+  /// more after it, and saves go on.
   Expected<std::vector<Saved>> finished_copies();
   /// How long training stood still for saves (copies, and waits for a buffer) since the last call.
   double take_stall_seconds() { return std::exchange(snapshot_.stall_seconds, 0.0); }

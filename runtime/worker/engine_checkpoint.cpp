@@ -292,9 +292,9 @@ Expected<Engine::Loaded> Engine::load(const std::filesystem::path& directory,
 
 Expected<void> Engine::read_checkpoint(const std::filesystem::path& path, Loaded& loaded,
                                        bool in_parts) {
-  WEFT_TRY_ASSIGN(
-      checkpoint::Reader reader,
-      checkpoint::Reader::open(path, in_parts ? checkpoint::Mode::Manifest : checkpoint::Mode::Size));
+  WEFT_TRY_ASSIGN(checkpoint::Reader reader,
+                  checkpoint::Reader::open(
+                      path, in_parts ? checkpoint::Mode::Manifest : checkpoint::Mode::Size));
   snapshot_.taken = false;
   if (average_) average_->finish();
   const checkpoint::Layout& layout = reader.manifest().layout;

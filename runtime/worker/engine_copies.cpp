@@ -75,8 +75,9 @@ Expected<Engine::Loaded> Engine::load_copy(const std::filesystem::path& director
   if (std::filesystem::path(name).filename() != name || name == "." || name == "..")
     return fail(Code::Corrupt, "'" + name + "' is no name of a copy");
   const std::filesystem::path copy = directory.empty() ? "" : directory / name;
-  WEFT_TRY(spread_copy(*world_, nodes, copy, generation,
-                       [this](const checkpoint::Manifest& manifest) { return files_needed(manifest); }));
+  WEFT_TRY(
+      spread_copy(*world_, nodes, copy, generation,
+                  [this](const checkpoint::Manifest& manifest) { return files_needed(manifest); }));
   Loaded loaded;
   loaded.name = name;
   WEFT_TRY(all_have_read(read_checkpoint(copy, loaded, true)));

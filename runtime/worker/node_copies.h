@@ -25,7 +25,7 @@ struct NodeCopiesOptions {
   std::string listen = "127.0.0.1";    // where the other nodes reach this one
   std::array<std::byte, 32> secret{};  // of the generation
   std::uint64_t generation = 1;
-  int keep = 2;                                 // of the copies in a node's memory
+  int keep = 2;  // of the copies in a node's memory
   std::chrono::milliseconds join_bound{30'000};
   std::chrono::milliseconds bound{600'000};  // in which another node has to go on
 };

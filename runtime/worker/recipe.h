@@ -46,12 +46,12 @@ class Reporter {
 };
 
 struct RecipeOptions {
-  std::filesystem::path checkpoints;  // the run's ckpt/
-  std::filesystem::path traces;       // the run's traces/; empty: nothing is recorded
-  std::filesystem::path memory;       // where the node keeps copies of the state; empty: nowhere
-  std::string no_memory;              // why so
-  std::string node, leaf;             // where this rank is: ranks of one node share its memory
-  std::string listen = "127.0.0.1";   // where other nodes reach this one
+  std::filesystem::path checkpoints;   // the run's ckpt/
+  std::filesystem::path traces;        // the run's traces/; empty: nothing is recorded
+  std::filesystem::path memory;        // where the node keeps copies of the state; empty: nowhere
+  std::string no_memory;               // why so
+  std::string node, leaf;              // where this rank is: ranks of one node share its memory
+  std::string listen = "127.0.0.1";    // where other nodes reach this one
   std::array<std::byte, 32> secret{};  // of the generation; read where there are several nodes
   int attempt = 1;
   std::string fingerprint;  // of the model's shape and tokenizer

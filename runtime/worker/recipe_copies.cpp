@@ -71,8 +71,7 @@ std::string RecipeCopies::why_not_here(double bytes) {
   room.limit = run_.job.checkpoint.memory_limit_gib * kGib;
   struct statvfs status {};
   if (::statvfs(run_.options.memory.c_str(), &status) == 0)
-    room.free_in_root =
-        static_cast<double>(status.f_bavail) * static_cast<double>(status.f_frsize);
+    room.free_in_root = static_cast<double>(status.f_bavail) * static_cast<double>(status.f_frsize);
   return why_no_room(bytes, room);
 }
 
@@ -185,7 +184,9 @@ void RecipeCopies::tell_finished() {
   if (copied) {
     for (const Engine::Saved& one : *copied)
       run_.reporter.copied({{one.step, run_.options.attempt, in_memory(one.name)},
-                            run_.nodes.size(), node, run_.nodes.replica_of(node)});
+                            run_.nodes.size(),
+                            node,
+                            run_.nodes.replica_of(node)});
     return;
   }
   on_ = tells_ = false;

@@ -149,8 +149,8 @@ Expected<void> open_run(RecipeRun& run, comm::Transport& transport) {
   WEFT_TRY_ASSIGN(run.engine, Engine::create(transport, engine));
   open_ring(run);
   if (job.checkpoint.memory_every_steps > 0 || is_in_memory(run.options.resume.value_or(""))) {
-    WEFT_TRY_ASSIGN(run.nodes, find_copy_nodes(run.engine->world(), run.options.node,
-                                               run.options.leaf));
+    WEFT_TRY_ASSIGN(run.nodes,
+                    find_copy_nodes(run.engine->world(), run.options.node, run.options.leaf));
   }
   return resume(run);
 }

@@ -28,6 +28,21 @@ TEST(Agent, TellsOfASignalForACheckpointAtOnceAndHandsTheRequestToItsWorkersAtOn
   EXPECT_EQ(bench.last<SendReport>()->report.saved_request, 1);
 }
 
+TEST(Agent, ReportsTheNewestTwoCopiesAndNoneThatWasWrittenAnew) {
+  Bench bench;
+  bench.work();
+  const auto copied = [&](std::int64_t step, int replica) {
+    bench.tell(
+        WorkerCopied{1, 4, {{step, 1, in_memory("step-" + std::to_string(step))}, 2, 0, replica}});
+  };
+  for (const std::int64_t step : {5, 10, 15}) copied(step, 1);
+  ASSERT_EQ(bench.state.copies.size(), 2u);
+  EXPECT_EQ(bench.state.copies[0].checkpoint.step, 10);
+  copied(10, -1);
+  ASSERT_EQ(bench.state.copies.size(), 1u) << "what came after step 10 does not count any more";
+  EXPECT_EQ(bench.state.copies[0].replica, -1);
+}
+
 TEST(Agent, IntroducesItselfUntilItsLeaderAnswers) {
   Bench bench;
   bench.clock.advance(1s);

@@ -1,5 +1,5 @@
-// Copies in memory that nodes keep in parts, each with a replica of its partner's: which of them are
-// whole where, and which a generation resumes from.
+// Copies in memory that nodes keep in parts, each with a replica of its partner's: which of them
+// are whole where, and which a generation resumes from.
 #include <gtest/gtest.h>
 
 #include "tests/runtime/coordinator_bench.h"
@@ -10,8 +10,8 @@ namespace {
 using namespace std::chrono_literals;
 using Bench = CoordinatorBench;
 
-/// Two ranks on nodes a and b and a spare c. Each node keeps its own part of the state of step 45 and
-/// a replica of the other's.
+/// Two ranks on nodes a and b and a spare c. Each node keeps its own part of the state of step 45
+/// and a replica of the other's.
 void copy_to_partners(Bench& bench) {
   bench.run(3, 1);
   const Checkpoint copy{45, 1, in_memory("step-45")};
@@ -54,8 +54,9 @@ TEST(CoordinatorCopies, WhenBothPartnersAreLostItGoesBackToTheDiskAndSaysWhy) {
   bench.let_form({{40, 1, "step-40"}});
   ASSERT_TRUE(bench.state.resume);
   EXPECT_EQ(bench.state.resume->name, "step-40");
-  EXPECT_TRUE(bench.said("the copy in memory of step 45 is of no use: the shards of node a are on "
-                         "none of the nodes in use"))
+  EXPECT_TRUE(
+      bench.said("the copy in memory of step 45 is of no use: the shards of node a are on "
+                 "none of the nodes in use"))
       << bench.reasons;
 }
 

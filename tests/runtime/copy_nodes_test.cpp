@@ -1,5 +1,5 @@
-// Where copies of the state are kept: each node's partner, and which files go where before a copy is
-// read.
+// Where copies of the state are kept: each node's partner, and which files go where before a copy
+// is read.
 #include "runtime/worker/copy_nodes.h"
 
 #include <gtest/gtest.h>
@@ -14,7 +14,8 @@ namespace {
 std::vector<std::string> leaves_of(const std::vector<int>& sizes) {
   std::vector<std::string> leaves;
   for (std::size_t leaf = 0; leaf < sizes.size(); ++leaf)
-    leaves.insert(leaves.end(), static_cast<std::size_t>(sizes[leaf]), "leaf" + std::to_string(leaf));
+    leaves.insert(leaves.end(), static_cast<std::size_t>(sizes[leaf]),
+                  "leaf" + std::to_string(leaf));
   return leaves;
 }
 

@@ -145,8 +145,8 @@ std::string describe(const Scenario& scenario) {
   text << o.nodes << " nodes of " << o.slots << ", world " << o.world << ", "
        << scenario.model.num_steps << " steps of " << seconds(scenario.model.step)
        << " s, saves every " << scenario.model.save_every << ", copies every "
-       << scenario.model.copy_every << ", loss " << o.net.loss
-       << ", duplicates " << o.net.duplicate << "\n";
+       << scenario.model.copy_every << ", loss " << o.net.loss << ", duplicates " << o.net.duplicate
+       << "\n";
   for (const Fault& fault : scenario.faults) text << "  " << describe(fault) << "\n";
   for (const auto& [at, request] : scenario.requests)
     text << "  " << seconds(at) << " s request " << request.index() << "\n";

@@ -65,7 +65,7 @@ struct SaverOptions {
     std::function<Expected<Committed>(const Gathered&)> commit;
     std::function<void()> interrupt;
   };
-  std::optional<Elsewhere> elsewhere;
+  std::optional<Elsewhere> elsewhere = std::nullopt;
 };
 
 struct Saved {

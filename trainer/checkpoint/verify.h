@@ -13,8 +13,8 @@ namespace weft::trainer::checkpoint {
 
 enum class Mode {
   Manifest,  // manifest and checksum list: files may be missing, and are checked as they are read
-  Size,  // manifest, checksum list, and every file's size
-  Full,  // and every byte of every file and tensor
+  Size,      // manifest, checksum list, and every file's size
+  Full,      // and every byte of every file and tensor
 };
 
 struct Damage {
