@@ -199,10 +199,10 @@ const std::vector<Kind>& kinds() {
        {"compute", "checkpoint", "rollout", "shutdown"}},
       {"message to agent changed",
        [](const FaultRow& row) { return message_changes(row, "run"); },
-       {"forming", "compute", "checkpoint", "rollout", "shutdown"}},
+       {"compute", "checkpoint", "rollout", "shutdown"}},
       {"message to worker changed",
        [](const FaultRow& row) { return message_changes(row, "worker"); },
-       {"forming", "compute", "checkpoint", "rollout", "shutdown"}}};
+       {"compute", "checkpoint", "rollout", "shutdown"}}};
   return all;
 }
 
