@@ -41,9 +41,10 @@ std::string last(const json& run, const char* key) {
 }
 
 std::vector<std::pair<std::string, std::string>> lines(const json& run, const Io& io) {
+  const std::string reason = cell(run, "reason");
   std::vector<std::pair<std::string, std::string>> out = {
       {"run", cell(run, "name")},
-      {"state", state_text(run) + "  (" + cell(run, "reason") + ")"},
+      {"state", state_text(run) + (reason.empty() || reason == "-" ? "" : "  (" + reason + ")")},
       {"step", step_text(run)},
       {"stage", cell(run, "stage")},
       {"updated", ago(run, "updated", io.clock)},

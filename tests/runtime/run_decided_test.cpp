@@ -90,7 +90,7 @@ TEST_F(RunDecided, ALastingStragglersNodeIsLeftOutAfterASaveAndTheSpareGoesOn) {
   EXPECT_TRUE(eventually(
       [&] {
         return (said("\"resumed\"") &&
-                json::parse(text_of(run / "run.json"), nullptr, false).value("generation", 0) ==
+                json::parse(text_of(run / "run.json"), nullptr, false).value("generation", 0) >=
                     2) ||
                !a.running() || !b.running();
       },
