@@ -159,6 +159,7 @@ void ChannelServer::send(const std::string& peer, std::string_view bytes) {
 struct ChannelClient::Impl {
   zmq::context_t context{1};
   zmq::socket_t dealer{context, zmq::socket_type::dealer};
+  std::string endpoint;
 };
 
 ChannelClient::ChannelClient(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -176,6 +177,7 @@ Expected<std::unique_ptr<ChannelClient>> ChannelClient::connect(const std::strin
     dealer.set(zmq::sockopt::reconnect_ivl, 50);
     dealer.set(zmq::sockopt::reconnect_ivl_max, 1000);
     dealer.connect(endpoint);
+    impl->endpoint = endpoint;
   } catch (const zmq::error_t& error) {
     return fail(Code::InvalidArgument,
                 "cannot connect to the coordinator at " + endpoint + ": " + error.what());
@@ -190,10 +192,7 @@ bool ChannelClient::ready() const {
 }
 
 void ChannelClient::send(std::string_view bytes) {
-  try {
-    (void)impl_->dealer.send(zmq::buffer(bytes), zmq::send_flags::dontwait);
-  } catch (const zmq::error_t&) {
-  }
+  send_renewing(impl_->dealer, impl_->endpoint, bytes);
 }
 
 bool ChannelClient::receive(std::string& bytes) {

@@ -77,7 +77,7 @@ class ChannelClient {
   /// stay silent for what came while something was sent: ask ready() before waiting.
   int descriptor() const;
   bool ready() const;
-  /// Queues; never blocks. Beyond some thousands unsent ones it is lost.
+  /// Queues; never blocks. Beyond some thousands unsent ones the queue is lost.
   void send(std::string_view bytes);
   /// The next message; false when there is none now.
   bool receive(std::string& bytes);

@@ -111,7 +111,7 @@ void ControlServer::send_text(int rank, const std::string& message) {
 struct ControlClient::Impl {
   zmq::context_t context{1};
   zmq::socket_t dealer{context, zmq::socket_type::dealer};
-  std::string seal_key;
+  std::string seal_key, endpoint;
   int rank = 0;
 };
 
@@ -136,12 +136,13 @@ Expected<std::unique_ptr<ControlClient>> ControlClient::connect(std::string_view
   auto impl = std::make_unique<Impl>();
   impl->rank = given["rank"].get<int>();
   impl->seal_key = text("seal_key");
+  impl->endpoint = text("endpoint");
   try {
     zmq::socket_t& dealer = impl->dealer;
     prepare_client(dealer, identity_of(impl->rank), text("server_key"),
                    {text("public_key"), text("secret_key")}, kMaxMessageBytes);
     dealer.set(zmq::sockopt::linger, 2000);
-    dealer.connect(text("endpoint"));
+    dealer.connect(impl->endpoint);
   } catch (const zmq::error_t& error) {
     return fail(Code::InvalidArgument,
                 "cannot use the control-plane credentials: " + std::string(error.what()));
@@ -158,11 +159,7 @@ bool ControlClient::is_sealed(std::string_view job, std::string_view seal) const
 }
 
 void ControlClient::send(const json& message) {
-  try {
-    // A full queue means the coordinator has been gone for long: training goes on without it.
-    (void)impl_->dealer.send(zmq::buffer(text_of(message)), zmq::send_flags::dontwait);
-  } catch (const zmq::error_t&) {
-  }
+  send_renewing(impl_->dealer, impl_->endpoint, text_of(message));
 }
 
 std::unique_ptr<json> ControlClient::receive(std::chrono::milliseconds timeout) {

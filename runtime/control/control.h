@@ -72,8 +72,7 @@ class ControlClient {
   int rank() const;
   /// Is this the seal of this job, by whoever made our credentials?
   bool is_sealed(std::string_view job, std::string_view seal) const;
-  /// Queues; never blocks, also when the agent is gone (the oldest are then kept, the newest
-  /// dropped, beyond some thousands).
+  /// Queues; never blocks, also when the agent is gone: beyond some thousands the queue is dropped.
   void send(const nlohmann::json& message);
   /// The next message, waiting at most `timeout`; null when none came.
   std::unique_ptr<nlohmann::json> receive(std::chrono::milliseconds timeout);

@@ -134,4 +134,17 @@ void prepare_client(zmq::socket_t& dealer, const std::string& identity,
   dealer.set(zmq::sockopt::sndhwm, kQueueLength);
 }
 
+void send_renewing(zmq::socket_t& dealer, const std::string& endpoint, std::string_view bytes) {
+  try {
+    if (dealer.send(zmq::buffer(bytes), zmq::send_flags::dontwait)) return;
+    try {
+      dealer.disconnect(endpoint);
+    } catch (const zmq::error_t&) {  // there is none to end
+    }
+    dealer.connect(endpoint);
+    (void)dealer.send(zmq::buffer(bytes), zmq::send_flags::dontwait);
+  } catch (const zmq::error_t&) {  // interrupted: lost, as anything may be
+  }
+}
+
 }  // namespace weft::runtime

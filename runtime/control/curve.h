@@ -65,4 +65,10 @@ class CurveListener {
 void prepare_client(zmq::socket_t& dealer, const std::string& identity,
                     const std::string& server_key, const CurveKeys& keys, std::size_t max_bytes);
 
+/// Queues, never blocks. The library ends a connection over which came what cannot be (a byte had
+/// changed, in the handshake or later), and makes no other: then there is nowhere to queue, and a
+/// new connection is made. So is one for a full queue, which is lost: its owner asks again for what
+/// went unanswered.
+void send_renewing(zmq::socket_t& dealer, const std::string& endpoint, std::string_view bytes);
+
 }  // namespace weft::runtime

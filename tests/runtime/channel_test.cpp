@@ -2,11 +2,16 @@
 #include "runtime/control/channel.h"
 
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include "runtime/control/messages.h"
 
@@ -67,6 +72,89 @@ TEST(Channel, AMessageBeyondTheLimitEndsItsConnectionAndNothingElse) {
   ASSERT_EQ(messages.size(), 1u);
   EXPECT_EQ(messages[0].peer, "node-1");
   EXPECT_TRUE(collect(*server, 1, milliseconds(100)).empty());
+}
+
+/// A port in front of another: who comes first is answered with noise, who comes later is passed
+/// on.
+class NoisyDoor {
+ public:
+  explicit NoisyDoor(int behind)
+      : behind_(address_of(behind)), door_(::socket(AF_INET, SOCK_STREAM, 0)) {
+    sockaddr_in any = address_of(0);
+    socklen_t length = sizeof any;
+    EXPECT_EQ(::bind(door_, reinterpret_cast<sockaddr*>(&any), length), 0);
+    EXPECT_EQ(::listen(door_, 8), 0);
+    EXPECT_EQ(::getsockname(door_, reinterpret_cast<sockaddr*>(&any), &length), 0);
+    endpoint = "tcp://127.0.0.1:" + std::to_string(ntohs(any.sin_port));
+    thread_ = std::jthread([this](const std::stop_token& stop) { serve(stop); });
+  }
+  ~NoisyDoor() {
+    thread_.request_stop();
+    thread_.join();
+    ::close(door_);
+  }
+
+  std::string endpoint;
+  std::atomic<int> num_visitors{0};
+
+ private:
+  static sockaddr_in address_of(int port) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    address.sin_port = htons(static_cast<std::uint16_t>(port));
+    return address;
+  }
+  void serve(const std::stop_token& stop) {
+    while (!stop.stop_requested()) {
+      pollfd waiting = {door_, POLLIN, 0};
+      if (::poll(&waiting, 1, 20) <= 0) continue;
+      const int visitor = ::accept(door_, nullptr, nullptr);
+      if (++num_visitors == 1)
+        EXPECT_GT(::send(visitor, std::string(200, 'n').data(), 200, MSG_NOSIGNAL), 0);
+      else
+        pass_on(visitor, stop);
+      ::close(visitor);
+    }
+  }
+  void pass_on(int visitor, const std::stop_token& stop) const {
+    const int inside = ::socket(AF_INET, SOCK_STREAM, 0);
+    EXPECT_EQ(::connect(inside, reinterpret_cast<const sockaddr*>(&behind_), sizeof behind_), 0);
+    pollfd both[] = {{visitor, POLLIN, 0}, {inside, POLLIN, 0}};
+    for (bool open = true; open && !stop.stop_requested();) {
+      if (::poll(both, 2, 20) <= 0) continue;
+      for (const int from : {0, 1}) {
+        char bytes[4096];
+        if (both[from].revents == 0) continue;
+        const ssize_t got = ::recv(both[from].fd, bytes, sizeof bytes, 0);
+        open &= got > 0 && ::send(both[1 - from].fd, bytes, static_cast<std::size_t>(got),
+                                  MSG_NOSIGNAL) == got;
+      }
+    }
+    ::close(inside);
+  }
+
+  sockaddr_in behind_;
+  int door_;
+  std::jthread thread_;
+};
+
+TEST(Channel, AConnectionThatWasAnsweredWithNoiseIsMadeAnew) {
+  const RunKeys keys = make_run_keys();
+  const auto server = server_with(keys);
+  const std::string endpoint = server->endpoint();
+  NoisyDoor door(std::stoi(endpoint.substr(endpoint.rfind(':') + 1)));
+  const auto agent = ChannelClient::connect(door.endpoint, "node-1", keys);
+  ASSERT_TRUE(agent) << agent.error().message;
+  std::vector<ChannelMessage> messages;
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  while (messages.empty() && std::chrono::steady_clock::now() < end) {
+    (*agent)->send("report");  // as an agent does with every heartbeat
+    messages = collect(*server, 1, milliseconds(50));
+  }
+  ASSERT_FALSE(messages.empty());
+  EXPECT_EQ(messages[0].bytes, "report");
+  EXPECT_GE(door.num_visitors, 2);
 }
 
 TEST(Channel, ListensOnLoopbackAlone) {

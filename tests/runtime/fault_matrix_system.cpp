@@ -196,13 +196,13 @@ const std::vector<Kind>& kinds() {
       {"clock jumps", clock_jumps, {"forming", "compute", "checkpoint", "rollout", "shutdown"}},
       {"message to coordinator changed",
        [](const FaultRow& row) { return message_changes(row, "coordinator"); },
-       {"compute", "checkpoint", "rollout", "shutdown"}},
+       {"forming", "compute", "checkpoint", "rollout", "shutdown"}},
       {"message to agent changed",
        [](const FaultRow& row) { return message_changes(row, "run"); },
-       {"compute", "checkpoint", "rollout", "shutdown"}},
+       {"forming", "compute", "checkpoint", "rollout", "shutdown"}},
       {"message to worker changed",
        [](const FaultRow& row) { return message_changes(row, "worker"); },
-       {"compute", "checkpoint", "rollout", "shutdown"}}};
+       {"forming", "compute", "checkpoint", "rollout", "shutdown"}}};
   return all;
 }
 
