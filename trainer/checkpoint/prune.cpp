@@ -74,7 +74,8 @@ Expected<std::vector<Fate>> plan_prune(const fs::path& ckpt_dir, const PruneRule
   const std::set<std::string> firsts = firsts_of_spans(seen, rule.keep_every_seconds);
   std::vector<Fate> fates;
   int kept = 0;
-  for (auto& [entry, whole] : seen) {
+  for (auto& [found, whole] : seen) {
+    const Entry& entry = found;  // clang lets no lambda take a structured binding
     const auto fate = [&]() -> std::pair<bool, std::string> {
       if (entry.state == EntryState::Partial)
         return is_stale(entry, rule) ? std::pair(true, "never committed")
@@ -89,7 +90,7 @@ Expected<std::vector<Fate>> plan_prune(const fs::path& ckpt_dir, const PruneRule
       return {true, "older than the newest " + std::to_string(keep)};
     }();
     kept += whole;
-    fates.push_back({std::move(entry), fate.first, fate.second});
+    fates.push_back({std::move(found), fate.first, fate.second});
   }
   return fates;
 }
