@@ -37,15 +37,16 @@ std::uintmax_t size_of(const fs::path& path) {
   return error ? 0 : size;
 }
 
-/// The first thing that the coordinator said from there on.
-std::optional<std::string> answer_from(const fs::path& events, std::uintmax_t begin) {
+/// What the coordinator said to the request of this name, from there on.
+std::optional<std::string> answer_from(const fs::path& events, std::uintmax_t begin,
+                                       const std::string& asked) {
   std::ifstream file(events);
   file.seekg(static_cast<std::streamoff>(begin));
   for (std::string line; std::getline(file, line) && !file.eof();) {
     const json event = json::parse(line, nullptr, false);
     if (!event.is_object()) continue;
-    const json kind = event.value("kind", json()), message = event.value("message", json());
-    if ((kind == "coordinator" || kind == "warning") && message.is_string())
+    const json message = event.value("message", json());
+    if (event.value("asked", json()) == asked && message.is_string())
       return message.get<std::string>();
   }
   return std::nullopt;
@@ -75,8 +76,9 @@ int ask_run(const std::string& run, const runtime::RunRequest& request, Io& io) 
                   ", so it was withdrawn; who leads the run: weft status " + root->string()},
         io);
   std::optional<std::string> answer;
-  wait_for(io.clock, kAnsweredBound,
-           [&] { return (answer = answer_from(paths.events(), said)).has_value(); });
+  wait_for(io.clock, kAnsweredBound, [&] {
+    return (answer = answer_from(paths.events(), said, file->filename().string())).has_value();
+  });
   io.out << answer.value_or("taken; the run said nothing to it: it is so already, or the run ends")
          << "\n";
   return kOk;

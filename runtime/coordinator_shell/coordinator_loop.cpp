@@ -162,8 +162,9 @@ void CoordinatorLoop::hear_people() {
   if (!taken) return log_warning(taken.error().message);
   for (const std::string& refused : taken->refused)
     publish("warning", "a request was refused: " + refused);
+  think_all();  // what came before
   for (const RunRequest& request : taken->requests)
-    for (Event& event : events_of(request)) events_.push_back(std::move(event));
+    for (const Event& event : events_of(request)) think(event, request.name);
 }
 
 // --- Deciding ------------------------------------------------------------------------------------
@@ -186,7 +187,7 @@ void CoordinatorLoop::think_all() {
   }
 }
 
-void CoordinatorLoop::think(const Event& event) {
+void CoordinatorLoop::think(const Event& event, const std::string& asked) {
   const Cause before = state_.cause;
   Decision decision = decide(std::move(state_), event, clock_.now(), options_);
   state_ = std::move(decision.state);
@@ -204,12 +205,13 @@ void CoordinatorLoop::think(const Event& event) {
     // While everybody still stands where it stood: no order to end has been sent.
     if (failure && !teller_->told_who_waited(state_.generation))
       (void)teller_->tell_who_waited(state_.generation);
-    publish(failure ? "worker_failed" : "coordinator", decision.reason);
+    publish(failure ? "worker_failed" : "coordinator", decision.reason, asked);
   }
 }
 
-void CoordinatorLoop::publish(const std::string& kind, const std::string& reason) {
-  teller_->publish(state_.generation, kind, reason);
+void CoordinatorLoop::publish(const std::string& kind, const std::string& reason,
+                              const std::string& asked) {
+  teller_->publish(state_.generation, kind, reason, asked);
   last_reason_ = reason;
   should_save_ = true;
 }

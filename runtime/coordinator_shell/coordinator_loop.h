@@ -50,8 +50,9 @@ class CoordinatorLoop {
   // Deciding
   void work();
   void think_all();
-  void think(const Event& event);
-  void publish(const std::string& kind, const std::string& reason);
+  /// `asked`: the request that the event is.
+  void think(const Event& event, const std::string& asked = "");
+  void publish(const std::string& kind, const std::string& reason, const std::string& asked = "");
 
   // The journal
   bool save();

@@ -17,10 +17,12 @@ void StatusPipe::say(const json& what) const {
   (void)!::write(descriptor_, line.data(), line.size());
 }
 
-void RunTeller::publish(std::int64_t generation, const std::string& kind,
-                        const std::string& reason) {
+void RunTeller::publish(std::int64_t generation, const std::string& kind, const std::string& reason,
+                        const std::string& asked) {
   log_info(reason);
-  (void)store_.append_event(kind, reason, {{"generation", generation}, {"term", term_}});
+  json details = {{"generation", generation}, {"term", term_}};
+  if (!asked.empty()) details["asked"] = asked;
+  (void)store_.append_event(kind, reason, details);
   status_.say({{"type", "notice"}, {"kind", kind}, {"message", reason}});
   should_describe_ = true;
 }

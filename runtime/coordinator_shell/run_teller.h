@@ -23,8 +23,9 @@ class RunTeller {
             std::unique_ptr<DriftWatch> drift)
       : store_(store), status_(status), term_(term), clock_(clock), drift_(std::move(drift)) {}
 
-  /// Into the log, the events and to the agent's terminal.
-  void publish(std::int64_t generation, const std::string& kind, const std::string& reason);
+  /// Into the log, the events and to the agent's terminal. `asked`: the request that it answers.
+  void publish(std::int64_t generation, const std::string& kind, const std::string& reason,
+               const std::string& asked = "");
   /// From the ranks' rings, told once a generation; asks nobody, takes milliseconds.
   Expected<RunDiagnosis> tell_who_waited(std::int64_t generation);
   bool told_who_waited(std::int64_t generation) const { return diagnosed_ == generation; }

@@ -51,8 +51,11 @@ Expected<RunRequest> parse(const std::string& text) {
       !node.is_string() || !reason.is_string())
     return fail(Code::Corrupt, "it asks for nothing that is known");
   RunRequest request{static_cast<RunRequest::Kind>(name - std::begin(kNames)),
-                     at_step.get<std::int64_t>(), node.get<std::string>(),
-                     reason.get<std::string>(), seconds.get<double>()};
+                     at_step.get<std::int64_t>(),
+                     node.get<std::string>(),
+                     reason.get<std::string>(),
+                     seconds.get<double>(),
+                     ""};
   WEFT_TRY(check(request));
   return request;
 }
@@ -92,11 +95,13 @@ Expected<TakenRequests> take_requests(const RunPaths& paths) {
     const auto text = read_file(file, kMaxBytes);
     // First gone, then done: one that is done twice may end a run that was asked to save.
     if (!fs::remove(file, error)) continue;  // taken back, or taken by another leader
-    const auto request = text ? parse(*text) : Expected<RunRequest>(tl::unexpected(text.error()));
-    if (request)
-      taken.requests.push_back(*request);
-    else
+    auto request = text ? parse(*text) : Expected<RunRequest>(tl::unexpected(text.error()));
+    if (request) {
+      request->name = file.filename().string();
+      taken.requests.push_back(std::move(*request));
+    } else {
       taken.refused.push_back(file.filename().string() + ": " + request.error().message);
+    }
   }
   return taken;
 }

@@ -28,6 +28,7 @@ struct RunRequest {
   std::string node;
   std::string reason;
   double seconds = 0;
+  std::string name;  // of its file, once it was taken: events that answer it say so ("asked")
 };
 
 /// Leaves a request; the file vanishes when it is taken. Errors: InvalidArgument, Io.
