@@ -118,7 +118,7 @@ const std::vector<FaultRow>& fault_rows() {
     for (const char* phase : {"compute", "exchange", "checkpoint", "rollout"})
       all.push_back({"flip", phase});
     for (const char* fault : {"coordinator kill", "coordinator stop"})
-      for (const char* phase : {"forming", "compute", "checkpoint"})
+      for (const char* phase : {"forming", "compute", "checkpoint", "rollout", "shutdown"})
         all.push_back(
             {fault, phase,
              phase == std::string("compute") && fault == std::string("coordinator kill")});

@@ -45,6 +45,19 @@ std::string leave_slow_node(Nodes& nodes) {
   return "";
 }
 
+/// All ranks of a node stand still where the phase is, so that it is hit there and nowhere else.
+std::vector<std::string> held(const FaultRow& row) {
+  return {fmt::format("WEFT_FAULT=do=stop at={} rank=all step={}", row.phase, step_for(row))};
+}
+
+bool stands_still(const fs::path& run) {
+  std::error_code error;
+  for (fs::directory_iterator log(run / "logs", error), end; !error && log != end;
+       log.increment(error))
+    if (text_of(log->path()).find("WEFT_FAULT: stop") != std::string::npos) return true;
+  return false;
+}
+
 void measure(const fs::path& run, double when, FaultOutcome& outcome) {
   const double ended = time_of(run, "ends: ", when), lost = time_of(run, "is lost: ", when);
   const double noticed = ended < 0 ? lost : lost < 0 ? ended : std::min(ended, lost);
@@ -58,6 +71,8 @@ FaultOutcome run_disturbed(const FaultRow& row, const Place& place) {
   const std::string fault = row.fault;
   const bool cuts = fault == "node cut off", slows = fault == "slow node";
   const int victim = fault == "leading agent kill" ? kLeader : kFollower;
+  const std::string phase = row.phase;
+  const int slots = phase == "rollout" ? 1 : 2;  // that job has two ranks
   const fs::path run = place / "run";
   // Who comes back must find the run still going on: it goes slowly, until it is asked to stop.
   const std::vector<std::string> forever = {"--set", "pretrain.steps=100000"};
@@ -72,14 +87,30 @@ FaultOutcome run_disturbed(const FaultRow& row, const Place& place) {
   if (cuts) network.emplace(3);
 
   FaultOutcome outcome;
-  Nodes nodes(place.supervised_job(), run, cuts ? forever : slows ? swapping : none);
-  nodes.start(kLeader, 2, cuts, cuts ? slowly : none);
+  Nodes nodes(job_of(place, row), run, cuts ? forever : slows ? swapping : none);
+  nodes.start(kLeader, slots, cuts, cuts ? slowly : victim == kLeader ? held(row) : none);
   // The one that is to lead does so before anybody else can.
   if (!eventually([&] { return nodes.leader() == kLeader || !nodes.anybody_running(); }, 60s))
     outcome.problem = "nobody leads";
-  nodes.start(kFollower, 2, cuts, slows ? slow_node : none);
+  nodes.start(kFollower, slots, cuts,
+              slows                          ? slow_node
+              : victim == kFollower && !cuts ? held(row)
+                                             : none);
   if (!nodes.told("generation 1 forms")) outcome.problem = "no generation was formed";
-  nodes.start(kSpare, 2, cuts);
+  double when = 0;
+  const auto hurt = [&] {
+    if (cuts)
+      eventually([&] { return nodes.steps() >= step_for(row) || !nodes.anybody_running(); });
+    else
+      eventually([&] { return stands_still(run) || !nodes.anybody_running(); });
+    when = wall_now();
+    if (cuts)
+      network->cut(victim);
+    else
+      nodes.agent(victim).kill_agent();
+  };
+  if (phase == "forming") hurt();  // it does not wait for the spare
+  nodes.start(kSpare, slots, cuts);
   if (!nodes.told("node n2 joined")) outcome.problem = "the spare did not join";
 
   if (slows) {
@@ -90,13 +121,7 @@ FaultOutcome run_disturbed(const FaultRow& row, const Place& place) {
     outcome.recovered = time_of(run, "generation 2 runs", 0) - first;
     return outcome;
   }
-  const long long step = std::string(row.phase) == "checkpoint" ? 20 : 13;
-  eventually([&] { return nodes.steps() >= step || !nodes.anybody_running(); });
-  const double when = wall_now();
-  if (cuts)
-    network->cut(victim);
-  else
-    nodes.agent(victim).kill_agent();
+  if (phase != "forming") hurt();
   if (cuts && outcome.problem.empty()) outcome.problem = come_back(nodes, *network);
   if (outcome.problem.empty()) outcome.problem = nodes.end_with(cuts ? 130 : 0);
   measure(run, when, outcome);
@@ -106,11 +131,17 @@ FaultOutcome run_disturbed(const FaultRow& row, const Place& place) {
 }  // namespace
 
 const std::vector<FaultRow>& node_fault_rows() {
-  static const std::vector<FaultRow> rows = {{"agent kill", "compute", true},
-                                             {"agent kill", "checkpoint"},
-                                             {"leading agent kill", "compute"},
-                                             {"node cut off", "compute"},
-                                             {"slow node", "compute"}};
+  static const std::vector<FaultRow> rows = [] {
+    std::vector<FaultRow> all;
+    for (const char* fault : {"agent kill", "leading agent kill"})
+      for (const char* phase :
+           {"forming", "compute", "exchange", "checkpoint", "rollout", "shutdown"})
+        all.push_back({fault, phase, all.size() == 1});
+    for (const char* phase : {"forming", "compute", "checkpoint"})
+      all.push_back({"node cut off", phase});
+    all.push_back({"slow node", "compute"});
+    return all;
+  }();
   return rows;
 }
 
@@ -129,8 +160,10 @@ FaultOutcome try_node_fault(const FaultRow& row) {
   // One that was asked to stop did not come to the job's end.
   const std::string fault = row.fault;
   const bool whole = fault != "node cut off" && fault != "slow node";
-  if (metrics.empty() || metrics != metrics_on_one_node(place.supervised_job(), metrics.size(),
-                                                        metrics.size() + (whole ? 0 : 1)))
+  if (metrics.empty() ||
+      metrics !=
+          (whole ? undisturbed(row)
+                 : metrics_on_one_node(place.supervised_job(), metrics.size(), metrics.size() + 1)))
     outcome.problem = "other numbers than those of one undisturbed node";
   return outcome;
 }
