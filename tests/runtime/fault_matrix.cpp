@@ -115,7 +115,7 @@ const std::vector<FaultRow>& fault_rows() {
       for (const char* fault : {"kill", "stop", "throw", "exit", "memory", "slow"})
         all.push_back(
             {fault, phase, phase == std::string("exchange") && fault == std::string("kill")});
-    for (const char* phase : {"compute", "exchange", "checkpoint", "rollout"})
+    for (const char* phase : {"forming", "compute", "exchange", "checkpoint", "rollout"})
       all.push_back({"flip", phase});
     for (const char* fault : {"coordinator kill", "coordinator stop"})
       for (const char* phase : {"forming", "compute", "checkpoint", "rollout", "shutdown"})
