@@ -95,7 +95,7 @@ int main(int argc, char** argv) {
   const fs::path file = root / "data.jsonl";
   generate(file, mb * 1e6);
   const double size = static_cast<double>(fs::file_size(file)) / 1e6;
-  const auto coder = corpus::std::move(*corpus::Coder::make(*tokenizer::Tokenizer::byte_level(0)));
+  const auto coder = *corpus::Coder::make(*tokenizer::Tokenizer::byte_level(0));
   std::printf("%.0f MB of JSONL, peak %.0f MB before\n", size, peak_mb());
   const double read = sequential_read(file), again = sequential_read(file);
   const double limit = std::min(read, again);
