@@ -93,6 +93,16 @@ std::byte* write_back(const ExpertLayout::Private& p, int r, std::size_t hidden,
 }
 
 template <class Real>
+Parts<Real> read_back(const Route& route, ConstBytes message, std::size_t hidden, Real* values) {
+  const auto* const rows = reinterpret_cast<const Real*>(message.data());
+  if (values != nullptr) {
+    const Real* value = rows + route.rows.size() * hidden;
+    for (const std::int32_t choice : route.choices) values[choice] = *value++;
+  }
+  return {route.rows, rows};
+}
+
+template <class Real>
 void write_slots_back(const ExpertLayout::Private& p, int r, std::size_t hidden,
                       const Real* slot_rows, std::byte* out) {
   const std::size_t row_bytes = hidden * sizeof(Real);
@@ -116,5 +126,7 @@ template std::byte* write_back(const ExpertLayout::Private&, int, std::size_t, c
                                const float*, std::byte*);
 template std::byte* write_back(const ExpertLayout::Private&, int, std::size_t, const double*,
                                const double*, std::byte*);
+template Parts<float> read_back(const Route&, ConstBytes, std::size_t, float*);
+template Parts<double> read_back(const Route&, ConstBytes, std::size_t, double*);
 
 }  // namespace weft::comm

@@ -11,6 +11,7 @@
 #include "comm/exchange/expert_exchange.h"
 #include "comm/exchange/expert_messages.h"
 #include "comm/exchange/expert_routes.h"
+#include "comm/exchange/part_sums.h"
 #include "comm/exchange/relayed.h"
 
 namespace weft::comm {
@@ -57,8 +58,13 @@ template <class Real>
 std::byte* write_back(const ExpertLayout::Private& p, int r, std::size_t hidden, const Real* rows,
                       const Real* slot_values, std::byte* out);
 
-/// The same where a choice's result goes back by itself: the rows of slot_rows [num_slots, hidden]
-/// of that rank's choices, in the order in which they arrived.
+/// At home, what write_back wrote for this route: its rows, which live as long as the message, and
+/// unless null values[choice] of each of its choices.
+template <class Real>
+Parts<Real> read_back(const Route& route, ConstBytes message, std::size_t hidden, Real* values);
+
+/// As write_back where a choice's result goes back by itself: the rows of slot_rows [num_slots,
+/// hidden] of that rank's choices, in the order in which they arrived.
 template <class Real>
 void write_slots_back(const ExpertLayout::Private& p, int r, std::size_t hidden,
                       const Real* slot_rows, std::byte* out);

@@ -39,12 +39,16 @@ MessageSet& OneHop<Real>::take_flight(Private& p) {
     std::iota(ranks.begin(), ranks.end(), 0);
     return std::make_unique<Flight>(group_, std::move(ranks));
   });
-  return messages_of(p);
+  return static_cast<Flight*>(p.flight)->messages;
 }
 
+/// Waits until everything has come and all that was sent is away.
 template <class Real>
-MessageSet& OneHop<Real>::messages_of(Private& p) {
-  return static_cast<Flight*>(p.flight)->messages;
+Expected<MessageSet*> OneHop<Real>::arrive(Private& p, bool exact) {
+  MessageSet& messages = static_cast<Flight*>(p.flight)->messages;
+  WEFT_TRY(messages.receive(exact));
+  WEFT_TRY(messages.finish_sends());
+  return &messages;
 }
 
 template <class Real>
@@ -77,11 +81,9 @@ void OneHop<Real>::begin_dispatch(Private& p, Tag tag, const Choices& choices,
 
 template <class Real>
 Expected<std::span<const DispatchView>> OneHop<Real>::end_dispatch(Private& p) {
-  MessageSet& messages = messages_of(p);
-  WEFT_TRY(messages.receive(false));
-  WEFT_TRY(messages.finish_sends());
-  for (int r = 0; r < messages.size(); ++r) {
-    auto view = read_dispatch(shape_, messages.from(r));
+  WEFT_TRY_ASSIGN(MessageSet* const messages, arrive(p, false));
+  for (int r = 0; r < messages->size(); ++r) {
+    auto view = read_dispatch(shape_, messages->from(r));
     if (!view) return corrupt_from(group_, r, view.error().message);
     views_[static_cast<std::size_t>(r)] = *view;
   }
@@ -102,11 +104,9 @@ void OneHop<Real>::begin_forth(Private& p, Tag tag, const std::byte* rows) {
 
 template <class Real>
 Expected<std::span<const ConstBytes>> OneHop<Real>::end_forth(Private& p) {
-  MessageSet& messages = messages_of(p);
-  WEFT_TRY(messages.receive(true));
-  WEFT_TRY(messages.finish_sends());
-  for (int r = 0; r < messages.size(); ++r)
-    arrived_[static_cast<std::size_t>(r)] = messages.from(r);
+  WEFT_TRY_ASSIGN(MessageSet* const messages, arrive(p, true));
+  for (int r = 0; r < messages->size(); ++r)
+    arrived_[static_cast<std::size_t>(r)] = messages->from(r);
   return arrived_;
 }
 
@@ -127,17 +127,9 @@ void OneHop<Real>::begin_back(Private& p, Tag tag, const Real* rows, bool with_v
 
 template <class Real>
 Expected<void> OneHop<Real>::end_back(Private& p, int num_tokens, Real* out, Real* values) {
-  MessageSet& messages = messages_of(p);
-  WEFT_TRY(messages.receive(true));
-  WEFT_TRY(messages.finish_sends());
-  for (int r = 0; r < messages.size(); ++r) {
-    const Route& route = p.routes[static_cast<std::size_t>(r)];
-    const auto* const part = reinterpret_cast<const Real*>(messages.from(r).data());
-    came_[static_cast<std::size_t>(r)] = {route.rows, part};
-    if (values == nullptr) continue;
-    const Real* value = part + route.rows.size() * shape_.hidden;
-    for (const std::int32_t choice : route.choices) values[choice] = *value++;
-  }
+  WEFT_TRY_ASSIGN(MessageSet* const messages, arrive(p, true));
+  for (std::size_t r = 0; r < came_.size(); ++r)
+    came_[r] = read_back(p.routes[r], messages->from(static_cast<int>(r)), shape_.hidden, values);
   add_parts(came_, num_tokens, out);
   return {};
 }

@@ -28,7 +28,7 @@ class OneHop : public ExchangePath<Real> {
  protected:
   MessageSet& take_flight(Private& p);
   void start(Private& p, MessageSet& messages, Tag tag);
-  static MessageSet& messages_of(Private& p);
+  Expected<MessageSet*> arrive(Private& p, bool exact);
   /// out += the sums of what came from each rank, in the order of the node map.
   void add_parts(std::span<const Parts<Real>> of_rank, int num_tokens, Real* out);
 

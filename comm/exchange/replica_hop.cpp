@@ -47,12 +47,10 @@ void ReplicaHop<Real>::begin_back(Private& p, Tag tag, const Real* rows, bool wi
 
 template <class Real>
 Expected<void> ReplicaHop<Real>::end_back(Private& p, int num_tokens, Real* out, Real*) {
-  MessageSet& messages = this->messages_of(p);
-  WEFT_TRY(messages.receive(true));
-  WEFT_TRY(messages.finish_sends());
+  WEFT_TRY_ASSIGN(MessageSet* const messages, this->arrive(p, true));
   result_of_.resize(p.experts.size());
   for (int r = 0; r < num_ranks_; ++r) {
-    const auto* row = reinterpret_cast<const Real*>(messages.from(r).data());
+    const auto* row = reinterpret_cast<const Real*>(messages->from(r).data());
     for (const std::int32_t choice : p.routes[static_cast<std::size_t>(r)].choices) {
       result_of_[static_cast<std::size_t>(choice)] = row;
       row += this->shape_.hidden;

@@ -53,8 +53,6 @@ TwoHop<Real>::TwoHop(Communicator& group, const ExchangeShape& shape, const Node
       line_(TwoHopLine::of(group)),
       shape_(shape),
       node_shape_(shape_of_node(shape, nodes.ranks_per_node())),
-      own_node_(nodes.node_of(group.rank())),
-      own_index_(nodes.index_of(group.rank())),
       node_sums_(static_cast<std::size_t>(nodes.ranks_per_node()), shape.hidden),
       home_sums_(static_cast<std::size_t>(nodes.num_nodes()), shape.hidden),
       node_parts_(static_cast<std::size_t>(nodes.ranks_per_node())),
@@ -276,14 +274,9 @@ void TwoHop<Real>::relay_back(Flight& flight) {
 template <class Real>
 Expected<void> TwoHop<Real>::end_back(Private& p, int num_tokens, Real* out, Real* values) {
   WEFT_TRY_ASSIGN(Flight* const flight, arrive(p, true));
-  for (int m = 0; m < nodes_.num_nodes(); ++m) {
-    const Route& route = p.routes[static_cast<std::size_t>(m)];
-    const auto* const part = reinterpret_cast<const Real*>(flight->rail.from(m).data());
-    home_parts_[static_cast<std::size_t>(m)] = {route.rows, part};
-    if (values == nullptr) continue;
-    const Real* value = part + route.rows.size() * shape_.hidden;
-    for (const std::int32_t choice : route.choices) values[choice] = *value++;
-  }
+  for (std::size_t m = 0; m < home_parts_.size(); ++m)
+    home_parts_[m] =
+        read_back(p.routes[m], flight->rail.from(static_cast<int>(m)), shape_.hidden, values);
   home_sums_.add(home_parts_, home_parts_.size(), num_tokens, out);
   return {};
 }

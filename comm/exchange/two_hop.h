@@ -52,7 +52,6 @@ class TwoHop : public ExchangePath<Real> {
   TwoHopLine& line_;
   ExchangeShape shape_;       // of what a rank gets
   ExchangeShape node_shape_;  // of what a relay gets: all experts of the node
-  int own_node_, own_index_;
   std::vector<std::int32_t> node_of_, node_local_of_;      // per seat
   std::vector<std::int32_t> member_of_, member_local_of_;  // per seat of a node
   FlightPool<Flight> flights_;

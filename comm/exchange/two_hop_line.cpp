@@ -1,7 +1,5 @@
 #include "comm/exchange/two_hop_line.h"
 
-#include <algorithm>
-
 namespace weft::comm {
 
 TwoHopLine& TwoHopLine::of(Communicator& group) {

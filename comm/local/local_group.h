@@ -6,77 +6,15 @@
 #include <string>
 #include <vector>
 
-#include "base/clock.h"
 #include "comm/communicator.h"
-#include "comm/local/far_links.h"
-#include "comm/local/patience.h"
+#include "comm/local/local_rank.h"
 #include "comm/local/ring.h"
-#include "comm/local/shared_world.h"
-#include "comm/local/slab.h"
-#include "comm/message_check.h"
 #include "comm/operations.h"
 
 namespace weft::comm {
 
-class LocalCommunicator;
-
-/// Cores that this process may run on.
-unsigned usable_cores();
-
-/// What the groups of one transport share: whoever waits in one moves them all.
-class LocalRank {
- public:
-  LocalRank(std::shared_ptr<LocalWorld::Mapping> world, int world_rank)
-      : world_(std::move(world)),
-        bell_(&world_->header().bells[world_rank]),
-        slab_(world_->memory + world_->slab_offset(world_rank), world_->slab_bytes()),
-        patience_((world_->header().world_size + usable_cores() - 1) / usable_cores()) {
-    write_card(world_->header().cards[world_rank]);
-  }
-  LocalRank(const LocalRank&) = delete;
-  LocalRank& operator=(const LocalRank&) = delete;
-
-  LocalWorld::Mapping& world() const { return *world_; }
-  const std::shared_ptr<LocalWorld::Mapping>& shared_world() const { return world_; }
-  Doorbell& bell() const { return *bell_; }
-  Patience& patience() { return patience_; }
-  Slab& slab() { return slab_; }
-
-  std::uint32_t check_of(const Operation& send) const {
-    return checks_ ? message_check({send.data, send.length}) : 0;
-  }
-
-  /// Links to ranks of other nodes, which waits move too; until set_far(nullptr).
-  void set_far(FarLinks* far) { far_ = far; }
-  void nudge(int world_rank_of_far) {
-    if (far_ != nullptr) far_->nudge(world_rank_of_far);
-  }
-  /// Until something may have changed, at most `longest`; not when `ready()` holds.
-  template <class Ready>
-  void sleep(Duration longest, Ready ready) {
-    if (far_ == nullptr) return bell_->sleep(longest, ready);
-    bell_->sleep_by([&] { far_->sleep(longest); }, ready);
-  }
-
-  void add(LocalCommunicator* group) { groups_.push_back(group); }
-  void remove(LocalCommunicator* group) { std::erase(groups_, group); }
-  /// Moves whatever can move in any group; true when anything did.
-  bool progress();
-
- private:
-  /// Tells the peers where we are, and whether we may read them: what holds for the world's creator
-  /// holds for its other children.
-  void write_card(RankCard& card);
-
-  std::shared_ptr<LocalWorld::Mapping> world_;
-  const std::uint64_t nonce_ = draw_nonce();
-  Doorbell* bell_;
-  Slab slab_;
-  Patience patience_;
-  FarLinks* far_ = nullptr;
-  const bool checks_ = checks_messages();
-  std::vector<LocalCommunicator*> groups_;
-};
+/// What is written or freed at once: the other side starts on it while we go on.
+inline constexpr std::size_t kPieceBytes = 64 << 10;
 
 /// Who a rank of a group is.
 struct GroupMember {
@@ -137,21 +75,26 @@ class LocalCommunicator : public Communicator {
   /// Moves whatever can move in this group; true when anything did.
   bool progress();
   bool progress_own();
+
+  // local_send.cpp
   bool push(int to);
-  bool pull(int from);
+  bool goes_directly(const Operation& op, const Peer& peer) const;
   /// Writes where a long message lies; the peer fetches it. False: no room.
   bool point_at(Operation& op, Peer& peer);
-  bool goes_directly(const Operation& op, const Peer& peer) const;
+
+  // local_receive.cpp
+  bool pull(int from);
+  /// Reads the header of the first receive's message. False: not there yet, or a fault.
+  bool begin_receive(Operation& op, Peer& peer);
   /// Fetches the message that `op` receives from where its sender has it: in the slab, or anywhere
   /// in its memory. False: a fault.
   bool fetch(Operation& op, Peer& peer, bool in_slab);
   Expected<void> read_slab(const Operation& op, std::uint64_t offset) const;
   static Expected<void> read_process(const Operation& op, const RankCard& card,
                                      std::uint64_t address);
+
   /// What peers may still want to fetch is about to change.
   void withdraw();
-  /// Reads the header of the first receive's message. False: not there yet, or a fault.
-  bool begin_receive(Operation& op, Peer& peer);
   void wait_until_done(const Operation& op, Request request);
   void ring(const Peer& peer) const {
     if (peer.bell->ring()) self_->nudge(peer.far_rank);

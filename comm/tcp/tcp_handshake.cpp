@@ -6,7 +6,6 @@
 #include <openssl/rand.h>
 
 #include <cstring>
-#include <vector>
 
 #include "base/check.h"
 

@@ -12,6 +12,7 @@
 #include "base/units.h"
 #include "runtime/cli/progress.h"
 #include "runtime/coordinator_shell/begin_run.h"
+#include "runtime/job/course.h"
 #include "runtime/job/serial.h"
 #include "runtime/launch/local_run.h"
 #include "runtime/store/lease.h"
@@ -26,13 +27,7 @@ namespace fs = std::filesystem;
 bool is_virtual(const Job& job) { return job.device == "virtual"; }
 
 long long planned_steps(const Job& job) {
-  if (is_virtual(job)) return job.virtual_device.steps;
-  long long steps = 0;
-  for (const std::string& stage : job.recipe)
-    steps += stage == "pretrain"     ? job.pretrain.steps
-             : stage == "cold_start" ? job.cold_start.steps
-                                     : job.grpo.steps;
-  return steps;
+  return is_virtual(job) ? job.virtual_device.steps : recipe_steps(job);
 }
 
 bool is_file_empty(const fs::path& path) {

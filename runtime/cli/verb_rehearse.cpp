@@ -1,6 +1,5 @@
 #include <fmt/format.h>
 
-#include <cerrno>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <ostream>
@@ -12,6 +11,7 @@
 #include "runtime/cli/render.h"
 #include "runtime/cli/verbs.h"
 #include "runtime/cluster/cluster_file.h"
+#include "runtime/job/course.h"
 #include "runtime/job/load.h"
 #include "runtime/job/serial.h"
 #include "runtime/rehearse/rehearsal.h"
@@ -73,15 +73,6 @@ int prepare(const RehearseOptions& options, Io& io, Prepared& out) {
   if (!parsed.ok()) return kConfiguration;
   out.options.faults = std::move(parsed.faults);
   return kOk;
-}
-
-long long steps_of_recipe(const Job& job) {
-  long long steps = 0;
-  for (const std::string& stage : job.recipe)
-    steps += stage == "pretrain"     ? job.pretrain.steps
-             : stage == "cold_start" ? job.cold_start.steps
-                                     : job.grpo.steps;
-  return steps;
 }
 
 Expected<void> begin(RunStore& store, const Prepared& what, long long planned) {
@@ -152,7 +143,7 @@ int verb_rehearse(const RehearseOptions& options, Io& io) {
   {
     auto store = RunStore::open(directory, clock);
     if (!store) return report(store.error(), io);
-    const long long planned = options.steps > 0 ? options.steps : steps_of_recipe(job);
+    const long long planned = options.steps > 0 ? options.steps : recipe_steps(job);
     if (const auto begun = begin(**store, what, planned); !begun) return report(begun.error(), io);
     Progress progress(io, options.quiet);
     RehearsalObserver observer;

@@ -27,6 +27,15 @@ Curve plain_curve(const SupervisedJob& job) {
 
 }  // namespace
 
+long long recipe_steps(const Job& job) {
+  long long steps = 0;
+  for (const std::string& stage : job.recipe)
+    steps += stage == "pretrain"     ? job.pretrain.steps
+             : stage == "cold_start" ? job.cold_start.steps
+                                     : job.grpo.steps;
+  return steps;
+}
+
 int sequence_tokens(const Job& job) {
   const bool windows =
       job.data.task == "text" || (job.data.task == "files" && job.data.pack == "stream");

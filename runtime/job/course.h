@@ -22,6 +22,9 @@ struct Course {
 /// a ramp that cannot be, lengths in tokens where sequences differ.
 Expected<Course> course_of(const SupervisedJob& job, int sequence_tokens);
 
+/// Steps of all its stages together, reinforcement learning's too.
+long long recipe_steps(const Job& job);
+
 /// Of the job's data.
 int sequence_tokens(const Job& job);
 

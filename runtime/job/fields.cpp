@@ -1,7 +1,6 @@
 #include "runtime/job/fields.h"
 
 #include <algorithm>
-#include <map>
 
 namespace weft::runtime {
 namespace {

@@ -149,7 +149,7 @@ void add_parallel(std::vector<Field>& out) {
        .help =
            "How bytes move between ranks. local: shared memory between the processes of a node, "
            "and TCP between the nodes of a run that several agents share.",
-       .interacts = "nothing yet",
+       .interacts = "parallel.pipeline x parallel.data: at most 64 ranks have been tried",
        .example = "local",
        .names = {{"PyTorch", "backend"}},
        .on_resume = kMay});

@@ -3,7 +3,6 @@
 #include <array>
 #include <cstdio>
 #include <nlohmann/json.hpp>
-#include <set>
 
 #include "base/rng.h"
 #include "base/text.h"

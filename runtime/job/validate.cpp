@@ -135,15 +135,20 @@ std::vector<Problem> data_problems(const Job& job) {
 
 }  // namespace
 
+// What has been tried, not a bound of the transport: shared memory carries 1,024 ranks of a host
+// (which then share its cores and memory), TCP between nodes has no bound of its own.
 std::vector<Problem> host_problems(const Job& job) {
+  constexpr long long kRanksTried = 64;
   const ParallelJob& p = job.parallel;
   const long long world = 1LL * p.pipeline * p.data;
-  if (p.transport != "local" || world <= 64) return {};
+  if (p.transport != "local" || world <= kRanksTried) return {};
   return {{Severity::Error,
            {"parallel.pipeline", "parallel.data", "parallel.transport"},
            "parallel.pipeline x parallel.data = " + std::to_string(world) +
-               " worker processes on one host",
-           "at most 64 with transport: local; weft plan takes any number"}};
+               " worker processes: more than transport: local has been tried with",
+           "at most " + std::to_string(kRanksTried) +
+               ", on one host or shared by agents of several; weft plan and weft rehearse take any "
+               "number"}};
 }
 
 std::vector<Problem> file_problems(const Job& job) {

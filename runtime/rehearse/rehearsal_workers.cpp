@@ -1,8 +1,6 @@
 // Virtual workers: they start, load, tell where they are, and end.
 #include <fmt/format.h>
 
-#include <nlohmann/json.hpp>
-
 #include "base/rng.h"
 #include "runtime/rehearse/rehearsal_impl.h"
 

@@ -87,19 +87,23 @@ class ModelledWorkers final : public Workers {
                    int signal);
   void fail_worker(Group& group, Rank& rank, const Error& error, int blames,
                    const std::string& damaged = "");
+
+  // modelled_steps.cpp
   void begin_step(Group& group);
   void try_step(std::int64_t generation, std::int64_t ticket);
   int first_missing(const Group& group) const;  // the rank that holds the others up, or -1
   void stall(Group& group, int missing);
   void complete_step(Group& group);
+  void after_save(Group& group);
+  void all_done(Group& group, bool early);
+
+  // modelled_saves.cpp
   void save(Group& group, std::int64_t request);
   void commit(std::int64_t generation, std::int64_t step, std::int64_t request);
   void copy(Group& group);
   void keep_copy(Group& group, std::int64_t step);
   std::vector<int> nodes_of(const Group& group) const;
   bool is_whole(const Group& group, const Checkpoint& copy) const;
-  void after_save(Group& group);
-  void all_done(Group& group, bool early);
 
   const ModelledWorkersOptions options_;
   const WorkerModel& model_;

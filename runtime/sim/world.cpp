@@ -120,14 +120,6 @@ void World::ask(Duration at, const Event& request) {
   });
 }
 
-void World::ask_stop(Duration at) {
-  Impl* impl = impl_.get();
-  impl->at_time(at, [impl] {
-    const std::shared_ptr<AgentProcess> agent = impl->nodes[0].agent;
-    deliver(agent, [impl, agent] { impl->tell_agent(0, agent, AgentStopAsked{}); });
-  });
-}
-
 void World::heal(Duration at) {
   impl_->at_time(at, [impl = impl_.get()] { impl->heal(); });
 }

@@ -114,8 +114,6 @@ class World {
   /// A person's request, told to whichever coordinator leads at that time (again every second until
   /// one took it).
   void ask(Duration at, const Event& request);
-  /// The person at the first node's terminal.
-  void ask_stop(Duration at);
   /// Undoes every fault that has not ended yet, starts what is down, and makes the network good.
   void heal(Duration at);
   /// 1: as the options say. More: everything periodic is so much slower, and silence counts so much

@@ -2,12 +2,15 @@
 
 #include <sqlite3.h>
 
+#include <algorithm>
+#include <charconv>
 #include <nlohmann/json.hpp>
 
 namespace weft::runtime {
 namespace {
 
 using nlohmann::json;
+namespace fs = std::filesystem;
 
 constexpr const char* kTables =
     "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;"
@@ -137,5 +140,58 @@ Expected<void> Index::replace_samples(long long step, const std::vector<json>& s
 
 Expected<void> Index::begin() { return impl_->execute("BEGIN", "begin a transaction in"); }
 Expected<void> Index::commit() { return impl_->execute("COMMIT", "commit to"); }
+
+// From the files of a run.
+
+namespace {
+
+/// The step of "120.jsonl"; nothing for other names.
+long long step_of(const fs::path& path) {
+  const std::string stem = path.stem().string();
+  long long step = -1;
+  const auto [end, error] = std::from_chars(stem.data(), stem.data() + stem.size(), step);
+  const bool whole = error == std::errc() && end == stem.data() + stem.size();
+  return whole && path.extension() == ".jsonl" ? step : -1;
+}
+
+}  // namespace
+
+fs::path sample_file(const RunPaths& paths, long long step) {
+  return paths.samples() / (std::to_string(step) + ".jsonl");
+}
+
+std::vector<long long> sample_steps(const RunPaths& paths) {
+  std::vector<long long> steps;
+  std::error_code error;
+  for (fs::directory_iterator entry(paths.samples(), error), end; !error && entry != end;
+       entry.increment(error))
+    if (const long long step = step_of(entry->path()); step >= 0) steps.push_back(step);
+  std::sort(steps.begin(), steps.end());
+  return steps;
+}
+
+Expected<std::unique_ptr<Index>> build_index(const RunPaths& paths) {
+  WEFT_TRY_ASSIGN(auto index, Index::create(paths.sqlite()));
+  WEFT_TRY(index->begin());
+  if (fs::exists(paths.metrics())) {
+    WEFT_TRY_ASSIGN(const auto steps, read_json_lines(paths.metrics()));
+    for (const json& record : steps) WEFT_TRY(index->add_step(record));
+  }
+  if (fs::exists(paths.events())) {
+    WEFT_TRY_ASSIGN(const auto events, read_json_lines(paths.events()));
+    for (const json& record : events) WEFT_TRY(index->add_event(record));
+  }
+  for (const long long step : sample_steps(paths)) {
+    WEFT_TRY_ASSIGN(const auto samples, read_json_lines(sample_file(paths, step)));
+    WEFT_TRY(index->replace_samples(step, samples));
+  }
+  WEFT_TRY(index->commit());
+  return index;
+}
+
+Expected<void> rebuild_index(const RunPaths& paths) {
+  WEFT_TRY(build_index(paths));
+  return {};
+}
 
 }  // namespace weft::runtime

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/expected.h"
+#include "runtime/store/run_store.h"
 
 namespace weft::runtime {
 
@@ -30,5 +31,11 @@ class Index {
   explicit Index(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
+
+/// samples/<step>.jsonl.
+std::filesystem::path sample_file(const RunPaths& paths, long long step);
+
+/// Of a run: written anew from its JSON lines. Errors: Io, Corrupt.
+Expected<std::unique_ptr<Index>> build_index(const RunPaths& paths);
 
 }  // namespace weft::runtime

@@ -3,9 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cstdio>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -13,7 +11,6 @@
 #include "base/units.h"
 #include "runtime/store/index.h"
 #include "runtime/store/json_lines.h"
-#include "runtime/store/lease.h"
 #include "runtime/store/private_directory.h"
 #include "runtime/store/run_lock.h"
 
@@ -44,64 +41,16 @@ Expected<void> replace_file(const fs::path& path, const std::string& content) {
   return {};
 }
 
-/// The step of "120.jsonl"; nothing for other names.
-long long step_of(const fs::path& path) {
-  const std::string stem = path.stem().string();
-  long long step = -1;
-  const auto [end, error] = std::from_chars(stem.data(), stem.data() + stem.size(), step);
-  const bool whole = error == std::errc() && end == stem.data() + stem.size();
-  return whole && path.extension() == ".jsonl" ? step : -1;
-}
-
-fs::path sample_file(const RunPaths& paths, long long step) {
-  char name[32];
-  std::snprintf(name, sizeof name, "%lld.jsonl", step);
-  return paths.samples() / name;
-}
-
 json read_object(const fs::path& path) {
   const auto text = read_file(path, std::size_t{1} << 24);
   json object = text ? json::parse(*text, nullptr, false) : json();
   return object.is_object() ? object : json::object();
 }
 
-Expected<std::unique_ptr<Index>> build_index(const RunPaths& paths) {
-  WEFT_TRY_ASSIGN(auto index, Index::create(paths.sqlite()));
-  WEFT_TRY(index->begin());
-  if (fs::exists(paths.metrics())) {
-    WEFT_TRY_ASSIGN(const auto steps, read_json_lines(paths.metrics()));
-    for (const json& record : steps) WEFT_TRY(index->add_step(record));
-  }
-  if (fs::exists(paths.events())) {
-    WEFT_TRY_ASSIGN(const auto events, read_json_lines(paths.events()));
-    for (const json& record : events) WEFT_TRY(index->add_event(record));
-  }
-  for (const long long step : sample_steps(paths)) {
-    WEFT_TRY_ASSIGN(const auto samples, read_json_lines(sample_file(paths, step)));
-    WEFT_TRY(index->replace_samples(step, samples));
-  }
-  WEFT_TRY(index->commit());
-  return index;
-}
-
 }  // namespace
 
 fs::path RunPaths::worker_log(int rank) const {
   return logs() / ("worker-" + std::to_string(rank) + ".log");
-}
-
-const char* to_string(RunState state) {
-  switch (state) {
-    case RunState::Running:
-      return "running";
-    case RunState::Finished:
-      return "finished";
-    case RunState::Failed:
-      return "failed";
-    case RunState::Stopped:
-      return "stopped";
-  }
-  return "?";
 }
 
 struct RunStore::Impl {
@@ -295,94 +244,6 @@ Expected<void> RunStore::rewind(const Position& position) {
   WEFT_TRY_ASSIGN(impl_->events, cut(impl_->paths.events(), position.events));
   WEFT_TRY_ASSIGN(impl_->index, build_index(impl_->paths));
   return impl_->take_last_metrics();
-}
-
-bool is_locked(const RunPaths& paths) { return RunLock::is_taken(paths.lock()); }
-
-namespace {
-
-/// run.json as it stands, and whether the lock is held.
-Expected<json> look_at_state(const RunPaths& paths) {
-  const fs::path& root = paths.root;
-  const auto text = read_file(paths.run(), std::size_t{1} << 24);
-  if (!text && text.error().code == Code::NotFound)
-    return fail(Code::NotFound, root.string() + " is no run directory: it has no run.json");
-  if (!text) return tl::unexpected<Error>(text.error());
-  json state = json::parse(*text, nullptr, false);
-  if (!state.is_object() || !state.contains("state") || !state["state"].is_string())
-    return fail(Code::Corrupt, paths.run().string() + " is damaged; metrics.jsonl is not");
-  state["alive"] = is_locked(paths);
-  state["directory"] = root.string();
-  return state;
-}
-
-/// Of these, those that say running and that nobody holds: led by agents, or dead.
-void look_for_leaders(std::vector<json>& states) {
-  std::vector<RunPaths> runs;
-  std::vector<std::size_t> which;
-  for (std::size_t i = 0; i < states.size(); ++i)
-    if (states[i]["state"] == "running" && states[i]["alive"] == false) {
-      runs.push_back({states[i]["directory"].get<std::string>()});
-      which.push_back(i);
-    }
-  const std::vector<bool> led = are_led(runs);
-  for (std::size_t i = 0; i < runs.size(); ++i) {
-    json& state = states[which[i]];
-    state["alive"] = static_cast<bool>(led[i]);
-    if (led[i]) continue;
-    state["state"] = "dead";
-    state["reason"] =
-        "run.json says running, but no process holds the run directory and no agent leads";
-  }
-}
-
-}  // namespace
-
-Expected<json> read_state(const fs::path& root) {
-  WEFT_TRY_ASSIGN(json state, look_at_state({root}));
-  std::vector<json> one = {std::move(state)};
-  look_for_leaders(one);
-  return std::move(one.front());
-}
-
-Expected<std::vector<json>> list_runs(const fs::path& parent) {
-  std::error_code error;
-  fs::directory_iterator entries(parent, error);
-  if (error) return io_error("list", parent, error.value());
-  std::vector<json> runs;
-  for (const fs::directory_entry& entry : entries) {
-    if (!fs::exists(RunPaths{entry.path()}.run(), error)) continue;
-    auto state = look_at_state({entry.path()});
-    if (state)
-      runs.push_back(std::move(*state));
-    else
-      runs.push_back({{"name", entry.path().filename().string()},
-                      {"directory", entry.path().string()},
-                      {"state", "unreadable"},
-                      {"reason", state.error().message}});
-  }
-  look_for_leaders(runs);
-  std::sort(runs.begin(), runs.end(), [](const json& a, const json& b) {
-    const json none = "";
-    return std::pair(b.value("updated", none), a.value("name", none)) <
-           std::pair(a.value("updated", none), b.value("name", none));
-  });
-  return runs;
-}
-
-std::vector<long long> sample_steps(const RunPaths& paths) {
-  std::vector<long long> steps;
-  std::error_code error;
-  for (fs::directory_iterator entry(paths.samples(), error), end; !error && entry != end;
-       entry.increment(error))
-    if (const long long step = step_of(entry->path()); step >= 0) steps.push_back(step);
-  std::sort(steps.begin(), steps.end());
-  return steps;
-}
-
-Expected<void> rebuild_index(const RunPaths& paths) {
-  WEFT_TRY(build_index(paths));
-  return {};
 }
 
 }  // namespace weft::runtime

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "runtime/worker/engine.h"
+#include "runtime/worker/gather_or_fail.h"
 #include "runtime/worker/node_copies.h"
 #include "runtime/worker/spread_copy.h"
 #include "trainer/checkpoint/checkpoint.h"
@@ -80,7 +81,7 @@ Expected<Engine::Loaded> Engine::load_copy(const std::filesystem::path& director
                   [this](const checkpoint::Manifest& manifest) { return files_needed(manifest); }));
   Loaded loaded;
   loaded.name = name;
-  WEFT_TRY(all_have_read(read_checkpoint(copy, loaded, true)));
+  WEFT_TRY(all_or_fail(*world_, recorder_, read_checkpoint(copy, loaded, true)));
   return loaded;
 }
 

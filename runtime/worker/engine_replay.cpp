@@ -57,7 +57,7 @@ std::vector<OutputPair> pair_up(std::span<const OutputPair> tries) {
 }  // namespace
 
 std::span<const double> Engine::self_seconds() const {
-  return std::span<const double>(exchange_).subspan(self_at_);
+  return std::span<const double>(step_sum_).subspan(sum_places_.self);
 }
 
 // With DualPipe position p holds the same stages as position P-1-p.
@@ -83,7 +83,7 @@ void Engine::watch_outputs(OutputWatch watch) {
 Expected<TrainResult> Engine::replay(std::span<const MicroBatch> batch) {
   const std::uint64_t first = hash_numbers();
   std::vector<OutputPair> outputs = outputs_of_try(false);
-  std::vector<double> numbers = exchange_;
+  std::vector<double> numbers = step_sum_;
   step_.hold = true;
   WEFT_TRY(run_step(batch));
   const std::uint64_t second = hash_numbers();
@@ -121,7 +121,7 @@ Expected<TrainResult> Engine::replay_elsewhere(std::span<const MicroBatch> batch
   std::vector<OutputPair> outputs = outputs_of_try(false);
   WEFT_TRY(run_step(changed));
   result.tries = 3;
-  const std::vector<double> same = exchange_;  // sums are bracketed otherwise: not compared
+  const std::vector<double> same = step_sum_;  // sums are bracketed otherwise: not compared
   WEFT_TRY_ASSIGN(TrainResult::Corruption corruption,
                   compare_tries(std::move(outputs), outputs_of_try(true), same));
   // `changed` ends here, and the stages shall not look at it again.
@@ -132,7 +132,7 @@ Expected<TrainResult> Engine::replay_elsewhere(std::span<const MicroBatch> batch
 
 /// All of the world's sum but the ranks' times.
 std::uint64_t Engine::hash_numbers() const {
-  return XXH3_64bits(exchange_.data(), self_at_ * sizeof(double));
+  return XXH3_64bits(step_sum_.data(), sum_places_.self * sizeof(double));
 }
 
 /// What this rank's stages gave out in the last pass. `changed`: with the directions' halves
@@ -166,7 +166,7 @@ void Engine::add_gradients(std::vector<OutputPair>& outputs,
     one.rank = rank();
     for (const trainer::Parameter& item : held.model->parameters().items()) {
       const auto index = static_cast<std::size_t>(optimizer_->tensors().at(item.name).index);
-      if (std::memcmp(&numbers[index], &exchange_[index], sizeof(double)) != 0) one.first = 1;
+      if (std::memcmp(&numbers[index], &step_sum_[index], sizeof(double)) != 0) one.first = 1;
     }
     outputs.push_back(one);
   }

@@ -1,7 +1,6 @@
 #include "runtime/worker/grpo_step.h"
 
 #include <algorithm>
-#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "trainer/rl/metrics.h"

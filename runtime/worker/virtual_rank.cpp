@@ -1,7 +1,6 @@
 #include "runtime/worker/virtual_rank.h"
 
 #include <algorithm>
-#include <cstring>
 #include <set>
 
 #include "runtime/worker/peers.h"

@@ -1,4 +1,5 @@
-weft_test(comm/conformance_test LABELS multiprocess LINK weft_comm)
+weft_test(comm/conformance_test LABELS multiprocess LINK weft_comm
+          SOURCES comm/conformance_messages.cpp comm/conformance_collectives.cpp comm/conformance_groups.cpp)
 weft_test(comm/expert_exchange_test LABELS multiprocess LINK weft_comm)
 weft_test(comm/two_hop_test LABELS multiprocess LINK weft_comm)
 weft_test(comm/expert_replicas_test LABELS multiprocess LINK weft_comm)

@@ -1,7 +1,6 @@
 // Any bytes as a message between agents and the coordinator: refused with a reason, or a value that
 // is written and read again the same; and whatever a report or record says, the coordinator of a
 // running generation and the agent of a node take it and go on.
-#include <nlohmann/json.hpp>
 
 #include "base/check.h"
 #include "runtime/control/messages.h"

@@ -1,28 +1,17 @@
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
-#include <sstream>
 
-#include "runtime/cli/app.h"
+#include "tests/runtime/cli_in_process.h"
 
 namespace weft::cli {
 namespace {
 
 using nlohmann::json;
 
-struct Result {
-  int code;
-  std::string out, err;
-};
-
 Result bench(std::vector<std::string> args) {
   args.insert(args.begin(), {"bench", "exchange"});
-  std::istringstream in;
-  std::ostringstream out, err;
-  const SystemClock clock;
-  Io io{.in = in, .out = out, .err = err, .clock = clock};
-  const int code = run_cli(args, io);
-  return {code, out.str(), err.str()};
+  return run(args);
 }
 
 double bytes(const json& report, int exchange, const char* hops, const char* link) {

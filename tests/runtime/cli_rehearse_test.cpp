@@ -6,10 +6,9 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
-#include "runtime/cli/app.h"
 #include "runtime/store/run_store.h"
+#include "tests/runtime/cli_in_process.h"
 
 namespace weft::cli {
 namespace {
@@ -18,20 +17,6 @@ using nlohmann::json;
 using testing::HasSubstr;
 using testing::Not;
 namespace fs = std::filesystem;
-
-struct Result {
-  int code;
-  std::string out, err;
-};
-
-Result run(const std::vector<std::string>& args) {
-  std::istringstream in;
-  std::ostringstream out, err;
-  const SystemClock clock;
-  Io io{.in = in, .out = out, .err = err, .clock = clock, .environment = {}};
-  const int code = run_cli(args, io);
-  return {code, out.str(), err.str()};
-}
 
 const std::string kJob = WEFT_SOURCE_DIR "/deploy/jobs/r1-zero-arithmetic.yaml";
 const std::string kHost = WEFT_SOURCE_DIR "/deploy/clusters/cpu-host.yaml";

@@ -5,29 +5,14 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
-#include "runtime/cli/app.h"
+#include "tests/runtime/cli_in_process.h"
 
 namespace weft::cli {
 namespace {
 
 using nlohmann::json;
 namespace fs = std::filesystem;
-
-struct Result {
-  int code;
-  std::string out, err;
-};
-
-Result run(const std::vector<std::string>& args, const std::string& input = "") {
-  std::istringstream in(input);
-  std::ostringstream out, err;
-  const SystemClock clock;
-  Io io{.in = in, .out = out, .err = err, .clock = clock};
-  const int code = run_cli(args, io);
-  return {code, out.str(), err.str()};
-}
 
 class TokenizerVerbs : public ::testing::Test {
  protected:
@@ -49,14 +34,14 @@ class TokenizerVerbs : public ::testing::Test {
 
 TEST_F(TokenizerVerbs, EncodeAndDecodeAreEachOthersInverse) {
   const std::string text = "the weft, [brackets, too]\n<think>\xe4\xb8\xad";
-  const Result encoded = run({"tokenizer", "encode", tokenizer(), "--json"}, text);
+  const Result encoded = run_reading(text, {"tokenizer", "encode", tokenizer(), "--json"});
   ASSERT_EQ(encoded.code, kOk) << encoded.err;
   std::string ids;
   const json object = json::parse(encoded.out);
   for (const json& id : object["ids"]) ids += id.dump() + " ";
-  EXPECT_EQ(run({"tokenizer", "decode", tokenizer()}, ids).out, text);
+  EXPECT_EQ(run_reading(ids, {"tokenizer", "decode", tokenizer()}).out, text);
   const Result given = run({"tokenizer", "encode", tokenizer(), "[a, b]", "--json"});
-  const Result read = run({"tokenizer", "encode", tokenizer(), "--json"}, "[a, b]");
+  const Result read = run_reading("[a, b]", {"tokenizer", "encode", tokenizer(), "--json"});
   EXPECT_EQ(given.out, read.out) << "a text in brackets is one text";
 }
 
@@ -85,7 +70,7 @@ TEST_F(TokenizerVerbs, WhatIsWrongIsNamed) {
   const Result missing = run({"tokenizer", "show", "/nowhere"});
   EXPECT_NE(missing.code, kOk);
   EXPECT_NE(missing.err.find("/nowhere"), std::string::npos);
-  const Result words = run({"tokenizer", "decode", tokenizer()}, "1 two");
+  const Result words = run_reading("1 two", {"tokenizer", "decode", tokenizer()});
   EXPECT_EQ(words.code, kUsage) << words.err;
   const Result chat = run({"tokenizer", "encode", tokenizer(), "--chat", "chatlm", "x"});
   EXPECT_NE(chat.err.find("did you mean 'chatml'"), std::string::npos) << chat.err;

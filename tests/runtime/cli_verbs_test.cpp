@@ -6,30 +6,15 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "runtime/cli/app.h"
 #include "runtime/cli/progress.h"
 #include "runtime/store/run_store.h"
+#include "tests/runtime/cli_in_process.h"
 
 namespace weft::cli {
 namespace {
 
 using nlohmann::json;
 namespace fs = std::filesystem;
-
-struct Result {
-  int code;
-  std::string out, err;
-};
-
-Result run(const std::vector<std::string>& args,
-           std::vector<std::pair<std::string, std::string>> environment = {}) {
-  std::istringstream in;
-  std::ostringstream out, err;
-  const SystemClock clock;
-  Io io{.in = in, .out = out, .err = err, .clock = clock, .environment = std::move(environment)};
-  const int code = run_cli(args, io);
-  return {code, out.str(), err.str()};
-}
 
 const std::string kJob = WEFT_SOURCE_DIR "/deploy/jobs/r1-zero-arithmetic.yaml";
 const std::string kBad = WEFT_SOURCE_DIR "/tests/golden/job_bad.yaml";

@@ -16,28 +16,40 @@
 
 namespace weft::runtime {
 
-/// Runs `body` on every rank of `layout`; fails the test with the first error.
-inline void on_every_rank(const EngineOptions& options,
-                          const std::function<Expected<void>(Engine&)>& body) {
-  const int world_size = options.layout.world();
+/// Runs `body` on every rank of a world, each a thread; how each ended. The first error ends the
+/// waits of the others, unless they `go_on`.
+inline std::vector<Expected<void>> in_world(
+    int world_size, const std::function<Expected<void>(comm::Transport&, int rank)>& body,
+    bool go_on = false) {
   auto world = comm::LocalWorld::create(world_size);
-  ASSERT_TRUE(world) << world.error().message;
-  std::vector<std::string> errors(world_size);
+  if (!world)
+    return std::vector<Expected<void>>(static_cast<std::size_t>(world_size),
+                                       tl::unexpected(world.error()));
+  std::vector<Expected<void>> ends(static_cast<std::size_t>(world_size));
   std::vector<std::thread> threads;
   for (int rank = 0; rank < world_size; ++rank)
     threads.emplace_back([&, rank] {
-      const auto run = [&]() -> Expected<void> {
+      Expected<void>& end = ends[static_cast<std::size_t>(rank)];
+      end = [&]() -> Expected<void> {
         WEFT_TRY_ASSIGN(const auto transport, world->join(rank));
-        WEFT_TRY_ASSIGN(const auto engine, Engine::create(*transport, options));
-        return body(*engine);
-      };
-      if (const auto result = run(); !result) {
-        errors[rank] = result.error().message;
-        world->abort("rank " + std::to_string(rank) + ": " + errors[rank]);
-      }
+        return body(*transport, rank);
+      }();
+      if (!end && !go_on) world->abort("rank " + std::to_string(rank) + ": " + end.error().message);
     });
   for (std::thread& thread : threads) thread.join();
-  for (int rank = 0; rank < world_size; ++rank) EXPECT_EQ(errors[rank], "") << "rank " << rank;
+  return ends;
+}
+
+/// Runs `body` on every rank of `layout`; fails the test with each error.
+inline void on_every_rank(const EngineOptions& options,
+                          const std::function<Expected<void>(Engine&)>& body) {
+  const auto ends =
+      in_world(options.layout.world(), [&](comm::Transport& transport, int) -> Expected<void> {
+        WEFT_TRY_ASSIGN(const auto engine, Engine::create(transport, options));
+        return body(*engine);
+      });
+  for (std::size_t rank = 0; rank < ends.size(); ++rank)
+    EXPECT_TRUE(ends[rank]) << "rank " << rank << ": " << ends[rank].error().message;
 }
 
 inline trainer::ModelConfig tiny_model(int layers) {

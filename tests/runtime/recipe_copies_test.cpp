@@ -10,7 +10,6 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
-#include "comm/local/local_transport.h"
 #include "tests/runtime/engine_world.h"
 
 namespace weft::runtime {
@@ -105,34 +104,28 @@ class RecipeCopiesTest : public testing::Test {
   Walked walk(const std::string& resume, const fs::path& first_copy = {}) {
     const int world_size = job.parallel.pipeline * job.parallel.data;
     Walked walked;
-    auto world = comm::LocalWorld::create(world_size);
-    EXPECT_TRUE(world);
     const SystemClock clock;
-    walked.ends.resize(static_cast<std::size_t>(world_size));
     for (int rank = 0; rank < world_size; ++rank)
       walked.kept.push_back(std::make_unique<Kept>(first_copy));
-    std::vector<std::thread> threads;
-    for (std::size_t rank = 0; rank < walked.ends.size(); ++rank)
-      threads.emplace_back([&, rank] {
-        walked.ends[rank] = [&]() -> Expected<void> {
-          WEFT_TRY_ASSIGN(const auto transport, world->join(static_cast<int>(rank)));
-          RecipeOptions options;
-          options.checkpoints = root / "ckpt";
-          options.node = node(rank);
-          options.memory = memory_of(options.node);
-          fs::create_directories(options.memory);
-          options.secret.fill(std::byte{7});
-          options.attempt = attempt;
-          options.resume = resume;
-          options.resume_generation = 1;
-          options.stop_requested = [] { return false; };
-          WEFT_TRY_ASSIGN(const auto recipe,
-                          Recipe::open(job, *transport, options, *walked.kept[rank], clock));
-          WEFT_TRY(recipe->run());
-          return {};
-        }();
-      });
-    for (std::thread& thread : threads) thread.join();
+    const auto on_rank = [&](comm::Transport& transport, int rank) -> Expected<void> {
+      const auto at = static_cast<std::size_t>(rank);
+      RecipeOptions options;
+      options.checkpoints = root / "ckpt";
+      options.node = node(at);
+      options.memory = memory_of(options.node);
+      fs::create_directories(options.memory);
+      options.secret.fill(std::byte{7});
+      options.attempt = attempt;
+      options.resume = resume;
+      options.resume_generation = 1;
+      options.stop_requested = [] { return false; };
+      WEFT_TRY_ASSIGN(const auto recipe,
+                      Recipe::open(job, transport, options, *walked.kept[at], clock));
+      WEFT_TRY(recipe->run());
+      return {};
+    };
+    // Each rank is to find by itself what is wrong.
+    walked.ends = in_world(world_size, on_rank, true);
     return walked;
   }
 

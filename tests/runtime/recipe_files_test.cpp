@@ -3,39 +3,17 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
-#include <thread>
 
-#include "comm/local/local_transport.h"
-#include "runtime/worker/recipe.h"
-#include "tests/runtime/engine_world.h"
+#include "tests/runtime/recipe_world.h"
 
 namespace weft::runtime {
 namespace {
 
 using nlohmann::json;
 namespace fs = std::filesystem;
-
-class Kept final : public Reporter {
- public:
-  void metrics(const json& record) override {
-    losses.push_back(record["loss"]);
-    if (record.contains("val_loss")) validation.push_back(record["val_loss"]);
-  }
-  void event(const std::string& kind, const std::string&, const json&) override {
-    kinds.push_back(kind);
-  }
-  void samples(long long, const std::vector<json>&) override {}
-  void damaged(const std::string& checkpoint) override { found_damaged = checkpoint; }
-  void flush() override {}
-
-  std::vector<double> losses, validation;
-  std::vector<std::string> kinds;
-  std::string error, found_damaged;
-};
 
 class RecipeFiles : public testing::Test {
  protected:
@@ -73,47 +51,16 @@ class RecipeFiles : public testing::Test {
     return out;
   }
 
-  static void lay_out(Job& job, const char* schedule, int pipeline, int data, int micro_batches) {
-    job.parallel.schedule = schedule;
-    job.parallel.pipeline = pipeline;
-    job.parallel.data = job.parallel.expert = data;
-    job.parallel.micro_batches = micro_batches;
-  }
-
-  Kept walk(const Job& job, const std::string& run,
-            const std::optional<std::string>& resume = {}) const {
-    const int world_size = job.parallel.pipeline * job.parallel.data;
-    Kept kept;
-    auto world = comm::LocalWorld::create(world_size);
-    EXPECT_TRUE(world);
-    const SystemClock clock;
-    std::vector<std::thread> threads;
-    for (int rank = 0; rank < world_size; ++rank)
-      threads.emplace_back([&, rank] {
-        const auto walked = [&]() -> Expected<void> {
-          WEFT_TRY_ASSIGN(const auto transport, world->join(rank));
-          RecipeOptions options;
-          options.checkpoints = root / run / "ckpt";
-          options.stop_requested = [] { return false; };
-          options.resume = resume;
-          WEFT_TRY_ASSIGN(const auto recipe, Recipe::open(job, *transport, options, kept, clock));
-          WEFT_TRY(recipe->run());
-          return {};
-        };
-        if (const auto result = walked(); !result) {
-          if (rank == 0) kept.error = result.error().message;
-          world->abort("rank " + std::to_string(rank) + " failed");
-        }
-      });
-    for (std::thread& thread : threads) thread.join();
-    return kept;
+  KeptRun walk(const Job& job, const std::string& run,
+               const std::optional<std::string>& resume = {}) const {
+    return walk_recipe(job, root / run / "ckpt", resume);
   }
 
   void expect_the_same_run(const std::string& file, bool cold_start) {
     Job one = job(file, cold_start), four = one;
     lay_out(one, "1f1b", 1, 1, 2);
     lay_out(four, "dualpipe", 2, 2, 4);
-    const Kept whole = walk(one, "one"), spread = walk(four, "four");
+    const KeptRun whole = walk(one, "one"), spread = walk(four, "four");
     ASSERT_EQ(whole.error, "");
     ASSERT_EQ(spread.error, "");
     ASSERT_EQ(whole.losses.size(), 8u);
@@ -124,7 +71,7 @@ class RecipeFiles : public testing::Test {
     EXPECT_NEAR(spread.validation[0], whole.validation[0], 1e-5 * whole.validation[0]);
 
     fs::remove_all(root / "one" / "ckpt" / "step-000000008");  // as if it had been killed
-    const Kept rest = walk(one, "one");
+    const KeptRun rest = walk(one, "one");
     ASSERT_EQ(rest.losses.size(), 4u) << rest.error;
     for (std::size_t i = 0; i < 4; ++i) EXPECT_EQ(rest.losses[i], whole.losses[4 + i]);
     EXPECT_EQ(rest.validation, whole.validation);
@@ -154,18 +101,18 @@ TEST_F(RecipeFiles, AResumedRunRefusesOtherData) {
 
 TEST_F(RecipeFiles, GoesOnFromTheCheckpointThatWasChosenAndNoOther) {
   const Job whole = job("text.jsonl", false);
-  const Kept first = walk(whole, "run");
+  const KeptRun first = walk(whole, "run");
   ASSERT_EQ(first.losses.size(), 8u) << first.error;
-  const Kept chosen = walk(whole, "run", "step-000000004");
+  const KeptRun chosen = walk(whole, "run", "step-000000004");
   EXPECT_EQ(chosen.losses, std::vector(first.losses.begin() + 4, first.losses.end()))
       << "step 8 was there and was not asked for; " << chosen.error;
-  const Kept fresh = walk(whole, "run", "");
+  const KeptRun fresh = walk(whole, "run", "");
   EXPECT_EQ(fresh.losses, first.losses) << "from initial weights as told; " << fresh.error;
-  const Kept missing = walk(whole, "run", "step-000000005");
+  const KeptRun missing = walk(whole, "run", "step-000000005");
   EXPECT_TRUE(missing.losses.empty());
   EXPECT_EQ(missing.found_damaged, "step-000000005");
   EXPECT_NE(missing.error.find("is not there any more"), std::string::npos) << missing.error;
-  const Kept outside = walk(whole, "run", "../run/ckpt/step-000000004");
+  const KeptRun outside = walk(whole, "run", "../run/ckpt/step-000000004");
   EXPECT_NE(outside.error.find("is no checkpoint's name"), std::string::npos) << outside.error;
 }
 

@@ -7,35 +7,15 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
-#include <thread>
 
-#include "comm/local/local_transport.h"
 #include "runtime/job/course.h"
-#include "runtime/worker/recipe.h"
-#include "tests/runtime/engine_world.h"
+#include "tests/runtime/recipe_world.h"
 
 namespace weft::runtime {
 namespace {
 
 using nlohmann::json;
 namespace fs = std::filesystem;
-
-class Kept final : public Reporter {
- public:
-  void metrics(const json& record) override {
-    losses.push_back(record["loss"]);
-    records.push_back(record);
-  }
-  void event(const std::string& kind, const std::string&, const json&) override {
-    kinds.push_back(kind);
-  }
-  void samples(long long, const std::vector<json>&) override {}
-  void flush() override {}
-
-  std::vector<double> losses;
-  std::vector<json> records;
-  std::vector<std::string> kinds;
-};
 
 Job tiny_job(int steps) {
   Job job;
@@ -52,38 +32,10 @@ Job tiny_job(int steps) {
   return job;
 }
 
-void lay_out(Job& job, const char* schedule, int pipeline, int data, int micro_batches) {
-  job.parallel.schedule = schedule;
-  job.parallel.pipeline = pipeline;
-  job.parallel.data = job.parallel.expert = data;
-  job.parallel.micro_batches = micro_batches;
-}
-
 /// Every rank walks the recipe, from the newest checkpoint in `directory` on.
-Kept walk(const Job& job, const fs::path& directory) {
-  const int world_size = job.parallel.pipeline * job.parallel.data;
-  Kept kept;
-  auto world = comm::LocalWorld::create(world_size);
-  EXPECT_TRUE(world);
-  const SystemClock clock;
-  std::vector<std::thread> threads;
-  for (int rank = 0; rank < world_size; ++rank)
-    threads.emplace_back([&, rank] {
-      const auto run = [&]() -> Expected<void> {
-        WEFT_TRY_ASSIGN(const auto transport, world->join(rank));
-        RecipeOptions options;
-        options.checkpoints = directory;
-        options.stop_requested = [] { return false; };
-        WEFT_TRY_ASSIGN(const auto recipe, Recipe::open(job, *transport, options, kept, clock));
-        WEFT_TRY(recipe->run());
-        return {};
-      };
-      if (const auto result = run(); !result) {
-        ADD_FAILURE() << "rank " << rank << ": " << result.error().message;
-        world->abort("rank " + std::to_string(rank) + " failed");
-      }
-    });
-  for (std::thread& thread : threads) thread.join();
+KeptRun walk(const Job& job, const fs::path& directory) {
+  KeptRun kept = walk_recipe(job, directory);
+  EXPECT_EQ(kept.error, "");
   return kept;
 }
 
@@ -101,10 +53,10 @@ class RecipeLayout : public testing::Test {
                        const std::function<void(Job&)>& then) {
     Job job = tiny_job(20);
     first(job);
-    const Kept whole = walk(job, root / "ckpt");
+    const KeptRun whole = walk(job, root / "ckpt");
     fs::remove_all(root / "ckpt" / "step-000000020");  // as if it had been killed after step 10
     then(job);
-    const Kept rest = walk(job, root / "ckpt");
+    const KeptRun rest = walk(job, root / "ckpt");
     EXPECT_EQ(rest.kinds.front(), "resumed");
     ASSERT_EQ(whole.losses.size(), 20u);
     ASSERT_EQ(rest.losses.size(), 10u);
@@ -151,7 +103,7 @@ TEST_F(RecipeLayout, TheNextLossesAreTheRunsInEveryLayout) {
   };
   const Cut first = {"dualpipe", 2, 2, 2, 4};
   cut(first);
-  const Kept whole = walk(job, root / "whole");
+  const KeptRun whole = walk(job, root / "whole");
   ASSERT_EQ(whole.losses.size(), 12u);
   fs::remove_all(root / "whole" / "step-000000012");
   const std::vector<Cut> others = {{"dualpipe", 2, 2, 2, 4, true},
@@ -165,7 +117,7 @@ TEST_F(RecipeLayout, TheNextLossesAreTheRunsInEveryLayout) {
     fs::copy(root / "whole", root / "ckpt",
              fs::copy_options::recursive | fs::copy_options::copy_symlinks);
     cut(how);
-    const Kept rest = walk(job, root / "ckpt");
+    const KeptRun rest = walk(job, root / "ckpt");
     ASSERT_EQ(rest.losses.size(), 2u);
     for (std::size_t i = 0; i < 2; ++i) {
       const double loss = whole.losses[10 + i];
@@ -200,7 +152,7 @@ TEST_F(RecipeLayout, BatchesGrowAndTheRateFollowsItsCurveAlsoAfterACut) {
   Job job = tiny_job(20);
   lay_out(job, "1f1b", 1, 1, 4);
   on_text(job);
-  const Kept kept = walk(job, root / "ckpt");
+  const KeptRun kept = walk(job, root / "ckpt");
   ASSERT_EQ(kept.records.size(), 20u);
   const Course course = *course_of(job.pretrain, 16);
   EXPECT_EQ(course.plan.batch(0), 8);
@@ -228,7 +180,7 @@ TEST_F(RecipeLayout, MultiTokenPredictionFollowsItsWeightThroughTheStages) {
   job.grpo.num_generations = 4;
   job.grpo.max_completion_length = 8;
   job.grpo.eval_problems = 4;
-  const Kept kept = walk(job, root / "ckpt");
+  const KeptRun kept = walk(job, root / "ckpt");
   ASSERT_EQ(kept.records.size(), 7u);
   for (const std::size_t step : {0, 1, 4, 5}) {
     EXPECT_EQ(kept.records[step]["mtp_weight"], 0.3) << step;

@@ -187,15 +187,7 @@ Expected<fs::path> prepare(const fs::path& ckpt_dir, std::uint64_t step, std::ui
 Expected<Manifest> assemble(const ManifestInfo& info, std::span<const ShardReport> reports) {
   WEFT_TRY(check_ranks(reports));
   Manifest m;
-  m.run = info.run;
-  m.attempt = info.attempt;
-  m.step = info.step;
-  m.tokens = info.tokens;
-  m.wall_time = info.wall_time;
-  m.writer = info.writer;
-  m.model_fingerprint = info.model_fingerprint;
-  m.parent = info.parent;
-  m.layout = info.layout;
+  static_cast<Provenance&>(m) = info;
   WEFT_TRY_ASSIGN(m.tensors, merge_tensors(reports));
   WEFT_TRY(check_expected(m.tensors, info.expected));
   for (const ShardReport& report : reports)

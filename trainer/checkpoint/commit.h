@@ -23,16 +23,7 @@ struct ExpectedTensor {
 };
 
 /// What a manifest says beside the tensors.
-struct ManifestInfo {
-  std::string run;
-  std::uint64_t attempt = 0;
-  std::uint64_t step = 0;
-  std::uint64_t tokens = 0;
-  std::string wall_time;  // RFC 3339: base's format_time
-  std::string writer;
-  std::string model_fingerprint;
-  std::string parent;
-  Layout layout;
+struct ManifestInfo : Provenance {
   std::string state;                     // the trainer's own JSON text; kept byte for byte
   std::vector<ExpectedTensor> expected;  // all of them
   int keep = 3;                          // newest complete checkpoints that stay, and beside them:

@@ -177,6 +177,18 @@ Expected<std::string> read_text(Disk& disk, const fs::path& path, std::uint64_t 
   return text;
 }
 
+Expected<void> read_pieces(File& file, std::uint64_t bytes,
+                           const std::function<void(std::span<const std::byte>)>& take) {
+  constexpr std::uint64_t kPiece = std::uint64_t{1} << 20;
+  std::vector<std::byte> buffer(std::min(kPiece, bytes));
+  for (std::uint64_t at = 0; at < bytes; at += kPiece) {
+    const auto piece = std::span(buffer).first(std::min(kPiece, bytes - at));
+    WEFT_TRY(file.read_at(at, piece));
+    take(piece);
+  }
+  return {};
+}
+
 Expected<void> write_text(Disk& disk, const fs::path& path, const std::string& content) {
   WEFT_TRY_ASSIGN(const auto file, disk.create(path));
   WEFT_TRY(file->write_at(0, std::as_bytes(std::span(content))));

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -60,6 +61,9 @@ class Disk {
 
 /// The whole of a file. Errors: as Disk; Corrupt when longer than `max_bytes`.
 Expected<std::string> read_text(Disk& disk, const fs::path& path, std::uint64_t max_bytes);
+/// The first `bytes` of a file, a piece after the other. Errors: as File::read_at.
+Expected<void> read_pieces(File& file, std::uint64_t bytes,
+                           const std::function<void(std::span<const std::byte>)>& take);
 /// A new file with `content`, synced; the directory is not.
 Expected<void> write_text(Disk& disk, const fs::path& path, const std::string& content);
 

@@ -1,7 +1,6 @@
 #include "trainer/checkpoint/manifest.h"
 
 #include <algorithm>
-#include <limits>
 #include <map>
 #include <tuple>
 

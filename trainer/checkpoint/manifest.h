@@ -54,16 +54,21 @@ struct Layout {
   friend bool operator==(const Layout&, const Layout&) = default;
 };
 
-struct Manifest {
+/// Where a checkpoint comes from.
+struct Provenance {
   std::string run;
   std::uint64_t attempt = 0;
   std::uint64_t step = 0;
   std::uint64_t tokens = 0;
-  std::string wall_time;  // RFC 3339
+  std::string wall_time;  // RFC 3339: base's format_time
   std::string writer;     // "weft 0.1.0"
   std::string model_fingerprint;
   std::string parent;  // directory name of the checkpoint that the run resumed from, or ""
   Layout layout;
+  friend bool operator==(const Provenance&, const Provenance&) = default;
+};
+
+struct Manifest : Provenance {
   std::vector<TensorEntry> tensors;  // by item, then name
   std::vector<FileEntry> files;      // by path; shards and the trainer's state
   friend bool operator==(const Manifest&, const Manifest&) = default;

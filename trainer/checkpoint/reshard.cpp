@@ -90,14 +90,8 @@ std::span<const std::byte> bytes_in(const TensorEntry& tensor, const Box& box,
 
 ManifestInfo info_of(const Manifest& manifest, const ReshardOptions& options, std::string state) {
   ManifestInfo info;
-  info.run = manifest.run;
-  info.attempt = manifest.attempt;
-  info.step = manifest.step;
-  info.tokens = manifest.tokens;
-  info.wall_time = manifest.wall_time;
+  static_cast<Provenance&>(info) = manifest;
   info.writer = options.writer;
-  info.model_fingerprint = manifest.model_fingerprint;
-  info.parent = manifest.parent;
   info.layout = options.layout;
   info.state = std::move(state);
   for (const TensorEntry& tensor : manifest.tensors)

@@ -66,19 +66,13 @@ Expected<std::uint64_t> SafetensorsWriter::finish() {
 }
 
 Expected<Hash128> hash_of_file(Disk& disk, const fs::path& path, std::uint64_t bytes) {
-  constexpr std::uint64_t kPiece = std::uint64_t{1} << 20;
   WEFT_TRY_ASSIGN(const auto file, disk.open(path));
   WEFT_TRY_ASSIGN(const std::uint64_t size, file->size());
   if (size != bytes)
     return fail(Code::Corrupt, path.string() + " has " + std::to_string(size) + " bytes, not the " +
                                    std::to_string(bytes) + " that were written");
-  std::vector<std::byte> buffer(std::min(kPiece, bytes));
   Hasher hasher;
-  for (std::uint64_t at = 0; at < bytes; at += kPiece) {
-    const auto piece = std::span(buffer).first(std::min(kPiece, bytes - at));
-    WEFT_TRY(file->read_at(at, piece));
-    hasher.add(piece);
-  }
+  WEFT_TRY(read_pieces(*file, bytes, [&](auto piece) { hasher.add(piece); }));
   return hasher.digest();
 }
 

@@ -123,7 +123,7 @@ class Index {
                                                           const std::string& spec_text);
   Expected<void> open_files(const std::filesystem::path& directory);
 
-  std::string pattern_, fingerprint_, spec_text_;
+  std::string pattern_, fingerprint_;
   std::vector<SourceFile> files_;
   IndexCounts counts_;
   std::vector<std::string> warnings_;

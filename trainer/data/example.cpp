@@ -1,7 +1,5 @@
 #include "trainer/data/example.h"
 
-#include <cmath>
-
 #include "trainer/tokenizer/conversation.h"
 
 namespace weft::trainer::data {

@@ -216,16 +216,6 @@ Expected<std::vector<MicroBatch>> pack_grpo(std::span<const GrpoSequence> sequen
       [&](int index) { return at(index).weight; }, add_grpo);
 }
 
-std::vector<float> loss_values(const MicroBatch& batch, std::span<const float> per_token,
-                               int sequence) {
-  const auto s = static_cast<std::size_t>(sequence);
-  std::vector<float> values;
-  for (std::int32_t t = batch.sequence_begin[s]; t < batch.sequence_begin[s + 1]; ++t)
-    if (batch.targets[static_cast<std::size_t>(t)] >= 0)
-      values.push_back(per_token[static_cast<std::size_t>(t)]);
-  return values;
-}
-
 int max_tokens(std::span<const MicroBatch> batches) {
   int most = 0;
   for (const MicroBatch& batch : batches) most = std::max(most, batch.num_tokens());

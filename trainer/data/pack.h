@@ -62,11 +62,6 @@ struct GrpoSequence {
 Expected<std::vector<MicroBatch>> pack_grpo(std::span<const GrpoSequence> sequences,
                                             int num_micro_batches, const rl::GrpoOptions& options);
 
-/// The entries of `per_token` (a list of HeadOutput) that belong to tokens with loss of the
-/// `sequence`-th sequence of this micro-batch, in order: its completion's log-probabilities.
-std::vector<float> loss_values(const MicroBatch& batch, std::span<const float> per_token,
-                               int sequence);
-
 /// Tokens of the largest micro-batch.
 int max_tokens(std::span<const MicroBatch> batches);
 

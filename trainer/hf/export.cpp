@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "base/sha256.h"
 #include "trainer/checkpoint/safetensors_writer.h"
 #include "trainer/hf/directory.h"
@@ -35,16 +33,10 @@ std::vector<TensorPlan> file_plan(const ShardPlan& shard, const ModelConfig& con
 }
 
 Expected<std::string> sha256_of_file(checkpoint::Disk& disk, const fs::path& path) {
-  constexpr std::uint64_t kPiece = std::uint64_t{1} << 20;
   WEFT_TRY_ASSIGN(const auto file, disk.open(path));
   WEFT_TRY_ASSIGN(const std::uint64_t bytes, file->size());
-  std::vector<std::byte> buffer(std::min(kPiece, bytes));
   Sha256 sum;
-  for (std::uint64_t at = 0; at < bytes; at += kPiece) {
-    const auto piece = std::span(buffer).first(std::min(kPiece, bytes - at));
-    WEFT_TRY(file->read_at(at, piece));
-    sum.add(piece);
-  }
+  WEFT_TRY(checkpoint::read_pieces(*file, bytes, [&](auto piece) { sum.add(piece); }));
   return sum.finish();
 }
 

@@ -1,7 +1,6 @@
 // The last stage's end: final norm, output head, log-probabilities, loss and their way back. Only
 // tokens that have a loss (Decode: each sequence's last) are computed.
 #include <algorithm>
-#include <cmath>
 #include <type_traits>
 
 #include "base/check.h"
