@@ -6,6 +6,7 @@
 #include "runtime/coordinator/state_json.h"
 #include "runtime/coordinator_shell/asked.h"
 #include "runtime/coordinator_shell/begin_run.h"
+#include "runtime/coordinator_shell/fence.h"
 #include "runtime/job/load.h"
 #include "runtime/log/log.h"
 
@@ -30,6 +31,7 @@ Expected<int> CoordinatorLoop::run() {
   while (code_ < 0) {
     WEFT_TRY_ASSIGN(const auto messages, server_->poll(waiting_.empty() ? kPoll : kPoll / 2, {}));
     take_all(messages);
+    hear_lease();
     if (clock_.now() >= next_tick_) tick();
     work();
     if (state_.phase == RunPhase::Ended && waiting_.empty()) code_ = kCoordinatorEnded;
@@ -61,6 +63,12 @@ Expected<void> CoordinatorLoop::begin() {
   events_.push_back(TermBegan{setup_.term, setup_.node, book_->stored(), silent});
   work();
   WEFT_TRY(write_claim(paths_, claim_));
+  lease_ = std::make_unique<LeaseKeeper>(
+      [paths = paths_](const Claim& claim) -> Expected<std::int64_t> {
+        WEFT_TRY(write_claim(paths, claim));
+        return highest_term(paths);
+      },
+      clock_);
   status_.say({{"type", "listening"}, {"endpoint", claim_.endpoint}});
   log_info("leads in term " + std::to_string(setup_.term) + " at " + claim_.endpoint);
   return {};
@@ -167,6 +175,14 @@ void CoordinatorLoop::hear_people() {
     for (const Event& event : events_of(request)) think(event, request.name);
 }
 
+void CoordinatorLoop::hear_lease() {
+  const auto renewal = lease_->take();
+  if (!renewal) return;
+  if (!renewal->highest_term) return fail_shell(renewal->highest_term.error());
+  could_act();
+  events_.push_back(LeaseRenewed{*renewal->highest_term, clock_.now() - renewal->begun});
+}
+
 // --- Deciding ------------------------------------------------------------------------------------
 
 /// Decides what has come, journals, then acts; as long as there is something.
@@ -227,7 +243,7 @@ bool CoordinatorLoop::save() {
       must_save_ || (should_save_ && now >= next_save_) || (must_note_ && now >= next_whole_save_);
   if (whole || must_note_) {
     auto saved = write_journal(whole);
-    if (saved && must_save_) saved = look_for_successor();
+    if (saved && must_save_) saved = stop_for_successor();
     if (!saved) return storage_failed(saved.error());
     must_note_ = false;
     if (whole) must_save_ = should_save_ = false;
@@ -254,13 +270,9 @@ Expected<void> CoordinatorLoop::write_journal(bool whole) {
   return {};
 }
 
-/// A successor claims its term before it reads our journal: one that has not claimed by now will
-/// see what was decided. With one that has, nothing is done any more.
-Expected<void> CoordinatorLoop::look_for_successor() {
+Expected<void> CoordinatorLoop::stop_for_successor() {
   WEFT_TRY_ASSIGN(const std::int64_t highest, highest_term(paths_));
-  if (highest <= setup_.term) return {};
-  waiting_.clear();
-  think(LeaseRenewed{highest});
+  if (const auto later = look_for_successor(setup_.term, highest, waiting_)) think(*later);
   return {};
 }
 
