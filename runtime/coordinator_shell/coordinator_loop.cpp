@@ -1,5 +1,6 @@
 #include "runtime/coordinator_shell/coordinator_loop.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -19,6 +20,7 @@ namespace {
 constexpr std::chrono::milliseconds kTick{200}, kPoll{100};
 constexpr std::chrono::seconds kHearing{1};  // what people ask may wait so long
 constexpr std::chrono::seconds kStuck{3};
+constexpr std::chrono::seconds kWaits{1};
 constexpr std::int64_t kKeptGenerations = 8;  // of whose records the numbers are remembered
 constexpr int kWholeShare = 200;              // of the time goes into journals of the whole state
 
@@ -35,7 +37,7 @@ Expected<int> CoordinatorLoop::run() {
     if (clock_.now() >= next_tick_) tick();
     work();
     if (state_.phase == RunPhase::Ended && waiting_.empty()) code_ = kCoordinatorEnded;
-    if (is_stuck()) return tl::unexpected(Error{state_.cause.code, state_.reason});
+    if (is_stuck()) return tl::unexpected(why_stuck());
   }
   return code_;
 }
@@ -189,7 +191,7 @@ void CoordinatorLoop::hear_lease() {
 void CoordinatorLoop::work() {
   while (!events_.empty() || !waiting_.empty()) {
     think_all();
-    if (!save()) return;
+    if (!save()) return say_that_it_waits();
     act_all();
   }
   bytes_.clear();
@@ -287,15 +289,31 @@ bool CoordinatorLoop::storage_failed(const Error& error) {
   return false;
 }
 
-/// A run that failed and whose end cannot be written down either: nobody can be told but our
-/// agent, which ends the workers when we do.
+/// A run whose outcome is decided and cannot be written down either: nobody can be told but our
+/// agent, which ends the workers when we do. What did not fail has the time that a disk has.
 bool CoordinatorLoop::is_stuck() {
-  if (state_.outcome != Outcome::Failed || !(failing_ || cannot_act_)) {
+  const bool failed = state_.outcome == Outcome::Failed;
+  const bool decided = failed || state_.phase == RunPhase::Closing;
+  if (!decided || !(failing_ || cannot_act_)) {
     stuck_since_.reset();
     return false;
   }
   if (!stuck_since_) stuck_since_ = clock_.now();
-  return clock_.now() - *stuck_since_ > kStuck;
+  const Duration bound = failed ? kStuck : std::max<Duration>(kStuck, options_.storage_bound);
+  return clock_.now() - *stuck_since_ > bound;
+}
+
+Error CoordinatorLoop::why_stuck() const {
+  if (state_.outcome == Outcome::Failed) return {state_.cause.code, state_.reason};
+  return {Code::Io,
+          "the run's end (" + state_.reason + ") could not be written down: " + state_.failing};
+}
+
+/// We answer nobody while the journal cannot be written; our agent is to know that we live.
+void CoordinatorLoop::say_that_it_waits() {
+  if (clock_.now() < next_waits_) return;
+  next_waits_ = clock_.now() + kWaits;
+  status_.say({{"type", "waits"}});
 }
 
 }  // namespace weft::runtime

@@ -62,6 +62,8 @@ class CoordinatorLoop {
   Expected<void> stop_for_successor();
   bool storage_failed(const Error& error);
   bool is_stuck();
+  Error why_stuck() const;
+  void say_that_it_waits();
 
   // Doing
   void act_all();
@@ -106,6 +108,7 @@ class CoordinatorLoop {
   bool failing_ = false;     // the journal cannot be written
   bool cannot_act_ = false;  // something else of the run directory cannot
   std::optional<Instant> stuck_since_;
+  Instant next_waits_{};
   std::string last_reason_;
   int code_ = -1;  // the exit code, once decided
 };

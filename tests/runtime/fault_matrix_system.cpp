@@ -35,13 +35,15 @@ struct Trial {
   Hold hold{row, is("rollout") ? "1" : "2", place};
   FaultOutcome outcome;
 
-  /// `held`: a worker waits in the phase.
-  Weft start(bool held) {
+  /// `held`: a worker waits in the phase. `disk_wait`: how long the run bears its directory
+  /// failing.
+  Weft start(bool held, const std::string& disk_wait = "4s") {
     std::vector<std::string> environment = system.environment();
     environment.push_back("TZ=UTC");
     if (held) environment.push_back(hold.environment());
-    std::vector<std::string> arguments = {"run",   job_of(place, row),    "--dir", run.string(),
-                                          "--set", "control.disk_wait=4s"};
+    std::vector<std::string> arguments = {"run",   job_of(place, row),
+                                          "--dir", run.string(),
+                                          "--set", "control.disk_wait=" + disk_wait};
     if (held) arguments.insert(arguments.end(), kNoHang.begin(), kNoHang.end());
     return Weft(arguments, {}, environment);
   }
@@ -106,7 +108,8 @@ FaultOutcome save_fails(const FaultRow& row, std::uint32_t calls, int error, boo
 /// Nothing in the run directory can be written any more: records, journal, claims, checkpoints.
 FaultOutcome directory_fails(const FaultRow& row, bool for_good) {
   Trial trial(row);
-  Weft child = trial.start(true);
+  // Once longer than a silent coordinator is left alive by its agent: this one is not silent.
+  Weft child = trial.start(true, for_good && trial.is("shutdown") ? "14s" : "4s");
   trial.await_phase(child);
   trial.system.fail(trial.run.string() + "/", kAnyCall, ENOSPC, kForGood);
   trial.hold.let_go();
