@@ -108,7 +108,12 @@ foreach(unit fault_quick fault_matrix)
 endforeach()
 # runs over the agents of several nodes
 foreach(unit run_nodes run_copies)
-  weft_test(runtime/${unit}_test LABELS multiprocess TIMEOUT 300
+  if(unit STREQUAL run_copies)
+    set(labels slow)
+  else()
+    set(labels multiprocess)
+  endif()
+  weft_test(runtime/${unit}_test LABELS ${labels} TIMEOUT 300
             SOURCES runtime/nodes.cpp runtime/link_cut.cpp runtime/run_harness.cpp
             LINK nlohmann_json::nlohmann_json fmt::fmt)
   target_compile_definitions(runtime_${unit}_test PRIVATE WEFT_BINARY="$<TARGET_FILE:weft>")
