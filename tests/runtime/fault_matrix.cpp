@@ -187,11 +187,13 @@ std::string print_table(const std::vector<std::pair<FaultRow, FaultOutcome>>& ta
     return seconds < 0 ? std::string("-") : fmt::format("{:.1f} s", seconds);
   };
   std::string text =
-      "| fault | phase | detected | working again | result |\n|---|---|---|---|---|\n";
+      "| fault | phase | detected | working again | result | row took |\n"
+      "|---|---|---|---|---|---|\n";
   for (const auto& [row, outcome] : table)
-    text += fmt::format("| {} | {} | {} | {} | {} |\n", row.fault, row.phase,
-                        time(outcome.detected), time(outcome.recovered),
-                        outcome.problem.empty() ? "same numbers" : outcome.problem);
+    text +=
+        fmt::format("| {} | {} | {} | {} | {} | {} |\n", row.fault, row.phase,
+                    time(outcome.detected), time(outcome.recovered),
+                    outcome.problem.empty() ? "same numbers" : outcome.problem, time(outcome.took));
   return text;
 }
 

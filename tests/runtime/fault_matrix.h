@@ -28,9 +28,10 @@ struct FaultRow {
 
 /// What a row came to; seconds are -1 where there was nothing to be measured.
 struct FaultOutcome {
-  double detected = -1;   // from the fault to the end of its generation, or the next leader
-  double recovered = -1;  // to the first step of the next generation
-  std::string problem;    // "": the same numbers as the undisturbed run, nobody left behind
+  double detected = -1;      // from the fault to the end of its generation, or the next leader
+  double recovered = -1;     // to the first step of the next generation
+  double took = -1;          // the whole row, beside others
+  std::string problem = {};  // "": the same numbers as the undisturbed run, nobody left behind
 };
 
 const std::vector<FaultRow>& fault_rows();

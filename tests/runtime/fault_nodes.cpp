@@ -97,7 +97,7 @@ FaultOutcome kill_agent(const FaultRow& row, int victim) {
 /// on without it. Where the run can go on for ever, slowly, the node is seen to be a spare from
 /// then on, and the run is asked to stop; else the node comes back or sees the run's end.
 FaultOutcome cut_node(const FaultRow& row) {
-  if (!Network::why_not().empty()) return {-1, -1, "skipped: " + Network::why_not()};
+  if (!Network::why_not().empty()) return {.problem = "skipped: " + Network::why_not()};
   const Place place;
   const Hold hold(row, "all", place);
   Trio trio{row, place, kNoHang, true};
