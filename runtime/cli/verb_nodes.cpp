@@ -13,7 +13,8 @@ namespace {
 using nlohmann::json;
 using runtime::RunRequest;
 
-/// {"node", "state": here | lost | left | excluded, "reason"} by name.
+/// {"node", "state": here | lost | left | excluded, "ranks": of the present generation, "address",
+/// "heard": its last sign of life (runs of before do not say these), "reason"} by name.
 std::vector<json> nodes_of(const json& run) {
   std::map<std::string, json> nodes;
   const json none = json::object();
@@ -25,9 +26,30 @@ std::vector<json> nodes_of(const json& run) {
     nodes[name] = {{"node", name}, {"state", state}, {"reason", ""}};
   for (const auto& [name, reason] : members("excluded").items())
     nodes[name] = {{"node", name}, {"state", "excluded"}, {"reason", reason}};
+  for (auto& [name, node] : nodes) {
+    const auto found = members("members").find(name);
+    const bool known = found != members("members").end() && found->is_object();
+    for (const char* key : {"ranks", "address", "heard"})
+      node[key] = known ? found->value(key, json()) : json();
+  }
   std::vector<json> list;
   for (auto& [name, node] : nodes) list.push_back(std::move(node));
   return list;
+}
+
+/// "0-7,16" of ascending numbers; "-" when there are none.
+std::string ranges(const json& ranks) {
+  std::string text;
+  if (!ranks.is_array()) return "-";
+  for (std::size_t begin = 0, end; begin < ranks.size(); begin = end) {
+    const auto at = [&](std::size_t i) {
+      return ranks[i].is_number_integer() ? ranks[i].get<long long>() : -1;
+    };
+    for (end = begin + 1; end < ranks.size() && at(end) == at(end - 1) + 1;) ++end;
+    text += (text.empty() ? "" : ",") + std::to_string(at(begin));
+    if (end > begin + 1) text += "-" + std::to_string(at(end - 1));
+  }
+  return text.empty() ? "-" : text;
 }
 
 std::string glyph(const json& node) {
@@ -45,6 +67,13 @@ int verb_nodes_ls(const NodesOptions& options, Io& io) {
   print_list(io, options.format, "nodes", nodes_of(*state),
              {{"NODE", [](const json& node) { return cell(node, "node"); }},
               {"STATE", glyph},
+              {"RANKS", [](const json& node) { return ranges(node["ranks"]); }},
+              {"ADDRESS",
+               [](const json& node) {
+                 const std::string address = cell(node, "address");
+                 return address.empty() ? std::string("-") : address;
+               }},
+              {"HEARD", [&](const json& node) { return ago(node, "heard", io.clock); }},
               {"REASON", [](const json& node) { return cell(node, "reason"); }}},
              "node");
   return kOk;

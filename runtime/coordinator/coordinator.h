@@ -66,6 +66,7 @@ struct CheckpointsListed {
 /// The lease was renewed; the highest term that the directory shows.
 struct LeaseRenewed {
   std::int64_t highest_term = 0;
+  Duration age{};  // since the renewal was begun: it may have taken long, or be heard of late
 };
 /// Who waited for whom (derived from the schedule and every rank's position).
 struct WaitsExplained {

@@ -12,7 +12,7 @@ void Decider::step_down(bool abdicated, const std::string& reason) {
 }
 
 void Decider::operator()(const LeaseRenewed& renewed) {
-  s().lease_renewed = now_;
+  s().lease_renewed = std::max(s().lease_renewed, now_ - renewed.age);
   // Also while an abdication waits for a journal that cannot be written any more.
   if (renewed.highest_term > s().term)
     step_down(false, "term " + std::to_string(renewed.highest_term) + " leads");

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <set>
+#include <utility>
 
 namespace weft::runtime {
 
@@ -9,20 +10,22 @@ namespace {
 
 struct Seen {
   int parts = 1;
-  bool agreed = true;                 // all nodes say so many parts
-  std::set<int> there;                // on nodes that have ranks
-  std::map<int, std::string> owners;  // whose shards the parts are, where it was said
+  bool agreed = true;   // all nodes say so many parts
+  std::set<int> there;  // on nodes that have ranks
 };
 
+/// Whose shards a part is, by (generation, part): of all copies of a generation the same node's.
+/// One that was lost before it could tell of the newest copy has told of one before.
+using Owners = std::map<std::pair<std::int64_t, int>, std::string>;
+
 /// "the shards of node n1 (and of 2 more)"
-std::string missing_of(const Seen& seen) {
+std::string missing_of(const Seen& seen, std::int64_t generation, const Owners& owners) {
   constexpr std::size_t kShown = 3;
   std::vector<std::string> missing;
   for (int part = 0; part < seen.parts; ++part) {
     if (seen.there.contains(part)) continue;
-    const auto owner = seen.owners.find(part);
-    missing.push_back(owner == seen.owners.end() ? "number " + std::to_string(part)
-                                                 : owner->second);
+    const auto owner = owners.find({generation, part});
+    missing.push_back(owner == owners.end() ? "number " + std::to_string(part) : owner->second);
   }
   std::string text = missing.size() == 1 ? "the shards of node " : "the shards of nodes ";
   for (std::size_t i = 0; i < std::min(missing.size(), kShown); ++i)
@@ -35,11 +38,12 @@ std::string missing_of(const Seen& seen) {
 
 WholeCopies whole_copies(const std::map<std::string, Node>& nodes) {
   std::map<Checkpoint, Seen> all;  // by step first
+  Owners owners;
   for (const auto& [name, node] : nodes)
     for (const MemoryCopy& copy : node.copies) {
-      Seen& seen = all.try_emplace(copy.checkpoint, Seen{copy.parts, true, {}, {}}).first->second;
+      Seen& seen = all.try_emplace(copy.checkpoint, Seen{copy.parts, true, {}}).first->second;
       seen.agreed = seen.agreed && seen.parts == copy.parts;
-      seen.owners.emplace(copy.part, name);
+      owners.emplace(std::pair(copy.checkpoint.generation, copy.part), name);
       if (node.ranks.empty()) continue;
       seen.there.insert(copy.part);
       if (copy.replica >= 0) seen.there.insert(copy.replica);
@@ -51,7 +55,8 @@ WholeCopies whole_copies(const std::map<std::string, Node>& nodes) {
       continue;
     }
     result.newest_broken = checkpoint;
-    result.why_broken = seen.agreed ? missing_of(seen) + " are on none of the nodes in use"
+    result.why_broken = seen.agreed ? missing_of(seen, checkpoint.generation, owners) +
+                                          " are on none of the nodes in use"
                                     : "the nodes disagree about its parts";
   }
   return result;

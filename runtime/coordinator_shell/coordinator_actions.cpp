@@ -16,6 +16,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
+constexpr std::chrono::seconds kLastClaim{2};
 constexpr std::size_t kBatch = 512;  // records of a spool file handed on at once
 
 RunState run_state(Outcome outcome) {
@@ -101,13 +102,7 @@ void CoordinatorLoop::act(const ReadSpool& read) {
 
 void CoordinatorLoop::act(const RenewLease& renew) {
   claim_.beat = renew.beat;
-  if (claim_.endpoint.empty()) return;
-  if (const auto written = write_claim(paths_, claim_); !written)
-    return fail_shell(written.error());
-  const auto highest = highest_term(paths_);
-  if (!highest) return fail_shell(highest.error());
-  could_act();
-  events_.push_back(LeaseRenewed{*highest});
+  if (lease_) lease_->renew(claim_);
 }
 
 void CoordinatorLoop::act(const ExplainWaits& explain) {
@@ -136,7 +131,7 @@ void CoordinatorLoop::act(const RecordEnd& end) {
 
 void CoordinatorLoop::act(const StepDown& down) {
   claim_.abdicated = down.abdicated;
-  if (down.abdicated) (void)write_claim(paths_, claim_);
+  if (down.abdicated && lease_) (void)lease_->finish(claim_, kLastClaim);
   log_info("steps down: " + down.reason);
   status_.say({{"type", "notice"}, {"kind", "coordinator"}, {"message", down.reason}});
   code_ = down.abdicated ? kCoordinatorAbdicated : kCoordinatorSteppedDown;

@@ -1,11 +1,13 @@
 #include "runtime/coordinator_shell/coordinator_loop.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <utility>
 
 #include "runtime/coordinator/state_json.h"
 #include "runtime/coordinator_shell/asked.h"
 #include "runtime/coordinator_shell/begin_run.h"
+#include "runtime/coordinator_shell/fence.h"
 #include "runtime/job/load.h"
 #include "runtime/log/log.h"
 
@@ -18,6 +20,7 @@ namespace {
 constexpr std::chrono::milliseconds kTick{200}, kPoll{100};
 constexpr std::chrono::seconds kHearing{1};  // what people ask may wait so long
 constexpr std::chrono::seconds kStuck{3};
+constexpr std::chrono::seconds kWaits{1};
 constexpr std::int64_t kKeptGenerations = 8;  // of whose records the numbers are remembered
 constexpr int kWholeShare = 200;              // of the time goes into journals of the whole state
 
@@ -30,10 +33,11 @@ Expected<int> CoordinatorLoop::run() {
   while (code_ < 0) {
     WEFT_TRY_ASSIGN(const auto messages, server_->poll(waiting_.empty() ? kPoll : kPoll / 2, {}));
     take_all(messages);
+    hear_lease();
     if (clock_.now() >= next_tick_) tick();
     work();
     if (state_.phase == RunPhase::Ended && waiting_.empty()) code_ = kCoordinatorEnded;
-    if (is_stuck()) return tl::unexpected(Error{state_.cause.code, state_.reason});
+    if (is_stuck()) return tl::unexpected(why_stuck());
   }
   return code_;
 }
@@ -61,6 +65,12 @@ Expected<void> CoordinatorLoop::begin() {
   events_.push_back(TermBegan{setup_.term, setup_.node, book_->stored(), silent});
   work();
   WEFT_TRY(write_claim(paths_, claim_));
+  lease_ = std::make_unique<LeaseKeeper>(
+      [paths = paths_](const Claim& claim) -> Expected<std::int64_t> {
+        WEFT_TRY(write_claim(paths, claim));
+        return highest_term(paths);
+      },
+      clock_);
   status_.say({{"type", "listening"}, {"endpoint", claim_.endpoint}});
   log_info("leads in term " + std::to_string(setup_.term) + " at " + claim_.endpoint);
   return {};
@@ -167,13 +177,21 @@ void CoordinatorLoop::hear_people() {
     for (const Event& event : events_of(request)) think(event, request.name);
 }
 
+void CoordinatorLoop::hear_lease() {
+  const auto renewal = lease_->take();
+  if (!renewal) return;
+  if (!renewal->highest_term) return fail_shell(renewal->highest_term.error());
+  could_act();
+  events_.push_back(LeaseRenewed{*renewal->highest_term, clock_.now() - renewal->begun});
+}
+
 // --- Deciding ------------------------------------------------------------------------------------
 
 /// Decides what has come, journals, then acts; as long as there is something.
 void CoordinatorLoop::work() {
   while (!events_.empty() || !waiting_.empty()) {
     think_all();
-    if (!save()) return;
+    if (!save()) return say_that_it_waits();
     act_all();
   }
   bytes_.clear();
@@ -227,7 +245,7 @@ bool CoordinatorLoop::save() {
       must_save_ || (should_save_ && now >= next_save_) || (must_note_ && now >= next_whole_save_);
   if (whole || must_note_) {
     auto saved = write_journal(whole);
-    if (saved && must_save_) saved = look_for_successor();
+    if (saved && must_save_) saved = stop_for_successor();
     if (!saved) return storage_failed(saved.error());
     must_note_ = false;
     if (whole) must_save_ = should_save_ = false;
@@ -254,13 +272,9 @@ Expected<void> CoordinatorLoop::write_journal(bool whole) {
   return {};
 }
 
-/// A successor claims its term before it reads our journal: one that has not claimed by now will
-/// see what was decided. With one that has, nothing is done any more.
-Expected<void> CoordinatorLoop::look_for_successor() {
+Expected<void> CoordinatorLoop::stop_for_successor() {
   WEFT_TRY_ASSIGN(const std::int64_t highest, highest_term(paths_));
-  if (highest <= setup_.term) return {};
-  waiting_.clear();
-  think(LeaseRenewed{highest});
+  if (const auto later = look_for_successor(setup_.term, highest, waiting_)) think(*later);
   return {};
 }
 
@@ -275,15 +289,31 @@ bool CoordinatorLoop::storage_failed(const Error& error) {
   return false;
 }
 
-/// A run that failed and whose end cannot be written down either: nobody can be told but our
-/// agent, which ends the workers when we do.
+/// A run whose outcome is decided and cannot be written down either: nobody can be told but our
+/// agent, which ends the workers when we do. What did not fail has the time that a disk has.
 bool CoordinatorLoop::is_stuck() {
-  if (state_.outcome != Outcome::Failed || !(failing_ || cannot_act_)) {
+  const bool failed = state_.outcome == Outcome::Failed;
+  const bool decided = failed || state_.phase == RunPhase::Closing;
+  if (!decided || !(failing_ || cannot_act_)) {
     stuck_since_.reset();
     return false;
   }
   if (!stuck_since_) stuck_since_ = clock_.now();
-  return clock_.now() - *stuck_since_ > kStuck;
+  const Duration bound = failed ? kStuck : std::max<Duration>(kStuck, options_.storage_bound);
+  return clock_.now() - *stuck_since_ > bound;
+}
+
+Error CoordinatorLoop::why_stuck() const {
+  if (state_.outcome == Outcome::Failed) return {state_.cause.code, state_.reason};
+  return {Code::Io,
+          "the run's end (" + state_.reason + ") could not be written down: " + state_.failing};
+}
+
+/// We answer nobody while the journal cannot be written; our agent is to know that we live.
+void CoordinatorLoop::say_that_it_waits() {
+  if (clock_.now() < next_waits_) return;
+  next_waits_ = clock_.now() + kWaits;
+  status_.say({{"type", "waits"}});
 }
 
 }  // namespace weft::runtime

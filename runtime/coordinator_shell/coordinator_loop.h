@@ -16,6 +16,7 @@
 #include "runtime/control/messages.h"
 #include "runtime/coordinator/coordinator.h"
 #include "runtime/coordinator_shell/journal.h"
+#include "runtime/coordinator_shell/lease_keeper.h"
 #include "runtime/coordinator_shell/record_book.h"
 #include "runtime/coordinator_shell/report_pace.h"
 #include "runtime/coordinator_shell/run_teller.h"
@@ -43,6 +44,7 @@ class CoordinatorLoop {
   void refuse_build(const std::string& node, const std::string& version);
   void take_records(RecordsMessage message);
   void hear_people();
+  void hear_lease();
   void tick();
   /// Connections without this run's keys, and messages that were none.
   long long num_refused() const { return server_->num_refused() + dropped_; }
@@ -57,9 +59,11 @@ class CoordinatorLoop {
   // The journal
   bool save();
   Expected<void> write_journal(bool whole);
-  Expected<void> look_for_successor();
+  Expected<void> stop_for_successor();
   bool storage_failed(const Error& error);
   bool is_stuck();
+  Error why_stuck() const;
+  void say_that_it_waits();
 
   // Doing
   void act_all();
@@ -85,6 +89,7 @@ class CoordinatorLoop {
   CoordinatorOptions options_;
   CoordinatorState state_;
   Claim claim_;
+  std::unique_ptr<LeaseKeeper> lease_;  // from when the claim says where this one listens
   std::unique_ptr<ChannelServer> server_;
   std::unique_ptr<RecordBook> book_;
   std::unique_ptr<RunTeller> teller_;
@@ -103,6 +108,7 @@ class CoordinatorLoop {
   bool failing_ = false;     // the journal cannot be written
   bool cannot_act_ = false;  // something else of the run directory cannot
   std::optional<Instant> stuck_since_;
+  Instant next_waits_{};
   std::string last_reason_;
   int code_ = -1;  // the exit code, once decided
 };

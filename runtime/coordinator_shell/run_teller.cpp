@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "base/units.h"
 #include "runtime/drift/drift_json.h"
 #include "runtime/log/log.h"
 
@@ -15,6 +16,26 @@ using nlohmann::json;
 void StatusPipe::say(const json& what) const {
   const std::string line = what.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
   (void)!::write(descriptor_, line.data(), line.size());
+}
+
+namespace {
+
+constexpr std::chrono::seconds kSignsEvery{2};  // of life, in run.json
+constexpr std::size_t kNodesPerSigns = 128;     // of more nodes they are told less often
+
+/// Where a node is reached, which ranks it has, when it was heard last (none: not in this term).
+json about(const Node& node, Instant now, WallTime wall) {
+  const json heard = node.heard
+                         ? json(format_time(wall - std::chrono::duration_cast<WallTime::duration>(
+                                                       now - node.last_heard)))
+                         : json();
+  return {{"ranks", node.ranks}, {"address", node.facts.address}, {"heard", heard}};
+}
+
+}  // namespace
+
+bool RunTeller::should_describe(long long num_refused) const {
+  return should_describe_ || num_refused != told_refused_ || clock_.now() >= next_signs_;
 }
 
 void RunTeller::publish(std::int64_t generation, const std::string& kind, const std::string& reason,
@@ -58,9 +79,13 @@ void RunTeller::describe(const CoordinatorState& state, long long num_refused,
                          const ReportPace& pace) {
   told_refused_ = num_refused;
   should_describe_ = false;
-  json nodes = json::object();
-  for (const auto& [name, node] : state.nodes)
+  next_signs_ =
+      clock_.now() + kSignsEvery * static_cast<int>(1 + state.nodes.size() / kNodesPerSigns);
+  json nodes = json::object(), members = json::object();
+  for (const auto& [name, node] : state.nodes) {
     nodes[name] = node.lost ? "lost" : node.left ? "left" : "here";
+    members[name] = about(node, clock_.now(), clock_.wall_now());
+  }
   json excluded = json::object();
   for (const auto& [name, ban] : state.bans) excluded[name] = ban.reason;
   json facts = {{"generation", state.generation},
@@ -68,6 +93,7 @@ void RunTeller::describe(const CoordinatorState& state, long long num_refused,
                 {"term", term_},
                 {"phase", to_string(state.phase)},
                 {"nodes", nodes},
+                {"members", members},
                 {"excluded", excluded},
                 {"refused_by_coordinator", told_refused_}};
   if (state.generation > 0) facts["attempt"] = state.generation;

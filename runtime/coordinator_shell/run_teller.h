@@ -32,10 +32,9 @@ class RunTeller {
   /// How far the first steps were from what was planned, where the run knows its cluster.
   void tell_drift(long long last_step);
 
-  /// Something of run.json is no longer so, or somebody was refused since.
-  bool should_describe(long long num_refused) const {
-    return should_describe_ || num_refused != told_refused_;
-  }
+  /// Something of run.json is no longer so, somebody was refused since, or it is time to tell when
+  /// each node was heard last.
+  bool should_describe(long long num_refused) const;
   void describe(const CoordinatorState& state, long long num_refused, const ReportPace& pace);
 
  private:
@@ -46,6 +45,7 @@ class RunTeller {
   std::unique_ptr<DriftWatch> drift_;  // null as well once it has been said
   bool should_describe_ = false;
   long long told_refused_ = 0;
+  Instant next_signs_{};
   std::int64_t diagnosed_ = 0;  // the generation of which it was told who waited
 };
 

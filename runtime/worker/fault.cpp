@@ -8,6 +8,7 @@
 #include <charconv>
 #include <chrono>
 #include <cstdlib>
+#include <filesystem>
 #include <new>
 #include <sstream>
 #include <stdexcept>
@@ -21,9 +22,10 @@ namespace {
 
 constexpr std::array<const char*, 6> kPlaces = {"forming",    "compute", "exchange",
                                                 "checkpoint", "rollout", "shutdown"};
-constexpr std::array<const char*, 8> kKinds = {"kill", "stop",   "throw", "exit",
-                                               "fail", "memory", "slow",  "flip"};
-constexpr std::chrono::milliseconds kSlow{5};
+constexpr std::array<const char*, 9> kKinds = {"kill",   "stop", "throw", "exit", "fail",
+                                               "memory", "slow", "flip",  "hold"};
+constexpr std::chrono::seconds kHoldBound{60};
+constexpr std::chrono::milliseconds kLook{2};
 
 Fault armed;
 long long step_now = 0;
@@ -50,6 +52,13 @@ bool take_number(const std::string& text, long long& value) {
   }
 }
 
+void hold(const std::string& until) {
+  const auto end = std::chrono::steady_clock::now() + kHoldBound;
+  std::error_code error;
+  while (!std::filesystem::exists(until, error) && std::chrono::steady_clock::now() < end)
+    std::this_thread::sleep_for(kLook);
+}
+
 }  // namespace
 
 Expected<Fault> parse_fault(const std::string& text) {
@@ -70,6 +79,9 @@ Expected<Fault> parse_fault(const std::string& text) {
       fault.at = static_cast<FaultAt>(at);
     } else if (key == "rank" && value == "all") {
       fault.rank = -1;
+    } else if (key == "until") {
+      good = !value.empty();
+      fault.until = value;
     } else {
       good = take_number(value, number) && number >= 0;
       if (key == "rank")
@@ -78,6 +90,8 @@ Expected<Fault> parse_fault(const std::string& text) {
         fault.step = number;
       else if (key == "generation")
         fault.generation = static_cast<int>(number);
+      else if (key == "ms")
+        fault.slow_ms = number;
       else
         good = false;
     }
@@ -103,7 +117,7 @@ void fault_step(long long step) { step_now = step; }
 Expected<void> meet_fault(FaultAt at) {
   if (at != armed.at || step_now < armed.step) return {};
   if (armed.what == "slow") {
-    std::this_thread::sleep_for(kSlow);
+    std::this_thread::sleep_for(std::chrono::milliseconds(armed.slow_ms));
     return {};
   }
   log_warning(std::string("WEFT_FAULT: ") + armed.what + " at " +
@@ -112,6 +126,7 @@ Expected<void> meet_fault(FaultAt at) {
   if (armed.what == "kill") ::raise(SIGKILL);
   if (armed.what == "stop") ::raise(SIGSTOP);
   if (armed.what == "exit") ::_exit(3);
+  if (armed.what == "hold") hold(armed.until);
   if (armed.what == "flip") comm::change_next_message();
   if (armed.what == "throw") throw std::runtime_error("an injected exception");
   if (armed.what == "memory") run_out_of_memory();

@@ -14,15 +14,19 @@ enum class FaultAt { Forming, Compute, Exchange, Checkpoint, Rollout, Shutdown }
 
 /// "do=kill rank=2 step=12 at=compute generation=1": do is kill (SIGKILL), stop (SIGSTOP), throw,
 /// exit (code 3), memory (an allocation fails), fail (an error that no retry helps), flip (a byte
-/// of the next message received changes) or slow (5 ms more each time, and it goes on). rank
-/// defaults to 0 (all: every rank that is started with it, such as those of one node), step to 0
-/// (the first one that comes), generation to 1 (0: every one).
+/// of the next message received changes), slow (`ms` more each time, by default 5, and it goes on)
+/// or hold (it waits there until the file `until` exists, at most a minute, and goes on; for what
+/// is done from outside in just this phase). rank defaults to 0 (all: every rank that is started
+/// with it, such as those of one node), step to 0 (the first one that comes), generation to 1 (0:
+/// every one).
 struct Fault {
   std::string what = "kill";
   FaultAt at = FaultAt::Compute;
   int rank = 0;  // -1: all
   long long step = 0;
   int generation = 1;
+  long long slow_ms = 5;
+  std::string until;
 };
 /// Errors: InvalidArgument.
 Expected<Fault> parse_fault(const std::string& text);

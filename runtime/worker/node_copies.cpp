@@ -154,7 +154,9 @@ Expected<checkpoint::Committed> NodeCopies::commit(const checkpoint::Gathered& g
 Expected<std::vector<FileEntry>> NodeCopies::trade(const checkpoint::Gathered& gathered,
                                                    const std::string& mine) {
   const int to = nodes_.partner[static_cast<std::size_t>(node_)], from = nodes_.replica_of(node_);
-  WEFT_TRY_ASSIGN(const std::string said, link_->trade_texts(to, mine, from));
+  const auto said_by = link_->trade_texts(to, mine, from);
+  if (!said_by) return tl::unexpected(with_partners(said_by.error()));
+  const std::string& said = *said_by;
   const auto theirs = hear(said, nodes_.ranks[static_cast<std::size_t>(from)]);
   const auto give = gathered.reports ? files_of(*gathered.reports) : std::vector<FileEntry>();
   const auto take = theirs ? files_of(*theirs) : std::vector<FileEntry>();
@@ -162,8 +164,20 @@ Expected<std::vector<FileEntry>> NodeCopies::trade(const checkpoint::Gathered& g
     if (!checkpoint::is_plain_path(file.path) ||
         std::ranges::find(give, file.path, &FileEntry::path) != give.end())
       return fail(Code::Corrupt, "another node sent a file called " + file.path);
-  WEFT_TRY(link_->trade_files(gathered.partial_dir, to, give, from, take));
+  const auto traded = link_->trade_files(gathered.partial_dir, to, give, from, take);
+  if (!traded) return tl::unexpected(with_partners(traded.error()));
   return take;
+}
+
+/// Whose copies it is that a link between partners keeps from being made.
+Error NodeCopies::with_partners(Error error) const {
+  const std::size_t to = static_cast<std::size_t>(nodes_.partner[static_cast<std::size_t>(node_)]);
+  const auto from = static_cast<std::size_t>(nodes_.replica_of(node_));
+  error.message = "between node " + nodes_.names[static_cast<std::size_t>(node_)] +
+                  " and its partner " + nodes_.names[to] +
+                  (from == to ? "" : " or " + nodes_.names[from] + ", whose partner it is") + ": " +
+                  error.message;
+  return error;
 }
 
 /// The first carrier makes the manifest of what all have said, and tells it or why there is none.

@@ -58,6 +58,7 @@ class NodeCopies {
   Expected<Agreed> agree(const trainer::checkpoint::Gathered& gathered, const std::string& mine);
   Expected<Agreed> decide(const trainer::checkpoint::Gathered& gathered,
                           const std::vector<std::string>& said);
+  Error with_partners(Error error) const;
   Expected<void> wait_until_allowed(std::uint64_t step);
   void interrupt();
 

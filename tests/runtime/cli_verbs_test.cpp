@@ -76,6 +76,38 @@ TEST(Cli, JsonOutputsParseAndNameTheirSchema) {
   EXPECT_TRUE(json::parse(run({"schema"}).out, nullptr, false).contains("properties"));
 }
 
+TEST(Cli, NodesAreListedWithTheirRanksAddressAndLastSignOfLifeAndThoseOfAnOldRunWithout) {
+  const fs::path root = fs::temp_directory_path() / ("weft-nodes-" + std::to_string(::getpid()));
+  fs::create_directories(root);
+  const auto list = [&](const json& members, const std::string& format) {
+    const json state = {{"state", "stopped"},
+                        {"nodes", {{"a", "here"}, {"b", "lost"}, {"c", "here"}}},
+                        {"excluded", {{"c", "hot"}}},
+                        {"members", members}};
+    std::ofstream(root / "run.json") << state.dump();
+    const Result result = run({"nodes", "ls", root.string(), "-o", format});
+    EXPECT_EQ(result.code, 0) << result.err;
+    return result.out;
+  };
+  const json members = {{"a",
+                         {{"ranks", {0, 1, 2, 3, 8}},
+                          {"address", "10.0.0.1"},
+                          {"heard", "2020-01-02T03:04:05.000Z"}}},
+                        {"b", {{"ranks", json::array()}, {"address", ""}, {"heard", nullptr}}}};
+  const std::string table = list(members, "table");
+  for (const char* words : {"RANKS", "ADDRESS", "HEARD", "0-3,8", "10.0.0.1", " d ago", "hot"})
+    EXPECT_NE(table.find(words), std::string::npos) << words << "\n" << table;
+  const json items = json::parse(list(members, "json"))["items"];
+  EXPECT_EQ(items[0]["ranks"], json({0, 1, 2, 3, 8}));
+  EXPECT_EQ(items[0]["heard"], "2020-01-02T03:04:05.000Z");
+  EXPECT_EQ(items[1]["heard"], nullptr);
+  EXPECT_EQ(items[2]["state"], "excluded");
+  for (const json& strange : {json(), json("x"), json({{"a", {{"ranks", {"x"}}}}, {"b", 3}})})
+    EXPECT_EQ(json::parse(list(strange, "json"))["items"].size(), 3u);
+  EXPECT_NE(list(json(), "table").find("● here"), std::string::npos);
+  fs::remove_all(root);
+}
+
 TEST(Cli, AScheduleIsShownAsMadeAsExecutedAndForwardOnly) {
   const std::vector<std::string> size = {"schedule", "--kind",          "dualpipe", "--ranks",
                                          "2",        "--micro-batches", "4"};

@@ -63,14 +63,15 @@ TEST(CoordinatorCopies, WhenBothPartnersAreLostItGoesBackToTheDiskAndSaysWhy) {
 TEST(CoordinatorCopies, OfACopyThatNotAllHaveTheOneBeforeIsTaken) {
   Bench bench(2);
   copy_to_partners(bench);
-  // b was lost while its part of step 50 was on its way: only a has committed.
+  // b was lost while its part of step 50 was on its way: only a has committed. Whose part it is
+  // the copy before tells.
   bench.of("a").copies.push_back({{50, 1, in_memory("step-50")}, 2, 0, -1});
   bench.say("a");
   lose_node(bench, "b");
   bench.let_form();
   ASSERT_TRUE(bench.state.resume);
   EXPECT_EQ(bench.state.resume->name, "memory/step-45");
-  EXPECT_TRUE(bench.said("the copy in memory of step 50 is of no use: the shards of node number 1"))
+  EXPECT_TRUE(bench.said("the copy in memory of step 50 is of no use: the shards of node b are on"))
       << bench.reasons;
 }
 

@@ -96,5 +96,22 @@ TEST(Coordinator, LeadsNobodyWithoutALease) {
   EXPECT_FALSE(bench.last<StepDown>()->abdicated);
 }
 
+TEST(Coordinator, ARenewalCountsFromWhenItBeganHoweverLateItIsHeardOf) {
+  Bench bench(4);
+  bench.run(2, 2);
+  bench.beat(9s);
+  bench.tell(LeaseRenewed{1, 9s});
+  bench.beat(2s);
+  EXPECT_NE(bench.last<StepDown>(), nullptr);
+
+  Bench other(4);
+  other.run(2, 2);
+  other.beat(9s);
+  other.tell(LeaseRenewed{1, 500ms});
+  other.tell(LeaseRenewed{1, 9s});  // an older one takes nothing back
+  other.beat(9s);
+  EXPECT_EQ(other.last<StepDown>(), nullptr);
+}
+
 }  // namespace
 }  // namespace weft::runtime

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <fstream>
 #include <map>
 #include <mutex>
 #include <thread>
@@ -48,6 +49,27 @@ int step_for(const FaultRow& row) {
                                  : 13;
 }
 
+const std::vector<std::string> kNoHang = {"--set", "control.hang_min=2m"};
+
+Hold::Hold(const FaultRow& row, const std::string& rank, const Place& place)
+    : until_(place / "go-on"),
+      environment_(fmt::format("WEFT_FAULT=do=hold at={} rank={} step={} until={}", row.phase, rank,
+                               step_for(row), until_.string())) {}
+
+void Hold::await(const fs::path& run, const std::function<bool()>& running) const {
+  eventually([&] { return has_met_fault(run) || !running(); });
+}
+
+void Hold::let_go() const { std::ofstream(until_) << "\n"; }
+
+bool has_met_fault(const fs::path& run) {
+  std::error_code error;
+  for (fs::directory_iterator log(run / "logs", error), end; !error && log != end;
+       log.increment(error))
+    if (text_of(log->path()).find("WEFT_FAULT: ") != std::string::npos) return true;
+  return false;
+}
+
 double seconds_of(const std::string& time) {
   std::tm tm{};
   const char* rest = ::strptime(time.c_str(), "%Y-%m-%dT%H:%M:%S", &tm);
@@ -86,11 +108,13 @@ double wall_now() {
 }
 
 /// Does to a process from outside what a worker cannot do to itself. Returns when it was done.
-double hurt(Weft& child, const std::string& whom, const fs::path& run, int step) {
-  eventually([&] { return steps_of(run) >= step || !child.running(); });
+double hurt(Weft& child, const std::string& whom, const Hold& hold, const fs::path& run) {
+  hold.await(run, [&] { return child.running(); });
   const pid_t pid = child.coordinator();
   if (pid > 0) ::kill(pid, whom.ends_with("stop") ? SIGSTOP : SIGKILL);
-  return wall_now();
+  const double when = wall_now();
+  hold.let_go();
+  return when;
 }
 
 /// When the worker's own log says that it met its fault, or -1.
@@ -110,15 +134,14 @@ double time_of_fault(const fs::path& run) {
 const std::vector<FaultRow>& fault_rows() {
   static const std::vector<FaultRow> rows = [] {
     std::vector<FaultRow> all;
-    for (const char* phase :
-         {"forming", "compute", "exchange", "checkpoint", "rollout", "shutdown"})
+    for (const char* phase : kPhases)
       for (const char* fault : {"kill", "stop", "throw", "exit", "memory", "slow"})
         all.push_back(
             {fault, phase, phase == std::string("exchange") && fault == std::string("kill")});
     for (const char* phase : {"forming", "compute", "exchange", "checkpoint", "rollout"})
       all.push_back({"flip", phase});
     for (const char* fault : {"coordinator kill", "coordinator stop"})
-      for (const char* phase : {"forming", "compute", "checkpoint", "rollout", "shutdown"})
+      for (const char* phase : kPhases)
         all.push_back(
             {fault, phase,
              phase == std::string("compute") && fault == std::string("coordinator kill")});
@@ -136,16 +159,17 @@ FaultOutcome try_fault(const FaultRow& row) {
   const bool of_worker = !fault.starts_with("coordinator");
   const Place place;
   const fs::path run = place / "run";
-  const int step = step_for(row);
   // A worker that only rank 0's part can tell of: its own log's clock is the wall's.
   const int rank = rolls_out(row) ? 1 : 2;
-  std::vector<std::string> environment = {"TZ=UTC"};
-  if (of_worker)
-    environment.push_back(
-        fmt::format("WEFT_FAULT=do={} at={} rank={} step={}", fault, row.phase, rank, step));
+  const Hold hold(row, std::to_string(rank), place);
+  std::vector<std::string> arguments = {"run", job_of(place, row), "--dir", run.string()};
+  if (!of_worker) arguments.insert(arguments.end(), kNoHang.begin(), kNoHang.end());
   FaultOutcome outcome;
-  Weft child({"run", job_of(place, row), "--dir", run.string()}, {}, environment);
-  double when = of_worker ? 0 : hurt(child, fault, run, step);
+  Weft child(arguments, {},
+             {"TZ=UTC", of_worker ? fmt::format("WEFT_FAULT=do={} at={} rank={} step={}", fault,
+                                                row.phase, rank, step_for(row))
+                                  : hold.environment()});
+  double when = of_worker ? 0 : hurt(child, fault, hold, run);
   outcome.problem = problem_of(row, child, run);
   if (of_worker) when = time_of_fault(run);
   if (when < 0 || fault == "slow") return outcome;
@@ -163,11 +187,13 @@ std::string print_table(const std::vector<std::pair<FaultRow, FaultOutcome>>& ta
     return seconds < 0 ? std::string("-") : fmt::format("{:.1f} s", seconds);
   };
   std::string text =
-      "| fault | phase | detected | working again | result |\n|---|---|---|---|---|\n";
+      "| fault | phase | detected | working again | result | row took |\n"
+      "|---|---|---|---|---|---|\n";
   for (const auto& [row, outcome] : table)
-    text += fmt::format("| {} | {} | {} | {} | {} |\n", row.fault, row.phase,
-                        time(outcome.detected), time(outcome.recovered),
-                        outcome.problem.empty() ? "same numbers" : outcome.problem);
+    text +=
+        fmt::format("| {} | {} | {} | {} | {} | {} |\n", row.fault, row.phase,
+                    time(outcome.detected), time(outcome.recovered),
+                    outcome.problem.empty() ? "same numbers" : outcome.problem, time(outcome.took));
   return text;
 }
 

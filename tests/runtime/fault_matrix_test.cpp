@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <iostream>
 #include <string_view>
@@ -21,8 +22,12 @@ void try_all(Table& table, int at_once) {
   std::vector<std::jthread> threads;
   for (int i = 0; i < at_once; ++i)
     threads.emplace_back([&] {
-      for (std::size_t row; (row = next++) < table.size();)
+      for (std::size_t row; (row = next++) < table.size();) {
+        const auto begun = std::chrono::steady_clock::now();
         table[row].second = try_fault(table[row].first);
+        table[row].second.took =
+            std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
+      }
     });
 }
 

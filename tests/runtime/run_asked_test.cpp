@@ -58,6 +58,14 @@ TEST_F(RunAsked, AnExcludedNodeIsLeftAloneUntilItIsIncludedAgain) {
       json::parse(weft({"nodes", "ls", run.string(), "--json"}).out, nullptr, false)["items"];
   ASSERT_EQ(nodes.size(), 1u);
   EXPECT_EQ(nodes[0]["state"], "here");
+  EXPECT_EQ(nodes[0]["ranks"], json({0, 1, 2, 3}));
+  EXPECT_EQ(nodes[0]["address"], "127.0.0.1");
+  const std::string heard = nodes[0]["heard"];
+  EXPECT_TRUE(eventually([&] {
+    const json now =
+        json::parse(weft({"nodes", "ls", run.string(), "--json"}).out, nullptr, false)["items"];
+    return (now[0]["heard"].is_string() && now[0]["heard"] > heard) || !child.running();
+  })) << "its last sign of life is never a later one";
   const std::string node = nodes[0]["node"];
   ask({"nodes", "exclude", run.string(), node, "--why", "its fan is loud"}, "its fan is loud");
   ASSERT_TRUE(eventually([&] { return phase() == "waiting" || !child.running(); }));

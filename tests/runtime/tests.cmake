@@ -18,6 +18,7 @@ weft_test(runtime/place_ranks_test LINK weft_runtime_coordinator)
 weft_test(runtime/state_json_test LINK weft_runtime_state_json nlohmann_json::nlohmann_json)
 find_package(nlohmann_json REQUIRED)
 weft_test(runtime/flagged_ranks_test LINK weft_runtime_coordinator_shell)
+weft_test(runtime/lease_keeper_test LINK weft_runtime_coordinator_shell)
 weft_test(runtime/node_metrics_test LINK weft_runtime_agent)
 weft_test(runtime/control_test LABELS multiprocess LINK weft_runtime_control nlohmann_json::nlohmann_json)
 weft_test(runtime/channel_test LABELS multiprocess LINK weft_runtime_control weft_runtime_messages)
@@ -106,11 +107,18 @@ foreach(unit fault_quick fault_matrix)
   add_dependencies(runtime_${unit}_test weft weft_faulty_system)
 endforeach()
 # runs over the agents of several nodes
-weft_test(runtime/run_nodes_test LABELS multiprocess TIMEOUT 300
-          SOURCES runtime/nodes.cpp runtime/run_harness.cpp
-          LINK nlohmann_json::nlohmann_json fmt::fmt)
-target_compile_definitions(runtime_run_nodes_test PRIVATE WEFT_BINARY="$<TARGET_FILE:weft>")
-add_dependencies(runtime_run_nodes_test weft)
+foreach(unit run_nodes run_copies)
+  if(unit STREQUAL run_copies)
+    set(labels slow)
+  else()
+    set(labels multiprocess)
+  endif()
+  weft_test(runtime/${unit}_test LABELS ${labels} TIMEOUT 300
+            SOURCES runtime/nodes.cpp runtime/link_cut.cpp runtime/run_harness.cpp
+            LINK nlohmann_json::nlohmann_json fmt::fmt)
+  target_compile_definitions(runtime_${unit}_test PRIVATE WEFT_BINARY="$<TARGET_FILE:weft>")
+  add_dependencies(runtime_${unit}_test weft)
+endforeach()
 weft_test(runtime/recipe_layout_test LABELS multiprocess LINK weft_runtime_worker
           nlohmann_json::nlohmann_json)
 weft_test(runtime/recipe_files_test LABELS multiprocess LINK weft_runtime_worker
