@@ -28,10 +28,22 @@ constexpr int kRounds = 8;  // the model is almost linear in them
 constexpr double kShortExchange = 20e-6;
 constexpr double kFormer = 0.02;
 
+/// What all phases go faster or slower by.
+std::vector<Figure*> rates_in(Cluster& c) {
+  std::vector<Figure*> rates = {&c.gpu.fp32,        &c.gpu.bf16,
+                                &c.gpu.fp8,         &c.gpu.memory_bandwidth,
+                                &c.kernels.weights, &c.kernels.softmax};
+  for (scheduler::NarrowRates* own : {&c.bf16, &c.fp8})
+    rates.insert(rates.end(), {&own->attention_forward, &own->attention_backward, &own->rows,
+                               &own->weights, &own->softmax});
+  return rates;
+}
+
 Cluster with(Cluster cluster, const Unknowns& x) {
   slow_down(cluster, x[kSlower]);
   cluster.node.crowding.value = x[kCrowding];
-  cluster.kernels.touch.value /= x[kTouch];
+  for (Figure* touch : {&cluster.kernels.touch, &cluster.bf16.touch, &cluster.fp8.touch})
+    touch->value /= x[kTouch];
   cluster.kernels.exchange.value = x[kExchange];
   cluster.node.handover.value = x[kHandover];
   cluster.kernels.step.value = x[kStep];
@@ -91,20 +103,18 @@ void name_sources(Cluster& cluster) {
   for (Figure* figure : {&cluster.node.crowding, &cluster.node.handover, &cluster.kernels.exchange,
                          &cluster.kernels.step})
     figure->source = kSource;
-  for (Figure* figure :
-       {&cluster.gpu.fp32, &cluster.gpu.bf16, &cluster.gpu.memory_bandwidth,
-        &cluster.kernels.weights, &cluster.kernels.softmax, &cluster.kernels.touch})
+  std::vector<Figure*> scaled = rates_in(cluster);
+  scaled.insert(scaled.end(), {&cluster.kernels.touch, &cluster.bf16.touch, &cluster.fp8.touch});
+  for (Figure* figure : scaled)
     if (figure->given() && !figure->source.ends_with(kScaled)) figure->source += kScaled;
 }
 
 }  // namespace
 
 void slow_down(Cluster& cluster, double times) {
-  for (Figure* rate :
-       {&cluster.gpu.fp32, &cluster.gpu.bf16, &cluster.gpu.fp8, &cluster.gpu.memory_bandwidth,
-        &cluster.kernels.weights, &cluster.kernels.softmax})
-    rate->value /= times;
-  cluster.kernels.overhead.value *= times;
+  for (Figure* rate : rates_in(cluster)) rate->value /= times;
+  for (Figure* time : {&cluster.kernels.overhead, &cluster.bf16.overhead, &cluster.fp8.overhead})
+    time->value *= times;
 }
 
 std::vector<double> fit_runs(std::span<const RunStep> runs, Cluster& cluster) {

@@ -17,10 +17,10 @@ struct RunStep {
 
 /// Changes `cluster`, a CPU host, such that the model says what these steps took: by how much its
 /// kernels are slower in a run (one factor for all their rates), node.crowding, kernels.touch,
-/// kernels.exchange, node.handover and kernels.step. Where few runs speak of a figure it stays near what it was; a
-/// run that is far off all others counts less. Returns each
-/// run's predicted over measured step afterwards; empty (and nothing is changed) when the model has
-/// no answer for one of them.
+/// kernels.exchange, node.handover and kernels.step. Where few runs speak of a figure it stays near
+/// what it was; a run that is far off all others counts less. Returns each run's predicted over
+/// measured step afterwards; empty (and nothing is changed) when the model has no answer for one of
+/// them.
 std::vector<double> fit_runs(std::span<const RunStep> runs, scheduler::Cluster& cluster);
 
 /// Every rate of its kernels by 1 / `times`.

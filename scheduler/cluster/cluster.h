@@ -50,6 +50,19 @@ struct KernelRates {
   friend bool operator==(const KernelRates&, const KernelRates&) = default;
 };
 
+/// What the kernels of a narrower precision reach on a CPU host beside their products, whose rates
+/// are shares of that precision's peak as everybody's (KernelRates). What is not given is taken as
+/// KernelRates has it, which on such a host is F32's.
+struct NarrowRates {
+  Figure attention_forward, attention_backward;  // FLOP/s
+  Figure rows;      // bytes/s of row-wise kernels, conversions between precisions included
+  Figure weights;   // bytes/s (4 a parameter), as KernelRates::weights
+  Figure softmax;   // bytes/s of the head's forward over its logits
+  Figure overhead;  // seconds that each compute phase takes beside its work
+  Figure touch;     // bytes/s (4 a parameter): gradients cleared, weights converted and packed
+  friend bool operator==(const NarrowRates&, const NarrowRates&) = default;
+};
+
 /// Measured bandwidth of the expert exchange over so many ranks: logical bytes a rank sends to
 /// other nodes (inside one node: to other ranks), per second, with nothing else running.
 struct ExchangeRate {
@@ -80,6 +93,7 @@ struct Cluster {
   std::string name;
   GpuType gpu;
   KernelRates kernels;
+  NarrowRates bf16, fp8;
   std::vector<ExchangeRate> exchange;  // ascending ranks; empty: from the bandwidths alone
   NodeType node;
   Figure nodes{1};                     // healthy ones that a job may use, spares included

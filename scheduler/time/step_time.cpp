@@ -93,7 +93,9 @@ class ActionCosts {
 /// An activation or gradient between neighbouring positions, which lie on different nodes unless
 /// the whole stage group fits into one.
 void set_messages(const Work& work, const Cluster& cluster, dualpipe::Costs& costs) {
-  const double element = work.precision == Precision::F32 ? 4 : 2;
+  // This program's own workers send the residual stream as it is, in F32.
+  const bool wide = work.precision == Precision::F32 || cluster.node.cores > 0;
+  const double element = wide ? 4 : 2;
   costs.bytes = work.micro_batch_tokens() * work.model.hidden * element;
   const bool inside = work.layout.world() <= cluster.nvlink_gpus();
   if (inside) {
