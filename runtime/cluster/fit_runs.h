@@ -12,7 +12,8 @@ namespace weft::runtime {
 /// A small run that was carried out.
 struct RunStep {
   scheduler::Work work;
-  double seconds = 0;  // from the beginning of a step to that of the next
+  double seconds = 0;    // from the beginning of a step to that of the next
+  double computing = 0;  // of that, a rank's own compute phases; 0: not known
 };
 
 /// Changes `cluster`, a CPU host, such that the model says what these steps took: by how much its
