@@ -16,10 +16,21 @@ using scheduler::Figure;
 namespace {
 
 // The unknowns; their scale makes steps of differing comparable sizes.
-enum { kSlower, kCrowding, kTouch, kExchange, kHandover, kWakeup, kUneven, kStep, kUnknowns };
+enum {
+  kSlower,
+  kCrowding,
+  kTouch,
+  kExchange,
+  kHandover,
+  kWakeup,
+  kUneven,
+  kSums,
+  kStep,
+  kUnknowns
+};
 using Unknowns = std::vector<double>;
-constexpr double kLeast[kUnknowns] = {0.5, 1, 0.2, 0, 0, 0, 1, 0};
-constexpr double kDelta[kUnknowns] = {0.01, 0.01, 0.01, 1e-6, 1e-6, 1e-6, 0.01, 1e-5};
+constexpr double kLeast[kUnknowns] = {0.5, 1, 0.2, 0, 0, 0, 1, 0.2, 0};
+constexpr double kDelta[kUnknowns] = {0.01, 0.01, 0.01, 1e-6, 1e-6, 1e-6, 0.01, 0.01, 1e-5};
 const char* const kSource = "measured: small runs of this program, all their processes";
 const char* const kScaled = "; scaled by small runs";
 constexpr int kRounds = 8;  // the model is almost linear in them
@@ -51,6 +62,7 @@ Cluster with(Cluster cluster, const Unknowns& x) {
   cluster.node.handover.value = x[kHandover];
   cluster.node.wakeup.value = x[kWakeup];
   cluster.kernels.uneven.value = x[kUneven];
+  cluster.node.nvlink_bandwidth.value /= x[kSums];
   cluster.kernels.step.value = x[kStep];
   return cluster;
 }
@@ -80,11 +92,12 @@ double trust(double predicted, double measured) {
 
 /// What the model says as a straight line at `x`: one observation for each measured value.
 void add_lines(const std::vector<double>& measured, const std::vector<double>& here,
-               const std::vector<std::vector<double>>& there, const Unknowns& x, double weight,
-               std::vector<Observation>& out) {
+               const std::vector<std::vector<double>>& there, const Unknowns& x,
+               const std::vector<double>& weights, std::vector<Observation>& out) {
   for (std::size_t i = 0; i < measured.size(); ++i) {
     if (!(measured[i] > 0)) continue;
-    Observation one{{}, measured[i] - here[i], weight * trust(here[i], measured[i]) / measured[i]};
+    Observation one{
+        {}, measured[i] - here[i], weights[i] * trust(here[i], measured[i]) / measured[i]};
     for (std::size_t k = 0; k < kUnknowns; ++k) {
       const double slope = (there[k][i] - here[i]) / kDelta[k];
       one.work.push_back(slope);
@@ -108,14 +121,16 @@ std::optional<Unknowns> better(std::span<const RunStep> runs, const Cluster& clu
     steps.push_back(there->steps);
     computing.push_back(there->computing);
   }
-  std::vector<double> took, computed;
+  std::vector<double> took, computed, weights, less;
   for (const RunStep& run : runs) {
     took.push_back(run.seconds);
     computed.push_back(run.computing);
+    weights.push_back(run.weight);
+    less.push_back(run.weight * kPhases);
   }
   std::vector<Observation> observations;
-  add_lines(took, here->steps, steps, x, 1, observations);
-  add_lines(computed, here->computing, computing, x, kPhases, observations);
+  add_lines(took, here->steps, steps, x, weights, observations);
+  add_lines(computed, here->computing, computing, x, less, observations);
   const auto hold = [&](std::size_t k, double at, double scale) {
     Observation one{std::vector<double>(kUnknowns), at, kFormer / scale};
     one.work[k] = 1;
@@ -125,6 +140,7 @@ std::optional<Unknowns> better(std::span<const RunStep> runs, const Cluster& clu
   hold(kTouch, 1, 1);
   hold(kCrowding, std::max(1.0, cluster.node.crowding.value), 1);
   hold(kUneven, 1, 1);
+  hold(kSums, 1, 1);
   hold(kExchange, cluster.kernels.exchange, kShortExchange);
   return least_squares(observations, {std::begin(kLeast), std::end(kLeast)});
 }
@@ -134,12 +150,24 @@ void name_sources(Cluster& cluster) {
                          &cluster.kernels.exchange, &cluster.kernels.uneven, &cluster.kernels.step})
     figure->source = kSource;
   std::vector<Figure*> scaled = rates_in(cluster);
-  scaled.insert(scaled.end(), {&cluster.kernels.touch, &cluster.bf16.touch, &cluster.fp8.touch});
+  scaled.insert(scaled.end(), {&cluster.node.nvlink_bandwidth, &cluster.kernels.touch,
+                               &cluster.bf16.touch, &cluster.fp8.touch});
   for (Figure* figure : scaled)
     if (figure->given() && !figure->source.ends_with(kScaled)) figure->source += kScaled;
 }
 
 }  // namespace
+
+void weigh_repeated(std::span<RunStep> runs, std::size_t shapes) {
+  constexpr double kUsual = 0.03;
+  for (std::size_t shape = 0; shape < shapes; ++shape) {
+    double best = runs[shape].seconds;
+    for (std::size_t i = shape; i < runs.size(); i += shapes)
+      best = std::min(best, runs[i].seconds);
+    for (std::size_t i = shape; i < runs.size(); i += shapes)
+      runs[i].weight = kUsual / std::max(kUsual, runs[i].seconds / best - 1);
+  }
+}
 
 void slow_down(Cluster& cluster, double times) {
   for (Figure* rate : rates_in(cluster)) rate->value /= times;
@@ -154,6 +182,7 @@ std::vector<double> fit_runs(std::span<const RunStep> runs, Cluster& cluster) {
                 cluster.kernels.exchange.value,
                 cluster.node.handover.value,
                 cluster.node.wakeup.value,
+                1,
                 1,
                 cluster.kernels.step.value};
   for (int round = 0; round < kRounds; ++round) {

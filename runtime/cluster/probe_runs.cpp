@@ -27,7 +27,7 @@ namespace weft::runtime {
 namespace {
 
 constexpr int kKept = 240;   // steps that the workers keep
-constexpr int kWarmUp = 32;  // steps that meet products for the first time
+constexpr int kWarmUp = 26;  // steps that meet products for the first time
 constexpr std::chrono::seconds kBound{180};
 constexpr int kRounds = 2;
 constexpr double kGuess = 0.02;  // seconds of a step, before one was seen
@@ -215,10 +215,5 @@ Expected<void> probe_runs(const ProbeOptions& options, scheduler::Cluster& clust
       runs.push_back(std::move(run));
     }
   cluster.node.spread = {spread_of(runs, shapes.size()), "measured: small runs, twice each"};
+  weigh_repeated(runs, shapes.size());
   const std::vector<double> ratios = fit_runs(runs, cluster);
-  if (ratios.empty()) return fail(Code::Internal, "the model has no answer for a small run");
-  talk(summary(runs, ratios, cluster));
-  return {};
-}
-
-}  // namespace weft::runtime

@@ -18,8 +18,6 @@ namespace {
 
 // A rank's phase this much above its median peer is worth a word; NVRx takes the same threshold.
 constexpr double kSlow = 1 / 0.75;
-constexpr int kRounds = 12;
-constexpr double kGoodEnough = 0.005;
 
 using Sums = std::map<std::pair<std::string, int>, PhaseDrift>;
 
@@ -110,52 +108,6 @@ Expected<Drift> compare(const std::vector<MeasuredStep>& steps, const scheduler:
         return scheduler::phase_seconds(work, cluster, stages[stage], step, overlapped);
       },
       time.total);
-}
-
-Expected<scheduler::Cluster> calibrated(const std::vector<MeasuredStep>& steps,
-                                        const scheduler::Work& work, scheduler::Cluster cluster,
-                                        const std::string& run) {
-  const std::string source = "calibrated from " + run;
-  const auto scale = [&](scheduler::Figure& figure, double by, double most = 1e30) {
-    if (figure <= 0 || !(by > 0) || std::abs(by - 1) < kGoodEnough) return;
-    figure.value = std::clamp(figure.value * by, 1e-6, most);
-    figure.source = source;
-  };
-  const double whole = 1;  // of the peak
-  // A phase has work of several kinds, so its rates are approached in rounds.
-  for (int round = 0; round < kRounds; ++round) {
-    WEFT_TRY_ASSIGN(const Drift drift, compare(steps, work, cluster));
-    std::map<std::string, double> faster;  // by which factor the model's rate has to change
-    double worst = 0;
-    for (const PhaseDrift& phase : drift.phases) {
-      if (phase.measured <= 0 || phase.predicted <= 0) continue;
-      faster[phase.phase] = phase.predicted / phase.measured;
-      worst = std::max(worst, std::abs(faster[phase.phase] - 1));
-    }
-    if (worst < kGoodEnough) break;
-    const auto of = [&](const char* name) { return faster.contains(name) ? faster[name] : 1.0; };
-    const auto mean = [&](const char* a, const char* b) { return std::sqrt(of(a) * of(b)); };
-    scheduler::KernelRates& kernels = cluster.kernels;
-    const double dense = of("attention");
-    const double grouped =
-        std::cbrt(of("experts") * of("experts backward") * of("experts weights"));
-    for (scheduler::Figure* gemm : {&kernels.gemm_fp32, &kernels.gemm_bf16, &kernels.gemm_fp8})
-      scale(*gemm, dense, whole);
-    for (scheduler::Figure* gemm :
-         {&kernels.grouped_gemm_fp32, &kernels.grouped_gemm_bf16, &kernels.grouped_gemm_fp8})
-      scale(*gemm, grouped, whole);
-    scale(kernels.attention_forward, dense, whole);
-    scale(kernels.attention_backward, mean("attention backward", "attention weights"), whole);
-    // Workers of one host wait for each other in exchanges as long as they take turns on cores:
-    // what those last says nothing of their bandwidth.
-    if (cluster.node.cores > 0) continue;
-    for (scheduler::ExchangeRate& rate : cluster.exchange) {
-      scale(rate.dispatch, mean("dispatch", "combine backward"));
-      scale(rate.combine, mean("combine", "dispatch backward"));
-    }
-    if (cluster.exchange.empty()) scale(cluster.node.nvlink_bandwidth, mean("dispatch", "combine"));
-  }
-  return cluster;
 }
 
 std::string describe(const Drift& drift) {
