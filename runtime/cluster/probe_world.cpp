@@ -156,6 +156,7 @@ Expected<ProbeRun> run_probe(const ProbeShape& shape, int cores, double seconds)
   EngineOptions options;
   options.model = config_of(shape);
   options.layout = {dualpipe::Kind::OneFOneB, 1, shape.data, shape.expert, shape.micro_batches};
+  options.precision = *trainer::parse_precision(scheduler::to_string(shape.precision));
   options.max_tokens = shape.sequences * (shape.tokens + shape.tokens * 3 / 20);
   std::vector<Batch> batches;
   for (std::uint64_t i = 0; i < kBatches; ++i)
@@ -188,7 +189,7 @@ Expected<ProbeRun> run_probe(const ProbeShape& shape, int cores, double seconds)
   run.work.layout = options.layout;
   run.work.sequence = shape.tokens;
   run.work.micro_batch_sequences = shape.sequences;
-  run.work.precision = scheduler::Precision::F32;
+  run.work.precision = shape.precision;
   run.work.dispatch = scheduler::Precision::F32;
   run.stage = {.dense = 1, .moe = shape.layers - 1, .first = true, .last = true};
   for (auto& [key, all] : out.phases) {

@@ -17,6 +17,7 @@ struct ProbeShape {
   int data = 1, expert = 1;        // of one world
   int worlds = 1;                  // at the same time
   int layers = 2;                  // the first one is dense
+  scheduler::Precision precision = scheduler::Precision::F32;
 };
 
 struct ProbeRun {
