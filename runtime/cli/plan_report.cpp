@@ -34,7 +34,9 @@ std::string digits(double value) {
 
 /// One digit more than the time that it surrounds.
 std::string finer_time(double seconds) {
-  return seconds < 2 * 86400 ? short_time(seconds) : fmt::format("{:.2f} d", seconds / 86400);
+  return seconds < 2 * 86400 || seconds >= 1000 * 86400.0
+             ? short_time(seconds)
+             : fmt::format("{:.2f} d", seconds / 86400);
 }
 std::string percent(double share) { return fmt::format("{:.1f} %", 100 * share); }
 std::string gigabytes(double bytes) {
@@ -48,6 +50,7 @@ std::string gigabytes(double bytes) {
 std::string expected(double count) {
   return count >= 0.01 ? digits(count) : count > 0 ? "under 0.01" : "none";
 }
+const char* device_name(const Cluster& cluster) { return cluster.gpu.sms > 0 ? "GPU" : "worker"; }
 std::string day(WallTime time) { return format_time(time).substr(0, 10); }
 
 /// "1,234,567" with three digits that count.
@@ -92,11 +95,13 @@ void add_run_lines(const Prediction& plan, const Cluster& cluster, WallTime now,
   const RunCost& run = *plan.run;
   lines.emplace_back(
       "run", fmt::format("{} steps, {} tokens", grouped(run.steps), short_count(run.tokens)));
-  const auto after = [&](double seconds) {
-    return day(now + std::chrono::duration_cast<WallTime::duration>(
-                         std::chrono::duration<double>(std::min(seconds, 3e9))));
-  };
-  std::string finished = after(run.seconds) + " after " + short_time(run.seconds);
+  // Nobody plans for a day that far away; beyond it there is no date.
+  constexpr double kDatedMax = 100 * 365.25 * 86400;
+  std::string finished = "after " + short_time(run.seconds);
+  if (run.seconds < kDatedMax)
+    finished = day(now + std::chrono::duration_cast<WallTime::duration>(
+                             std::chrono::duration<double>(run.seconds))) +
+               " " + finished;
   // Without failures to count there is nothing to be uncertain about but the step itself.
   if (run.failures >= 0.01)
     finished +=
@@ -105,12 +110,13 @@ void add_run_lines(const Prediction& plan, const Cluster& cluster, WallTime now,
   if (cluster.node_mtbf > 0)
     lines.emplace_back(
         "failures",
-        fmt::format("{} expected, one each {}{}", expected(run.failures),
+        fmt::format("{} expected, one each {}{}",
+                    run.failures < 1000 ? expected(run.failures) : grouped(run.failures),
                     short_time(cluster.node_mtbf / std::max(1, plan.nodes)),
                     run.failures >= 0.01 ? fmt::format("; they lose {}; goodput {}",
                                                        short_time(run.lost), percent(run.goodput()))
                                          : std::string()));
-  const char* device = cluster.gpu.sms > 0 ? "GPU" : "worker";
+  const char* device = device_name(cluster);
   std::string cost = run.gpu_hours < 0.01
                          ? fmt::format("under 0.01 {}-hours", device)
                          : fmt::format("{} {}-hours", grouped(run.gpu_hours), device);
@@ -119,10 +125,13 @@ void add_run_lines(const Prediction& plan, const Cluster& cluster, WallTime now,
   if (cluster.gpu.power > 0 && run.kilowatt_hours >= 0.01)
     cost += run.kilowatt_hours < 1000 ? ", " + digits(run.kilowatt_hours) + " kWh"
                                       : ", " + grouped(run.kilowatt_hours / 1000) + " MWh";
+  if (plan.spare_nodes > 0 && run.gpu_hours >= 0.01)
+    cost += fmt::format("; {} spare node{} not counted", plan.spare_nodes,
+                        plan.spare_nodes == 1 ? "" : "s");
   lines.emplace_back("cost", cost);
 }
 
-void add_step_lines(const Prediction& plan, Lines& lines) {
+void add_step_lines(const Prediction& plan, const Cluster& cluster, Lines& lines) {
   const StepTime& s = plan.step;
   lines.emplace_back("step", short_time(s.total));
   const auto part = [&](const char* name, double seconds) {
@@ -137,9 +146,9 @@ void add_step_lines(const Prediction& plan, Lines& lines) {
   part("  bubble", s.bubble);
   part("  optimizer", s.optimizer());
   part("exposed exchange", s.exposed_exchange);
-  lines.emplace_back("throughput",
-                     fmt::format("{} tokens/s, {} a GPU", short_count(plan.tokens_per_second),
-                                 grouped(plan.tokens_per_second / plan.gpus)));
+  lines.emplace_back(
+      "throughput", fmt::format("{} tokens/s, {} a {}", short_count(plan.tokens_per_second),
+                                grouped(plan.tokens_per_second / plan.gpus), device_name(cluster)));
   lines.emplace_back(
       "MFU", fmt::format("{} causal, {} non-causal", percent(plan.mfu), percent(plan.mfu_full)));
 }
@@ -184,7 +193,7 @@ std::string short_time(double seconds) {
 }
 
 std::string short_count(double value) {
-  if (value >= 1e12) return digits(value / 1e12) + " T";
+  if (value >= 1e12) return grouped(value / 1e12) + " T";
   if (value >= 1e9) return digits(value / 1e9) + " B";
   if (value >= 1e6) return digits(value / 1e6) + " M";
   return grouped(value);
@@ -324,7 +333,7 @@ Lines plan_lines(const Prediction& plan, const Inputs& inputs, const std::vector
           gigabytes(full.masters + full.moments), gigabytes(full.activations), full.live,
           gigabytes(full.buffers),
           full.replicas > 0 ? ", replicas of experts in rollout " + gigabytes(full.replicas) : ""));
-  if (plan.timed) add_step_lines(plan, lines);
+  if (plan.timed) add_step_lines(plan, cluster, lines);
   if (plan.run) add_run_lines(plan, cluster, now, lines);
   const double every = plan.work.checkpoint_every * plan.step.total;
   if (plan.timed && every > 0)

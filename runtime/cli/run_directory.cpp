@@ -100,7 +100,8 @@ std::string progress_line(const json& record, long long planned) {
     line +=
         fmt::format("  reward {:.3f}  accuracy {:.3f}  length {:.1f}", number_at(record, "reward"),
                     number_at(record, "accuracy"), number_at(record, "completions/mean_length"));
-  return line + fmt::format("  {}tok/s", format_count(number_at(record, "tokens_per_second")));
+  const double rate = number_at(record, "tokens_per_second");
+  return line + fmt::format("  {}{}tok/s", format_count(rate), rate < 1e3 ? " " : "");
 }
 
 /// What a person wants to keep on the screen. The rest is in events.jsonl.
@@ -165,8 +166,9 @@ int run_in_directory(const Loaded& loaded, const std::string& job_text, const fs
   if (!anew) return report(anew.error(), io);
   if (are_led({{directory}}).front())
     return report({Code::Busy, directory.string() +
-                                   " is being run by the agents of several nodes (stop one of "
-                                   "them, or choose another directory with --dir)"},
+                                   " is being run by the agents of several nodes (to stop it: "
+                                   "weft cancel; to join it: weft agent --run; or choose another "
+                                   "directory with --dir)"},
                   io);
   if (const auto readable = can_go_on({directory}, io.clock); !readable)
     return report(readable.error(), io);

@@ -16,7 +16,8 @@ void add_rehearse(VerbTree& tree) {
   add_set(sub, o->set);
   sub->add_option("--cluster", o->cluster, "What it runs on")->type_name("FILE")->required();
   sub->add_option("--seed", o->seed, "The same seed, the same run directory (default: 1)")
-      ->type_name("N");
+      ->type_name("N")
+      ->check(at_least(0));
   sub->add_option("--faults", o->faults,
                   "mtbf: drawn from the cluster's failure rate; none; or a script")
       ->type_name("WHAT");

@@ -80,6 +80,15 @@ Expected<std::vector<std::vector<int>>> slots_of(const std::string& path) {
 
 constexpr std::size_t kWrongMax = 10;
 
+/// What the command line does not say; a run may say the rest of itself.
+std::string missing_words(const BalanceVerbOptions& options) {
+  if (options.input.empty() && options.run.empty())
+    return "which loads? give --input FILE or --run RUN";
+  if (options.run.empty() && (options.replicas == 0 || options.gpus == 0))
+    return "how many slots on how many GPUs? give --replicas N and --gpus M";
+  return {};
+}
+
 struct Balanced {
   ExpertGrid grid;
   json offer;  // of a run: its event
@@ -89,8 +98,6 @@ struct Balanced {
 
 Expected<Balanced> compute(const BalanceVerbOptions& options) {
   Balanced result;
-  if (options.input.empty() && options.run.empty())
-    return fail(Code::InvalidArgument, "which loads? give --input FILE or --run RUN");
   json input;
   if (options.run.empty()) {
     WEFT_TRY_ASSIGN(result.load, read_number_rows(options.input, "weight", false));
@@ -307,6 +314,10 @@ void print_table(const Balanced& result, Io& io) {
 }  // namespace
 
 int verb_balance(const BalanceVerbOptions& options, Io& io) {
+  if (const std::string missing = missing_words(options); !missing.empty()) {
+    io.err << "weft: error: weft balance: " << missing << "\nSee: weft balance --help\n";
+    return kUsage;
+  }
   const auto result = compute(options);
   if (!result) return report(result.error(), io);
   if (options.format == Format::Table && result->offer.is_object()) print_offer(result->offer, io);

@@ -74,7 +74,8 @@ int verb_ckpt_diff(const CheckpointDiffOptions& options, Io& io) {
   const auto records = compare(options);
   if (!records) return report(records.error(), io);
   if (records->empty() && options.format == Format::Table) {
-    io.err << "weft: the two are the same\n";
+    io.err << "weft: the two are the same (equal hashes in the manifests are believed; weft ckpt "
+              "verify reads every byte)\n";
     return kOk;
   }
   print_list(io, options.format, "ckpt.diff", *records,

@@ -1,5 +1,8 @@
 #include <fmt/format.h>
+#include <unistd.h>
 
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <ostream>
@@ -38,6 +41,21 @@ json figures_of(const Cluster& cluster) {
   return rows;
 }
 
+/// Measuring takes long: what cannot be written afterwards is said before.
+Expected<void> prepare_output(const std::string& output) {
+  if (output.empty()) return {};
+  if (output == kept_cluster()) {
+    std::error_code ignored;  // the look below says what is wrong
+    std::filesystem::create_directories(kept_cluster().parent_path(), ignored);
+  }
+  const auto parent = std::filesystem::absolute(output).parent_path();
+  if (::access(parent.c_str(), W_OK | X_OK) == 0) return {};
+  const int error = errno;
+  return fail(error == ENOENT ? Code::NotFound : Code::Io,
+              "cannot write " + output + ": " + parent.string() + ": " + std::strerror(error) +
+                  "; choose another file with -o");
+}
+
 }  // namespace
 
 int verb_cluster_show(const ClusterShowOptions& options, Io& io) {
@@ -59,6 +77,8 @@ int verb_cluster_show(const ClusterShowOptions& options, Io& io) {
 }
 
 int verb_cluster_probe(const ClusterProbeOptions& options, Io& io) {
+  if (const auto writable = prepare_output(options.output); !writable)
+    return report(writable.error(), io);
   io.err << "This build has no CUDA: the processor is measured, not a GPU.\n";
   // A quick look starts no runs.
   constexpr double kQuick = 0.1;
@@ -76,10 +96,6 @@ int verb_cluster_probe(const ClusterProbeOptions& options, Io& io) {
   if (options.output.empty()) {
     io.out << text;
     return kOk;
-  }
-  if (options.output == kept_cluster()) {
-    std::error_code ignored;  // writing says what is wrong
-    std::filesystem::create_directories(kept_cluster().parent_path(), ignored);
   }
   if (const auto written = write_file_atomically(options.output, text); !written)
     return report(written.error(), io);

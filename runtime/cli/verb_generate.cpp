@@ -34,8 +34,8 @@ std::string harmless(std::string text) {
 }
 
 /// One process, one rank: any layout's checkpoint is read by name.
-Expected<std::vector<Answer>> answer(const cli::GenerateOptions& options,
-                                     const std::string& prompt) {
+Expected<std::vector<Answer>> answer(const cli::GenerateOptions& options, const std::string& prompt,
+                                     Io& io) {
   WEFT_TRY_ASSIGN(const std::filesystem::path run, find_run(options.run));
   if (is_rehearsal(run))
     return fail(Code::InvalidArgument,
@@ -68,6 +68,7 @@ Expected<std::vector<Answer>> answer(const cli::GenerateOptions& options,
   const auto transport = comm::make_self_transport();
   WEFT_TRY_ASSIGN(const auto engine, Engine::create(*transport, engine_options));
   WEFT_TRY_ASSIGN(const Engine::Loaded from, engine->load(paths.checkpoints(), options.checkpoint));
+  for (const std::string& one : from.skipped) io.err << "weft: " << one << "\n";
   if (from.name.empty())
     return fail(Code::NotFound, "no complete checkpoint in " + paths.checkpoints().string() +
                                     "; let the run reach its first one");
@@ -93,7 +94,7 @@ Expected<std::vector<Answer>> answer(const cli::GenerateOptions& options,
 int verb_generate(const cli::GenerateOptions& options, Io& io) {
   std::string prompt = options.prompt;
   if (prompt == "-") prompt.assign(std::istreambuf_iterator<char>(io.in), {});
-  const auto answers = answer(options, prompt);
+  const auto answers = answer(options, prompt, io);
   if (!answers) {
     // What the caller asked wrongly here is the command line, not a job.
     const int code = report(answers.error(), io);

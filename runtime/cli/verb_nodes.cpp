@@ -85,7 +85,14 @@ int verb_nodes_exclude(const NodesOptions& options, Io& io) {
   request.node = options.node;
   request.reason = options.reason;
   request.seconds = options.seconds;
-  return ask_run(options.run, request, io);
+  const int code = ask_run(options.run, request, io);
+  if (code != kOk) return code;
+  // Not refused: a node may be left out before it comes. A slip of the name should be seen, though.
+  const auto root = find_run(options.run);
+  const auto run = root ? runtime::read_state(*root) : Expected<json>(json::object());
+  if (run && run->contains("nodes") && !(*run)["nodes"].contains(options.node))
+    io.err << "No node of that name has come yet: weft nodes ls " << options.run << "\n";
+  return kOk;
 }
 
 int verb_nodes_include(const NodesOptions& options, Io& io) {

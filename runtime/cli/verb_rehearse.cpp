@@ -7,6 +7,7 @@
 #include "base/files.h"
 #include "base/units.h"
 #include "runtime/agent/signals.h"
+#include "runtime/cli/plan_report.h"
 #include "runtime/cli/progress.h"
 #include "runtime/cli/render.h"
 #include "runtime/cli/verbs.h"
@@ -98,12 +99,18 @@ Expected<void> begin(RunStore& store, const Prepared& what, long long planned) {
                              {"straggler_seconds", assumed.straggler_seconds}}}}}});
 }
 
+std::string counted(long long number, const char* what) {
+  return fmt::format("{} {}{}", number, what, number == 1 ? "" : "s");
+}
+
 void print_result(const RehearsalResult& result, const fs::path& directory, Duration took, Io& io) {
   io.err << fmt::format(
-      "weft: rehearsed {} in {}: {} steps, {} generations, {} terms, {} faults, {} steps done "
-      "again (synthetic: nothing was trained)\n  {}\n",
-      format_duration(from_seconds(result.simulated_seconds)), format_duration(took), result.steps,
-      result.generations, result.terms, result.faults, result.lost_steps, result.reason);
+      "weft: rehearsed {} in {}: {}, {}, {}, {}, {} done again (synthetic: nothing was trained)\n"
+      "  {}\n",
+      format_duration(from_seconds(result.simulated_seconds)), format_duration(took),
+      counted(result.steps, "step"), counted(result.generations, "generation"),
+      counted(result.terms, "term"), counted(result.faults, "fault"),
+      counted(result.lost_steps, "step"), result.reason);
   io.err << fmt::format("  goodput {:.2f} %\n", 100 * result.goodput.share())
          << result.goodput.text();
   io.err << "  Look at it: weft status " << directory.string() << "; weft events "
@@ -148,9 +155,9 @@ int verb_rehearse(const RehearseOptions& options, Io& io) {
     Progress progress(io, options.quiet);
     RehearsalObserver observer;
     observer.step = [&](const json& record) {
-      progress.show(fmt::format("[synthetic] step {}/{}  loss {:.4f}  {:.1f} s a step",
+      progress.show(fmt::format("[synthetic] step {}/{}  loss {:.4f}  {} a step",
                                 record.value("step", 0LL), planned, record.value("loss", 0.0),
-                                record.value("step_seconds", 0.0)));
+                                short_time(record.value("step_seconds", 0.0))));
     };
     observer.event = [&](const std::string& kind, const std::string& message) {
       if (kind == "fault" || kind == "resumed" || kind == "skipped_checkpoint" ||

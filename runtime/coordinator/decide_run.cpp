@@ -83,8 +83,8 @@ void Decider::operator()(const SaveAsked& asked) {
   if (state.save.id > state.saves_done && state.save.at_step <= asked.at_step) return;
   state.save = {state.save.id + 1, asked.at_step};
   durable();
-  say("asked to save after step " +
-      (asked.at_step == 0 ? "the present one" : std::to_string(asked.at_step)));
+  say("asked to save after " + (asked.at_step == 0 ? std::string("the present step")
+                                                   : "step " + std::to_string(asked.at_step)));
   refresh_all();
 }
 

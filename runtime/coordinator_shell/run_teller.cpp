@@ -97,7 +97,9 @@ void RunTeller::describe(const CoordinatorState& state, long long num_refused,
                 {"excluded", excluded},
                 {"refused_by_coordinator", told_refused_}};
   if (state.generation > 0) facts["attempt"] = state.generation;
-  if (state.cause.kind != Cause::Kind::None) facts["last_failure"] = state.cause.text;
+  // What a person or a swap ended has not failed.
+  if (state.cause.kind != Cause::Kind::None && state.cause.kind != Cause::Kind::Planned)
+    facts["last_failure"] = state.cause.text;
   if (pace.count() > 0)
     facts["report_handling"] = {{"reports", pace.count()},
                                 {"median_ms", pace.milliseconds(0.5)},

@@ -153,7 +153,8 @@ Expected<Drift> compare(const std::vector<MeasuredStep>& steps, const PhaseSecon
   }
   if (sums.empty())
     return fail(Code::NotFound,
-                "no whole training step with phases is recorded; the run needs trace.steps above 0 "
+                "no whole training step with phases is recorded; the run's newest attempt needs "
+                "trace.steps above 0 "
                 "and at least one step");
   add_measured(durations, sums);
   Drift drift;
@@ -226,13 +227,26 @@ Expected<scheduler::Cluster> calibrated(const std::vector<MeasuredStep>& steps,
   return cluster;
 }
 
+namespace {
+
+/// "0.013", "2.83", "37.5", "377": no exponent, and a microsecond at the least.
+std::string three_digits(double value) {
+  return fmt::format("{:.{}f}", value,
+                     value < 0.9995  ? 3
+                     : value < 9.995 ? 2
+                     : value < 99.95 ? 1
+                                     : 0);
+}
+
+}  // namespace
+
 std::string describe(const Drift& drift) {
   std::string text =
       fmt::format("{:<22} {:>12} {:>12} {:>9}\n", "PHASE", "PREDICTED", "MEASURED", "RATIO");
   const auto line = [&](const std::string& name, double predicted, double measured) {
-    text +=
-        fmt::format("{:<22} {:>9.3f} ms {:>9.3f} ms {:>9}\n", name, predicted * 1e3, measured * 1e3,
-                    predicted > 0 ? fmt::format("{:.2f}", measured / predicted) : "-");
+    text += fmt::format("{:<22} {:>9} ms {:>9} ms {:>9}\n", name, three_digits(predicted * 1e3),
+                        three_digits(measured * 1e3),
+                        predicted > 0 ? three_digits(measured / predicted) : "-");
   };
   for (const PhaseDrift& phase : drift.phases)
     line(phase.phase, phase.predicted / std::max(1, phase.count),

@@ -13,6 +13,28 @@ namespace {
 
 const std::vector<std::string> kKeys = {"at", "kind", "node", "device", "factor", "for"};
 
+constexpr double kLongest = 366 * 86400.0;  // seconds; no rehearsal is longer
+
+/// What a fault of this kind takes beside `at`: another key would be read and do nothing.
+std::vector<std::string> keys_of(FaultKind kind) {
+  switch (kind) {
+    case FaultKind::NodeDeath:
+      return {"node", "for"};
+    case FaultKind::WorkerCrash:
+    case FaultKind::Hang:
+      return {"node", "device"};
+    case FaultKind::Straggler:
+      return {"node", "device", "factor", "for"};
+    case FaultKind::LinkFlap:
+      return {"node", "device", "for"};
+    case FaultKind::Imbalance:
+      return {"factor", "for"};
+    case FaultKind::CorruptCheckpoint:
+      break;
+  }
+  return {};
+}
+
 std::vector<std::string> kind_names() {
   std::vector<std::string> names;
   for (int k = 0; k < kNumFaultKinds; ++k) names.emplace_back(to_string(static_cast<FaultKind>(k)));
@@ -52,11 +74,19 @@ class Reader {
       if (std::ranges::find(kKeys, entry.key) == kKeys.end())
         error(entry.key_at, "unknown key '" + entry.key + "'", "known here: " + join(kKeys, ", "));
     Fault fault;
-    if (const auto kind = kind_of(item)) fault = typical_fault(*kind);
+    if (const auto kind = kind_of(item)) {
+      fault = typical_fault(*kind);
+      check_keys(item, *kind);
+    }
     if (const auto at = duration(item, "at", true)) fault.at = *at;
     if (fault.at > grid_.horizon)
       error(item.at, "it happens after the rehearsal's end", "rehearse longer with --days");
-    if (const auto length = duration(item, "for", false)) fault.seconds = *length;
+    if (const auto length = duration(item, "for", false)) {
+      fault.seconds = *length;
+      if (!(*length > 0) || *length > kLongest)
+        error(find(item, "for")->value.at, "for must be more than 0 and at most 366d",
+              "such as for: 40m; what lasts beyond the rehearsal's end may be as long as that");
+    }
     fault.node = number(item, "node", grid_.nodes);
     fault.device = number(item, "device", grid_.devices);
     if (const YamlEntry* entry = find(item, "factor")) {
@@ -67,6 +97,19 @@ class Reader {
         error(entry->value.at, "factor must be a number from 1 to 1000", "such as factor: 1.3");
     }
     script_.faults.push_back(fault);
+  }
+
+  void check_keys(const YamlNode& item, FaultKind kind) {
+    const std::vector<std::string> taken = keys_of(kind);
+    const std::string name(to_string(kind));
+    for (const YamlEntry& entry : item.entries)
+      if (entry.key != "at" && entry.key != "kind" &&
+          std::ranges::find(kKeys, entry.key) != kKeys.end() &&
+          std::ranges::find(taken, entry.key) == taken.end())
+        error(entry.key_at, "'" + entry.key + "' means nothing to " + name,
+              taken.empty() ? "it takes only at" : "it takes at, " + join(taken, ", "));
+    if (!taken.empty() && taken.front() == "node" && find(item, "node") == nullptr)
+      error(item.at, "node is missing: which one does " + name + " happen to?", "such as node: 0");
   }
 
   static const YamlEntry* find(const YamlNode& item, std::string_view key) {

@@ -42,8 +42,16 @@ void Rehearsal::settle_pace() {
 
 void Rehearsal::happen(const Fault& fault) {
   if (stops_a_run(fault, job_.control.wait_bound_s)) std::erase(wake_, at(fault.at));
-  if (!world_.is_up(fault.node)) return;
   const int rank = rank_at(fault.node, fault.device);
+  // Who wrote a script wants to know why nothing came of it.
+  const auto misses = [&](const std::string& why) {
+    event("fault_without_effect",
+          fmt::format("[synthetic] {} at n{:03}/{} meets nobody: {}", to_string(fault.kind),
+                      fault.node, fault.device, why));
+  };
+  const bool everywhere =
+      fault.kind == FaultKind::CorruptCheckpoint || fault.kind == FaultKind::Imbalance;
+  if (!everywhere && !world_.is_up(fault.node)) return misses("the host is off");
   const std::string where = fmt::format("n{:03}/{}{}", fault.node, fault.device,
                                         rank >= 0 ? ", rank " + std::to_string(rank) : ", a spare");
   const auto say = [&](const std::string& what) {
@@ -68,25 +76,27 @@ void Rehearsal::happen(const Fault& fault) {
       return;
     }
     case FaultKind::WorkerCrash:
-      if (rank < 0) return;
+      if (rank < 0) return misses("a spare has no workers");
       say("worker process dies at " + where);
       tell(rank, WorkerExited{workers_[rank].generation, rank, 0, kSigsegv, ""});
       workers_[rank].phase = Worker::Phase::None;
       return halt(Loss::Restart);
     case FaultKind::Hang:
-      if (rank < 0 || !stepping_) return;
+      if (rank < 0) return misses("a spare has no workers");
+      if (!stepping_) return misses("no step is under way");
       say("worker stops without a word at " + where);
       hung_rank_ = rank;
       return halt(Loss::Hang);
     case FaultKind::Straggler:
-      if (rank < 0) return;
+      if (rank < 0) return misses("a spare has no workers");
       say(fmt::format("{} computes {:.2f} times as long for {}", where, fault.factor,
                       format_duration(from_seconds(fault.seconds))));
       slow_.push_back({fault.node, fault.device, fault.factor,
                        events_.now() + from_seconds(fault.seconds), false});
       return;
     case FaultKind::LinkFlap:
-      if (rank < 0) return;
+      if (rank < 0) return misses("a spare has no workers");
+      if (!stepping_) return misses("no step is under way");
       say(fmt::format("the network port of {} is gone for {:.1f} s", where, fault.seconds));
       return flap(fault);
     case FaultKind::CorruptCheckpoint:

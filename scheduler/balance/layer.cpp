@@ -1,6 +1,8 @@
 // ExpertGrid and LayerReplicas: rules and measures.
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <cstdio>
 #include <numeric>
 
 #include "scheduler/balance/balance.h"
@@ -8,6 +10,16 @@
 #include "scheduler/balance/parts.h"
 
 namespace weft::scheduler {
+namespace {
+
+/// However large: nobody reads three hundred digits.
+std::string text_of(double value) {
+  std::array<char, 32> text;
+  std::snprintf(text.data(), text.size(), "%.6g", value);
+  return text.data();
+}
+
+}  // namespace
 
 Expected<void> check_grid(const ExpertGrid& grid) {
   const auto refuse = [](const std::string& why) {
@@ -55,8 +67,7 @@ Expected<void> check_load(std::span<const double> load, const ExpertGrid& grid) 
   for (std::size_t e = 0; e < load.size(); ++e)
     if (!(load[e] >= 0) || !std::isfinite(load[e]) || load[e] > 1e30)
       return fail(Code::InvalidArgument, "expert " + std::to_string(e) + ": the load " +
-                                             std::to_string(load[e]) +
-                                             " is not a number from 0 to 1e30");
+                                             text_of(load[e]) + " is not a number from 0 to 1e30");
   return {};
 }
 

@@ -197,7 +197,10 @@ void check_range(const ClusterField& field, const Cluster& cluster,
     return;
   }
   const bool low = field.zero ? figure.value < 0 : figure.value <= 0;
-  if (!std::isfinite(figure.value) || low)
+  if (!std::isfinite(figure.value))
+    out.push_back({path, path + " is no number that can be reckoned with",
+                   "at most " + figure_text(field.unit, field.max)});
+  else if (low)
     out.push_back({path, path + " is " + figure_text(field.unit, figure.value),
                    field.zero ? "it must not be negative" : "it must be more than 0"});
   else if (figure.value > 0 && figure.value < least_of(field.unit))
@@ -275,7 +278,7 @@ std::vector<ClusterProblem> problems(const Cluster& c) {
     out.push_back({"network.nodes_per_leaf",
                    "network.nodes_per_leaf is " + count(c.nodes_per_leaf) +
                        ", but there are only " + count(c.nodes) + " nodes",
-                   "at most " + count(c.nodes)});
+                   "at most " + count(std::floor(c.nodes))});
   if (c.oversubscription.given() && c.oversubscription > 0 && c.oversubscription < 1)
     out.push_back({"network.oversubscription",
                    "network.oversubscription is " + count(c.oversubscription), "1 (none) or more"});

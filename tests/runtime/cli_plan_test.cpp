@@ -108,7 +108,28 @@ TEST(CliPlan, EveryShippedClusterPlansAShippedJobInFiguresThatMeanSomething) {
     for (const char* word : {"nan", "inf ", " 0.000", "e+", "1 nodes"})
       EXPECT_EQ(result.out.find(word), std::string::npos) << word << "\n" << result.out;
     EXPECT_NE(result.out.find("pretrain alone"), std::string::npos) << result.out;
+    const bool host = entry.path().filename() == "cpu-host.yaml";
+    EXPECT_EQ(result.out.find(" a GPU") == std::string::npos, host) << result.out;
   }
+}
+
+TEST(CliPlan, WhatNobodyWouldWaitForHasNoDate) {
+  const Result result = run(plan({"--what-if", "failures.node_mtbf=1s"}));
+  EXPECT_NE(result.out.find("years"), std::string::npos) << result.out;
+  for (const char* word : {"2121-", "0 d to "})
+    EXPECT_EQ(result.out.find(word), std::string::npos) << word << "\n" << result.out;
+}
+
+TEST(CliPlan, SparesAreSaidToBeLeftOutOfTheCost) {
+  EXPECT_EQ(run(plan({})).out.find("not counted"), std::string::npos);
+  const Result result = run(plan({"--what-if", "nodes=+2"}));
+  EXPECT_NE(result.out.find("2 spare nodes not counted"), std::string::npos) << result.out;
+}
+
+TEST(CliPlan, AFigureBeyondAllNumbersIsRefusedWithTheMostThereMayBe) {
+  const Result result = run(plan({"--what-if", "gpu.memory=1e300GB"}));
+  EXPECT_EQ(result.code, kConfiguration);
+  EXPECT_NE(result.err.find("at most 1000 TB"), std::string::npos) << result.err;
 }
 
 TEST(CliPlan, AJobForAClusterIsNotStartedHere) {
@@ -130,6 +151,13 @@ TEST(CliCluster, ShowsEveryFigureWithItsSource) {
   EXPECT_NE(result.out.find("DeepSeek-V3 technical report"), std::string::npos);
   const json figures = json::parse(run({"cluster", "show", kH800, "-o", "json"}).out);
   EXPECT_GT(figures["items"].size(), 30u);
+}
+
+TEST(CliCluster, WhatCannotBeWrittenIsSaidBeforeItIsMeasured) {
+  const Result result = run({"cluster", "probe", "-o", "/nowhere/at/all.yaml"});
+  EXPECT_EQ(result.code, kBadData);
+  EXPECT_NE(result.err.find("/nowhere/at"), std::string::npos) << result.err;
+  EXPECT_EQ(result.err.find("memory"), std::string::npos) << result.err;
 }
 
 TEST(CliCluster, ProbeMakesADescriptionThatCanBePlannedOn) {

@@ -64,6 +64,30 @@ TEST_F(CliRehearse, EveryVerbThatReadsItSaysThatItIsSynthetic) {
     EXPECT_THAT(json::parse(run(verb).out).dump(), HasSubstr("\"synthetic\":true")) << verb[0];
 }
 
+TEST_F(CliRehearse, ARunCanBePlannedOnWithOtherInputs) {
+  ASSERT_EQ(rehearse({"--steps", "5", "--faults", "none", "--quiet"}).code, kOk);
+  const Result as_it_is = run({"plan", directory(), "--cluster", kHost});
+  EXPECT_EQ(as_it_is.code, kOk) << as_it_is.err;
+  EXPECT_THAT(as_it_is.out, HasSubstr("dualpipe P2 D2 E2, 4 micro-batches of 2"));
+  const Result changed =
+      run({"plan", directory(), "--cluster", kHost, "--what-if", "schedule=zb1p,expert=1"});
+  EXPECT_EQ(changed.code, kOk) << changed.err;
+  EXPECT_THAT(changed.out, HasSubstr("zb1p P2 D2 E1, 4 micro-batches of 2"));
+}
+
+TEST_F(CliRehearse, AFaultThatMeetsNobodySaysWhy) {
+  const std::string script = (scratch_ / "faults.yaml").string();
+  std::ofstream(script) << "- {at: 15s, kind: worker_crash, node: 3, device: 0}\n"
+                           "- {at: 16s, kind: node_death, node: 2, for: 1h}\n"
+                           "- {at: 30s, kind: node_death, node: 2, for: 1h}\n";
+  ASSERT_EQ(rehearse({"--faults", script, "--days", "0.001", "--quiet"}).code, kOk);
+  const Result missed = run({"events", directory(), "--kind", "fault_without_effect"});
+  EXPECT_THAT(missed.out,
+              HasSubstr("[synthetic] worker_crash at n003/0 meets nobody: a spare has no workers"));
+  EXPECT_THAT(missed.out, HasSubstr("node_death at n002/0 meets nobody: the host is off"));
+  EXPECT_THAT(run({"events", directory(), "--kind", "fault"}).out, HasSubstr("host n002 dies"));
+}
+
 TEST_F(CliRehearse, NothingThatNeedsAModelTakesItForOne) {
   ASSERT_EQ(rehearse({"--steps", "5", "--faults", "none", "--quiet"}).code, kOk);
   for (const std::vector<std::string>& verb :
@@ -108,9 +132,25 @@ TEST_F(CliRehearse, WhatIsWrongWithAScriptOrTheSizeIsSaidAndNothingIsWritten) {
        {":1:39: error: node must be", ":1:52: error: device must be", ":2:8: error: at: '-5s'",
         ":3:46: error: factor must be", "after the rehearsal's end", "'1e99s' is too long"})
     EXPECT_THAT(bad.err, HasSubstr(part));
-  const Result large = rehearse({"--set", "parallel.data=64", "--set", "pretrain.batch=512",
-                                 "--set", "cold_start.batch=512"});
+  std::ofstream(script) << "- {at: 1s, kind: hang, node: 0, factor: 2}\n"
+                           "- {at: 1s, kind: corrupt_checkpoint, node: 0}\n"
+                           "- {at: 1s, kind: node_death, node: 0, for: 0s}\n"
+                           "- {at: 1s, kind: link_flap, node: 0, for: 106000d}\n"
+                           "- {at: 1s, kind: node_death}\n";
+  const Result idle = rehearse({"--faults", script});
+  EXPECT_EQ(idle.code, kConfiguration);
+  for (const char* part :
+       {":1:33: error: 'factor' means nothing to hang", "it takes at, node, device",
+        ":2:38: error: 'node' means nothing to corrupt_checkpoint",
+        ":3:44: error: for must be more than 0", ":4:43: error: for must be more than 0",
+        ":5:3: error: node is missing"})
+    EXPECT_THAT(idle.err, HasSubstr(part));
+  const Result large =
+      rehearse({"--set", "parallel.data=64", "--set", "pretrain.batch=512", "--set",
+                "cold_start.batch=512", "--set", "grpo.prompts_per_step=32"});
   EXPECT_EQ(large.code, kConfiguration);
+  EXPECT_THAT(large.err, HasSubstr("the job has 128 ranks, cpu-host has"));
+  EXPECT_EQ(rehearse({"--seed", "-1"}).code, kUsage);
   EXPECT_EQ(rehearse({"--speed", "-1"}).code, kUsage);
   EXPECT_EQ(rehearse({"--days", "nan"}).code, kUsage);
   EXPECT_FALSE(fs::exists(directory() + "/run.json"));

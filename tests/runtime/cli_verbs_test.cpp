@@ -5,6 +5,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
+#include <utility>
 
 #include "runtime/cli/progress.h"
 #include "runtime/store/run_store.h"
@@ -154,7 +155,7 @@ TEST(Cli, BalanceAnswersInThePublishedFormAndFromAnEarlierAnswerMovesNothing) {
   EXPECT_EQ(json::parse(run(args).out)["moved"], json({0, 0}));
 
   const Result vague = run({"balance", "--input", input});
-  EXPECT_EQ(vague.code, kConfiguration);
+  EXPECT_EQ(vague.code, kUsage);
   EXPECT_NE(vague.err.find("give --replicas N and --gpus M"), std::string::npos) << vague.err;
   for (const auto& [weights, why] : std::initializer_list<std::pair<const char*, const char*>>{
            {"[[1, null]]", "entry 1 is no number"},
@@ -232,9 +233,10 @@ TEST(Cli, TheEnvironmentAndSetReachTheJob) {
 
 TEST(Cli, EveryVerbsHelpBeginsWithAnExample) {
   for (const char* verb :
-       {"check",   "explain", "schema",  "run",     "resume",   "status",    "ls",
-        "logs",    "events",  "samples", "ckpt",    "generate", "schedule",  "trace",
-        "balance", "bench",   "model",   "version", "help",     "completion"}) {
+       {"check",  "explain", "schema", "run",      "resume",     "status",   "ls",       "logs",
+        "events", "samples", "ckpt",   "generate", "trace",      "schedule", "balance",  "bench",
+        "model",  "version", "help",   "plan",     "completion", "cluster",  "rehearse", "drift",
+        "agent",  "cancel",  "pause",  "continue", "nodes",      "data",     "tokenizer"}) {
     const Result result = run({verb, "--help"});
     EXPECT_EQ(result.code, kOk);
     EXPECT_TRUE(result.out.starts_with("Example:\n  weft " + std::string(verb))) << result.out;
@@ -243,6 +245,76 @@ TEST(Cli, EveryVerbsHelpBeginsWithAnExample) {
   const std::string root = run({"help"}).out;
   for (const char* code : {" 65 ", " 69 ", " 75 ", " 78 ", " 124 ", " 130 "})
     EXPECT_NE(root.find(code), std::string::npos) << code;
+}
+
+/// The command lines among the indented examples of a page, continued lines joined, comments gone.
+std::vector<std::string> examples_of(const fs::path& page) {
+  std::vector<std::string> found;
+  std::ifstream file(page);
+  for (std::string line, whole; std::getline(file, line);) {
+    if (!line.starts_with("    ")) continue;
+    line = line.substr(0, line.find(" #"));
+    const bool goes_on = line.ends_with("\\");
+    whole += line.substr(0, line.size() - (goes_on ? 1 : 0)) + " ";
+    if (goes_on) continue;
+    std::istringstream commands(std::exchange(whole, ""));
+    for (std::string one; std::getline(commands, one, ';');) found.push_back(one);
+  }
+  return found;
+}
+
+std::vector<std::string> words_of(const std::string& line) {
+  std::istringstream text(line);
+  std::vector<std::string> words;
+  for (std::string word; text >> word;) words.push_back(word);
+  return words;
+}
+
+/// What an example names that is not there: a verb, a flag of it, or a file of the repository.
+std::string missing_in(const std::vector<std::string>& words) {
+  for (const std::string& word : words)
+    if ((word.starts_with("deploy/") || word.starts_with("tests/")) &&
+        word.find_first_of("*<{[") == std::string::npos && !fs::exists(WEFT_SOURCE_DIR "/" + word))
+      return word;
+  if (words.front() != "weft" || words.size() < 2) return {};
+  std::vector<std::string> verb = {"help", words[1]};
+  Result help = run(verb);
+  if (help.code != kOk) return "verb " + words[1];
+  for (std::size_t i = 2; i < words.size() && help.out.find(" VERB\n") != std::string::npos; ++i) {
+    verb.push_back(words[i]);
+    help = run(verb);
+    if (help.code != kOk) return "verb " + words[1] + " " + words[i];
+  }
+  for (const std::string& word : words)
+    if (const std::string flag = word.substr(0, word.find('='));
+        flag.starts_with("--") && help.out.find(flag) == std::string::npos)
+      return flag + " of " + words[1];
+  return {};
+}
+
+TEST(Cli, EveryExampleOfThePagesNamesVerbsFlagsAndFilesThatThereAre) {
+  int examples = 0;
+  for (fs::recursive_directory_iterator at(WEFT_SOURCE_DIR), end; at != end; ++at) {
+    const std::string name = at->path().filename().string();
+    if (at->is_directory() && (name == "build" || name == "runs" || name.starts_with(".")))
+      at.disable_recursion_pending();
+    if (name != "README.md") continue;
+    for (const std::string& line : examples_of(at->path())) {
+      const std::vector<std::string> words = words_of(line);
+      if (words.empty()) continue;
+      examples += words.front() == "weft";
+      EXPECT_EQ(missing_in(words), "") << at->path() << ": " << line;
+    }
+  }
+  EXPECT_GT(examples, 60);
+}
+
+TEST(Cli, BalanceWithoutLoadsOrSlotsIsUsage) {
+  EXPECT_EQ(run({"balance"}).code, kUsage);
+  const Result result =
+      run({"balance", "--input", WEFT_SOURCE_DIR "/deploy/loads/skewed.json", "--gpus", "32"});
+  EXPECT_EQ(result.code, kUsage);
+  EXPECT_NE(result.err.find("--replicas N"), std::string::npos) << result.err;
 }
 
 TEST(Cli, BenchCommSeesTheSimulatedLinksAsTheyAre) {

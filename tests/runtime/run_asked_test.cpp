@@ -49,6 +49,8 @@ TEST_F(RunAsked, PausesContinuesSavesAndStopsWithoutLosingAStep) {
   long long step = 0;
   for (const json& record : lines_of(run / "metrics.jsonl")) EXPECT_EQ(record["step"], ++step);
   EXPECT_TRUE(fs::is_empty(run / "requests"));
+  EXPECT_EQ(weft({"status", run.string()}).out.find("last_failure"), std::string::npos)
+      << "nothing has failed";
 }
 
 TEST_F(RunAsked, AnExcludedNodeIsLeftAloneUntilItIsIncludedAgain) {
@@ -71,6 +73,9 @@ TEST_F(RunAsked, AnExcludedNodeIsLeftAloneUntilItIsIncludedAgain) {
   ASSERT_TRUE(eventually([&] { return phase() == "waiting" || !child.running(); }));
   EXPECT_NE(weft({"nodes", "ls", run.string()}).out.find("its fan is loud"), std::string::npos);
   const long long waited_at = steps_of(run);
+  EXPECT_NE(weft({"nodes", "exclude", run.string(), "nobody", "--why", "a slip"})
+                .err.find("No node of that name"),
+            std::string::npos);
   ask({"nodes", "include", run.string(), node}, "may be used again");
   EXPECT_TRUE(eventually([&] { return steps_of(run) > waited_at + 2 || !child.running(); }));
   ask({"cancel", run.string(), "--now"}, "stop");

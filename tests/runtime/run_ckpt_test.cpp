@@ -1,6 +1,8 @@
 // The verbs that tend checkpoints, on a real run: diff, reshard, prune, pin.
 #include <gtest/gtest.h>
 
+#include <fstream>
+
 #include "tests/runtime/run_harness.h"
 
 namespace weft::test {
@@ -67,6 +69,37 @@ TEST_F(RunCkpt, ReshardedItIsTheSameAndARunGoesOnFromIt) {
   const Ended resumed = weft({"resume", r});
   EXPECT_EQ(resumed.code, 0) << resumed.err;
   EXPECT_EQ(metrics_of(run), before) << "bit by bit";
+}
+
+TEST_F(RunCkpt, ADamagedNewestOneIsNamedByWhoeverReadsIt) {
+  const std::string r = run.string();
+  const fs::path newest = run / "ckpt" / "step-000000006";
+  for (const auto& entry : fs::recursive_directory_iterator(newest)) {
+    if (entry.path().extension() != ".safetensors") continue;
+    std::fstream file(entry.path(), std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(-1, std::ios::end);
+    file.put('\x55');
+    file.seekp(-2, std::ios::end);
+    file.put('\xaa');
+  }
+  EXPECT_EQ(weft({"ckpt", "verify", r}).code, 1);
+  const Ended answered = weft({"generate", r, "--prompt", "1+2=", "--temperature", "0"});
+  EXPECT_EQ(answered.code, 0) << answered.err;
+  EXPECT_NE(answered.err.find("weft: skipped step-000000006"), std::string::npos) << answered.err;
+  const Ended recut = weft({"ckpt", "reshard", r, "--ranks", "1", "-o", (place / "o").string()});
+  EXPECT_EQ(recut.code, 65) << recut.err;
+  EXPECT_FALSE(fs::exists(place / "o" / "step-000000006"));
+  // What is no longer whole does not count as one of those that are kept.
+  fs::remove(newest / "MANIFEST.json");
+  const Ended pruned = weft({"ckpt", "prune", r, "--keep", "1", "--dry-run", "-o", "json"});
+  const json fates = json::parse(pruned.out, nullptr, false)["items"];
+  ASSERT_EQ(fates.size(), 3u) << pruned.out;
+  for (const json& fate : fates)
+    if (fate["name"] == "step-000000004") {
+      EXPECT_EQ(fate.value("why", fate.value("reason", "")), "one of the newest 1") << pruned.out;
+    } else if (fate["name"] == "step-000000006") {
+      EXPECT_NE(fate.dump().find("not whole, but newer"), std::string::npos) << pruned.out;
+    }
 }
 
 TEST_F(RunCkpt, ReshardSaysWhatItNeeds) {

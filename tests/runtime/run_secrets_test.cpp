@@ -116,5 +116,40 @@ TEST(RunSecrets, AreOnNoCommandLineInNoEnvironmentAndInNoFileOfTheRun) {
   child.wait();
 }
 
+TEST(RunSecrets, OfAgentsAreInTheirFileAloneWhichIsTheirOwnersAlone) {
+  const Place place;
+  const fs::path run = place / "run", keys = run / "keys" / "run.keys";
+  ASSERT_EQ(weft({"run", place.supervised_job(), "--dir", run.string(), "--prepare", "--set",
+                  "pretrain.steps=100000"})
+                .code,
+            0);
+  EXPECT_EQ(fs::status(keys).permissions(), fs::perms::owner_read | fs::perms::owner_write);
+  EXPECT_EQ(fs::status(run / "keys").permissions(), fs::perms::owner_all);
+  std::set<std::string> secrets;
+  std::istringstream text(bytes_of(keys));
+  for (std::string word; text >> word;)
+    if (word.size() == 40) secrets.insert(word);
+  ASSERT_GE(secrets.size(), 2u) << "this test looks for something";
+  Weft agent({"agent", "--run", run.string(), "--node", "ours"});
+  ASSERT_TRUE(eventually([&] { return steps_of(run) >= 3 || !agent.running(); }));
+  ASSERT_TRUE(agent.running());
+  std::vector<pid_t> processes = agent.everybody();
+  processes.push_back(agent.pid());
+  EXPECT_GE(processes.size(), 6u);  // agent, coordinator, four workers
+  for (const pid_t pid : processes)
+    for (const char* words : {"/cmdline", "/environ"}) {
+      const std::string said = bytes_of("/proc/" + std::to_string(pid) + words);
+      for (const std::string& secret : secrets) EXPECT_EQ(said.find(secret), std::string::npos);
+    }
+  agent.signal(SIGINT);
+  EXPECT_EQ(agent.wait().code, 130);
+  for (const auto& entry : fs::recursive_directory_iterator(run))
+    if (entry.is_regular_file() && entry.path() != keys) {
+      const std::string bytes = bytes_of(entry.path());
+      for (const std::string& secret : secrets)
+        EXPECT_EQ(bytes.find(secret), std::string::npos) << entry.path();
+    }
+}
+
 }  // namespace
 }  // namespace weft::test

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <iostream>
 #include <map>
+#include <optional>
 #include <string>
 
 #include "base/rng.h"
@@ -16,7 +17,7 @@ namespace {
 
 struct Arguments {
   std::uint64_t from = 1, seeds = 0;
-  std::uint64_t one = 0;
+  std::optional<std::uint64_t> one;
   bool log = false;
 };
 
@@ -61,9 +62,9 @@ int main_of(int argc, char** argv) {
     if (name == "--commit") {
       arguments.one = fnv1a(value) >> 1;
     } else {
-      char* end = nullptr;
-      const std::uint64_t number = std::strtoull(value.c_str(), &end, 10);
-      if (value.empty() || *end != '\0') return usage();
+      const std::uint64_t number = std::strtoull(value.c_str(), nullptr, 10);
+      if (value.empty() || value.find_first_not_of("0123456789") != std::string::npos)
+        return usage();
       if (name == "--seeds")
         arguments.seeds = number;
       else if (name == "--from")
@@ -74,10 +75,10 @@ int main_of(int argc, char** argv) {
         return usage();
     }
   }
-  if (arguments.one == 0 && arguments.seeds == 0) arguments.seeds = 200;
+  if (!arguments.one && arguments.seeds == 0) arguments.seeds = 200;
   std::map<std::string, int> ends;
   std::uint64_t broken = 0;
-  if (arguments.one != 0) broken += !run_seed(arguments.one, arguments, ends);
+  if (arguments.one) broken += !run_seed(*arguments.one, arguments, ends);
   for (std::uint64_t i = 0; i < arguments.seeds; ++i)
     broken += !run_seed(arguments.from + i, arguments, ends);
   for (const auto& [outcome, count] : ends) std::cout << count << " " << outcome << "  ";

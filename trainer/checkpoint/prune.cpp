@@ -76,13 +76,16 @@ Expected<std::vector<Fate>> plan_prune(const fs::path& ckpt_dir, const PruneRule
   int kept = 0;
   for (auto& [found, whole] : seen) {
     const Entry& entry = found;  // clang lets no lambda take a structured binding
+    const bool whole_one = whole;
     const auto fate = [&]() -> std::pair<bool, std::string> {
       if (entry.state == EntryState::Partial)
         return is_stale(entry, rule) ? std::pair(true, "never committed")
                                      : std::pair(false, "may still be being written");
       if (pinned.contains(entry.name)) return {false, "pinned"};
       if (entry.step == rule.step) return {false, "the one just saved"};
-      if (kept < keep) return {false, "one of the newest " + std::to_string(keep)};
+      if (kept < keep)
+        return {false, whole_one ? "one of the newest " + std::to_string(keep)
+                                 : "not whole, but newer than what is kept"};
       if (entry.state != EntryState::Complete) return {true, "damaged"};
       if (rule.keep_every_steps > 0 && entry.step % rule.keep_every_steps == 0)
         return {false, "a multiple of " + std::to_string(rule.keep_every_steps) + " steps"};
