@@ -10,6 +10,9 @@
 
 namespace weft::runtime {
 
+/// Measurements shorter than this are a quick look: fewer and smaller steps, and no small runs.
+constexpr double kQuickLook = 0.1;
+
 struct ProbeOptions {
   double seconds = 0.5;  // of each measurement
   int workers = 4;       // devices of the description; they share the cores

@@ -217,3 +217,9 @@ Expected<void> probe_runs(const ProbeOptions& options, scheduler::Cluster& clust
   cluster.node.spread = {spread_of(runs, shapes.size()), "measured: small runs, twice each"};
   weigh_repeated(runs, shapes.size());
   const std::vector<double> ratios = fit_runs(runs, cluster);
+  if (ratios.empty()) return fail(Code::Internal, "the model has no answer for a small run");
+  talk(summary(runs, ratios, cluster));
+  return {};
+}
+
+}  // namespace weft::runtime
