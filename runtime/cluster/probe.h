@@ -21,7 +21,7 @@ struct ProbeOptions {
   std::string program;
 };
 
-/// Takes about a minute at the default. `talk`: one line for each measurement.
+/// Takes a minute and a half at the default. `talk`: one line for each measurement.
 /// Errors: Io when the temporary directory cannot be written; those of the transport.
 Expected<scheduler::Cluster> probe_machine(const ProbeOptions& options,
                                            const std::function<void(const std::string&)>& talk);

@@ -27,7 +27,7 @@ namespace weft::runtime {
 namespace {
 
 constexpr int kKept = 240;   // steps that the workers keep
-constexpr int kWarmUp = 26;  // steps that meet products for the first time
+constexpr int kWarmUp = 60;  // steps that meet products for the first time, each size its own
 constexpr std::chrono::seconds kBound{180};
 constexpr int kRounds = 2;
 constexpr double kGuess = 0.02;  // seconds of a step, before one was seen
