@@ -31,36 +31,39 @@ double since(Steady::time_point begin) {
   return std::chrono::duration<double>(Steady::now() - begin).count();
 }
 
-constexpr int kSize = 512;  // of one large product
+/// Of one large product.
+int size_of(double seconds) { return seconds < kQuickLook ? 64 : 512; }
 
 /// `product` with a packed weight, the best of many: FLOP/s.
 template <class Number, class Product>
 double best_rate(double seconds, const Product& product) {
+  const int size = size_of(seconds);
+  const auto all = static_cast<std::size_t>(size) * static_cast<std::size_t>(size);
   trainer::kernels::Context context;
-  std::vector<trainer::Real> weight(kSize * kSize, 0.01f), y(kSize * kSize);
-  std::vector<Number> x(kSize * kSize, Number{});
+  std::vector<trainer::Real> weight(all, 0.01f), y(all);
+  std::vector<Number> x(all, Number{});
   trainer::kernels::PackedCopy packed;
-  const trainer::kernels::Weight view{weight.data(), kSize, kSize, 1, &packed};
+  const trainer::kernels::Weight view{weight.data(), size, size, 1, &packed};
   double best = 1e300;
   for (const auto begin = Steady::now(); since(begin) < seconds || best > 1e299;) {
     const auto start = Steady::now();
     product(context, x.data(), view, y.data());
     best = std::min(best, since(start));
   }
-  return 2.0 * kSize * kSize * kSize / best;
+  return 2.0 * size * static_cast<double>(all) / best;
 }
 
 template <class Number>
 double product_rate(double seconds) {
   return best_rate<Number>(seconds, [](auto& context, const Number* x, const auto& w, auto* y) {
-    trainer::kernels::linear_forward(context, x, kSize, w, y);
+    trainer::kernels::linear_forward(context, x, w.in, w, y);
   });
 }
 
 /// Rows are quantised as in a phase; the weight is, once.
 double fp8_rate(double seconds) {
   return best_rate<Bf16>(seconds, [](auto& context, const Bf16* x, const auto& w, auto* y) {
-    trainer::kernels::fp8_forward(context, x, kSize, w, trainer::kernels::Fp8Scale::Fp32, y);
+    trainer::kernels::fp8_forward(context, x, w.in, w, trainer::kernels::Fp8Scale::Fp32, y);
   });
 }
 
@@ -207,6 +210,7 @@ class StepParts {
     double seconds[2], bytes[2];
     for (const int i : {0, 1}) {
       ProbeShape shape = i == 0 ? kSmall : kLarge;
+      if (i == 1 && options_.seconds < kQuickLook) shape.hidden = 128;
       WEFT_TRY_ASSIGN(const ProbeRun apart, probe(shape, workers_));
       shape.data = workers_;
       WEFT_TRY_ASSIGN(const ProbeRun together, probe(shape, 1));
