@@ -4,6 +4,7 @@
 #include <ostream>
 
 #include "base/files.h"
+#include "base/text.h"
 #include "runtime/cli/render.h"
 #include "runtime/cli/run_directory.h"
 #include "runtime/cli/verbs.h"
@@ -72,7 +73,8 @@ int verb_drift(const DriftOptions& options, Io& io) {
   if (const auto again = compare(steps, *work, *corrected))
     io.err << "calibrated: step predicted " << fmt::format("{:.4g}", again->step_predicted)
            << " s, measured " << fmt::format("{:.4g}", again->step_measured) << " s; written to "
-           << options.write << "\n";
+           << options.write << "\nleft as they were: " << join(not_calibrated(*corrected), ", ")
+           << "\n";
   return kOk;
 }
 

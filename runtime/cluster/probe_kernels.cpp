@@ -1,16 +1,19 @@
-// Rates of the trainer's kernels on this processor, from small real steps.
+// What steps of engines in threads take on this processor: their kernels, and the rest of a step.
 #include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cmath>
+#include <span>
 #include <thread>
 
+#include "runtime/cluster/kernel_rates.h"
 #include "runtime/cluster/least_squares.h"
 #include "runtime/cluster/probe.h"
 #include "runtime/cluster/probe_world.h"
 #include "scheduler/cluster/fields.h"
 #include "scheduler/time/exchange.h"
 #include "scheduler/time/step_end.h"
+#include "trainer/kernels/fp8_linear.h"
 #include "trainer/kernels/matmul.h"
 #include "trainer/optimizer/adamw.h"
 
@@ -20,7 +23,7 @@ namespace {
 using Steady = std::chrono::steady_clock;
 using scheduler::Cluster;
 using scheduler::Figure;
-using scheduler::PhaseWork;
+using scheduler::Precision;
 using scheduler::Unit;
 using Talk = std::function<void(const std::string&)>;
 
@@ -28,44 +31,46 @@ double since(Steady::time_point begin) {
   return std::chrono::duration<double>(Steady::now() - begin).count();
 }
 
-// Seconds of a FLOP of gemm, grouped, attention F and B; of a byte of row-wise kernels, of
-// weights and of logits; of a phase.
-constexpr std::size_t kUnknowns = 8;
+/// Of one large product.
+int size_of(double seconds) { return seconds < kQuickLook ? 64 : 512; }
 
-void add_samples(const ProbeRun& run, std::vector<Observation>& out) {
-  for (const ProbeRun::Phase& one : run.phases) {
-    if (one.step.phase.kind == dualpipe::PhaseKind::Embed) continue;  // microseconds
-    const PhaseWork w = scheduler::work_of(run.work, run.stage, one.step, 1);
-    const double f32_rows = 2;  // the constants are of BF16 rows
-    out.push_back({{w.gemm + w.wide, w.grouped, w.core_forward, w.core_backward, w.bytes * f32_rows,
-                    4 * w.weights, w.softmax * f32_rows, 1},
-                   one.seconds,
-                   1 / one.seconds});
-  }
-}
-
-/// The rate of one large product with packed weights: FLOP/s.
-template <class Number>
-double product_rate(double seconds) {
-  constexpr int kSize = 512;
+/// `product` with a packed weight, the best of many: FLOP/s.
+template <class Number, class Product>
+double best_rate(double seconds, const Product& product) {
+  const int size = size_of(seconds);
+  const auto all = static_cast<std::size_t>(size) * static_cast<std::size_t>(size);
   trainer::kernels::Context context;
-  std::vector<trainer::Real> weight(kSize * kSize, 0.01f), y(kSize * kSize);
-  std::vector<Number> x(kSize * kSize, Number{});
+  std::vector<trainer::Real> weight(all, 0.01f), y(all);
+  std::vector<Number> x(all, Number{});
   trainer::kernels::PackedCopy packed;
-  const trainer::kernels::Weight view{weight.data(), kSize, kSize, 1, &packed};
+  const trainer::kernels::Weight view{weight.data(), size, size, 1, &packed};
   double best = 1e300;
   for (const auto begin = Steady::now(); since(begin) < seconds || best > 1e299;) {
     const auto start = Steady::now();
-    trainer::kernels::linear_forward(context, x.data(), kSize, view, y.data());
+    product(context, x.data(), view, y.data());
     best = std::min(best, since(start));
   }
-  return 2.0 * kSize * kSize * kSize / best;
+  return 2.0 * size * static_cast<double>(all) / best;
+}
+
+template <class Number>
+double product_rate(double seconds) {
+  return best_rate<Number>(seconds, [](auto& context, const Number* x, const auto& w, auto* y) {
+    trainer::kernels::linear_forward(context, x, w.in, w, y);
+  });
+}
+
+/// Rows are quantised as in a phase; the weight is, once.
+double fp8_rate(double seconds) {
+  return best_rate<Bf16>(seconds, [](auto& context, const Bf16* x, const auto& w, auto* y) {
+    trainer::kernels::fp8_forward(context, x, w.in, w, trainer::kernels::Fp8Scale::Fp32, y);
+  });
 }
 
 /// Bytes/s of the optimizer over a few megabytes: as many as a small rank holds.
 double update_rate(double seconds) {
-  constexpr std::size_t kSize = 1 << 18;
-  std::vector<trainer::Real> value(kSize, 0.1f), gradient(kSize, 0.01f), m(kSize), v(kSize);
+  constexpr std::size_t kHeld = 1 << 18;
+  std::vector<trainer::Real> value(kHeld, 0.1f), gradient(kHeld, 0.01f), m(kHeld), v(kHeld);
   std::vector<double> times;
   for (const auto begin = Steady::now(); since(begin) < seconds || times.size() < 3;) {
     const auto start = Steady::now();
@@ -73,7 +78,20 @@ double update_rate(double seconds) {
     times.push_back(since(start));
   }
   std::ranges::nth_element(times, times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2));
-  return kSize * (4.0 + 4 + 4 + 16 + 4) / times[times.size() / 2];
+  return kHeld * (4.0 + 4 + 4 + 16 + 4) / times[times.size() / 2];
+}
+
+/// Bytes/s of clearing a few megabytes.
+double clear_rate() {
+  std::vector<float> some(1 << 20, 1.0f);
+  double best = 0;
+  for (int round = 0; round < 8; ++round) {
+    const auto start = Steady::now();
+    std::fill(some.begin(), some.end(), 0.0f);
+    best = std::max(best, 4.0 * static_cast<double>(some.size()) / std::max(since(start), 1e-9));
+    some[static_cast<std::size_t>(round)] = 1;
+  }
+  return best;
 }
 
 /// Runs `body` while the other cores are as busy as in a real run.
@@ -102,13 +120,15 @@ class StepParts {
 
   Expected<void> run() {
     WEFT_TRY(alone());
+    if (trainer::kernels::check_bf16_products())
+      for (const Precision precision : {Precision::BF16, Precision::FP8})
+        WEFT_TRY(narrow(precision));
     const bool runs_follow = !options_.program.empty();
     if (!runs_follow) WEFT_TRY(crowded());
     if (workers_ < 2) return {};
     WEFT_TRY(sums());
     return exchanges();
   }
-  const std::vector<Observation>& samples() const { return samples_; }
 
  private:
   Expected<ProbeRun> probe(ProbeShape shape, int worlds) {
@@ -119,22 +139,21 @@ class StepParts {
   /// Workers with a core each and nobody to wait for: phases, and what each step does to a rank's
   /// own parameters.
   Expected<void> alone() {
+    std::vector<ProbeRun> runs;
     std::vector<Observation> rests;
-    for (const ProbeShape& shape : kShapes) {
+    for (const ProbeShape& shape : shapes()) {
       WEFT_TRY_ASSIGN(const ProbeRun run, probe(shape, std::min(workers_, cores_)));
       alone_.push_back(run.step);
-      add_samples(run, samples_);
-      // All shares of the optimizer are this rank's.
-      const double bytes = 4 * held(run);
-      // A part goes with the phases: their mean above their median.
-      rests.push_back({{bytes, 1, run.step - run.rest()},
-                       run.rest() - 8 * bytes / cluster_.kernels.update,
-                       1 / run.step});
+      // All shares of the optimizer are this rank's. A part goes with the phases: their mean above
+      // their median.
+      const double update = 8 * 4 * held(run) / cluster_.kernels.update;
+      rests.push_back({{1, run.step - run.rest()}, run.rest() - update, 1 / run.step});
+      runs.push_back(run);
     }
-    const std::vector<double> x = least_squares(rests, {1e-13, 0, 0});
-    const char* source = "measured: steps of one rank beside their phases and the optimizer";
-    cluster_.kernels.touch = {1 / x[0], source};
-    cluster_.kernels.step = {x[1], source};
+    set_rates(runs, Precision::F32, cluster_, talk_);
+    cluster_.kernels.touch = touch_of(runs);
+    cluster_.kernels.step = {least_squares(rests, {0, 0})[0],
+                             "measured: steps of one rank beside their phases and the optimizer"};
     talk_("weights " + scheduler::figure_text(Unit::Bandwidth, cluster_.kernels.touch) +
           " to clear and pack, " +
           scheduler::figure_text(Unit::Bandwidth, cluster_.kernels.update) + " to update, " +
@@ -142,15 +161,41 @@ class StepParts {
     return {};
   }
 
+  /// What phases take more that find their weights changed; and clearing gradients, which no phase
+  /// records.
+  Figure touch_of(const std::vector<ProbeRun>& runs) const {
+    std::vector<Observation> packed;
+    for (const ProbeRun& run : runs) {
+      const double bytes = 4 * held(run);
+      const double clear = bytes / clear_rate_;
+      packed.push_back({{bytes}, run.packing + clear, 1 / std::max(run.packing + clear, 1e-9)});
+    }
+    return {1 / least_squares(packed, {1e-13})[0],
+            "measured: a step's first phases beside its others, and clearing"};
+  }
+
+  /// The same in another precision. What a step costs that depends on nothing is as in F32.
+  Expected<void> narrow(Precision precision) {
+    std::vector<ProbeRun> runs;
+    for (ProbeShape shape : shapes().first(shapes().size() * 3 / 5)) {
+      shape.precision = precision;
+      WEFT_TRY_ASSIGN(const ProbeRun run, probe(shape, std::min(workers_, cores_)));
+      runs.push_back(run);
+    }
+    set_rates(runs, precision, cluster_, talk_);
+    (precision == Precision::BF16 ? cluster_.bf16 : cluster_.fp8).touch = touch_of(runs);
+    return {};
+  }
+
   /// The same with all workers at once: what taking turns on a core costs.
   Expected<void> crowded() {
     if (workers_ <= cores_) return {};
     double sum = 0;
-    for (std::size_t i = 0; i < std::size(kShapes); ++i) {
-      WEFT_TRY_ASSIGN(const ProbeRun run, probe(kShapes[i], workers_));
+    for (std::size_t i = 0; i < shapes().size(); ++i) {
+      WEFT_TRY_ASSIGN(const ProbeRun run, probe(shapes()[i], workers_));
       sum += run.step / alone_[i];
     }
-    cluster_.node.crowding = {std::max(1.0, sum / static_cast<double>(std::size(kShapes))),
+    cluster_.node.crowding = {std::max(1.0, sum / static_cast<double>(shapes().size())),
                               "measured: steps of all workers over those of one a core"};
     talk_("sharing cores costs " +
           std::to_string(static_cast<int>(std::lround(100 * (cluster_.node.crowding - 1)))) + " %");
@@ -165,6 +210,7 @@ class StepParts {
     double seconds[2], bytes[2];
     for (const int i : {0, 1}) {
       ProbeShape shape = i == 0 ? kSmall : kLarge;
+      if (i == 1 && options_.seconds < kQuickLook) shape.hidden = 128;
       WEFT_TRY_ASSIGN(const ProbeRun apart, probe(shape, workers_));
       shape.data = workers_;
       WEFT_TRY_ASSIGN(const ProbeRun together, probe(shape, 1));
@@ -239,70 +285,40 @@ class StepParts {
     return scheduler::dense_parameters(run.work.model, run.stage) +
            scheduler::expert_parameters(run.work.model, run.stage) / run.work.layout.expert;
   }
-  static constexpr ProbeShape kShapes[] = {
-      {64, 4, 2, 48}, {128, 8, 2, 40}, {128, 4, 6, 64}, {192, 8, 3, 48}, {256, 8, 2, 64}};
+  /// Those that differ most come first.
+  std::span<const ProbeShape> shapes() const {
+    static constexpr ProbeShape kShapes[] = {
+        {64, 4, 2, 48}, {128, 4, 6, 64}, {192, 8, 3, 48}, {128, 8, 2, 40}, {256, 8, 2, 64}};
+    return std::span(kShapes).first(options_.seconds < kQuickLook ? 2 : std::size(kShapes));
+  }
   const ProbeOptions& options_;
   Cluster& cluster_;
   const Talk& talk_;
   int workers_, cores_;
-  std::vector<Observation> samples_;
+  double clear_rate_ = clear_rate();
   std::vector<double> alone_;  // steps, by shape
 };
-
-void set_rates(const std::vector<Observation>& taken, Cluster& c, const Talk& talk) {
-  const std::vector<double> x = least_squares(taken, std::vector<double>(kUnknowns));
-  double worst = 0, sum = 0;
-  for (const Observation& s : taken) {
-    double predicted = 0;
-    for (std::size_t k = 0; k < kUnknowns; ++k) predicted += s.work[k] * x[k];
-    worst = std::max(worst, std::abs(predicted / s.value - 1));
-    sum += std::abs(predicted / s.value - 1);
-  }
-  const std::string source = "measured: phases of small steps, least squares";
-  const double peak = c.gpu.fp32;
-  const auto share = [&](double per_flop) {
-    return Figure{std::clamp(per_flop > 0 ? 1 / per_flop / peak : 1.0, 1e-6, 1.0), source};
-  };
-  scheduler::KernelRates& k = c.kernels;
-  k.gemm_fp32 = k.gemm_bf16 = share(x[0]);
-  k.grouped_gemm_fp32 = k.grouped_gemm_bf16 = share(x[1]);
-  k.attention_forward = share(x[2]);
-  k.attention_backward = share(x[3]);
-  // Small rows may not be told apart from the phases' constant.
-  const double rows = 1 / std::max(x[4], 1e-12);
-  if (rows > c.gpu.memory_bandwidth) c.gpu.memory_bandwidth = {rows, source + " (rows in caches)"};
-  k.memory = {rows / c.gpu.memory_bandwidth, source};
-  k.weights = {1 / std::max(x[5], 1e-12), source};
-  k.softmax = {1 / std::max(x[6], 1e-12), source};
-  k.overhead = {x[7], source};
-  talk("kernels: products " + scheduler::figure_text(Unit::Flops, k.gemm_fp32 * peak) +
-       ", attention " + scheduler::figure_text(Unit::Flops, k.attention_forward * peak) +
-       ", rows " + scheduler::figure_text(Unit::Bandwidth, rows) + ", " +
-       scheduler::figure_text(Unit::Time, x[7]) + " a phase; " + std::to_string(taken.size()) +
-       " phases, off by " +
-       std::to_string(static_cast<int>(100 * sum / static_cast<double>(taken.size()))) +
-       " % on average, " + std::to_string(static_cast<int>(100 * worst)) + " % at most");
-}
 
 }  // namespace
 
 Expected<void> probe_kernels(const ProbeOptions& options, Cluster& c, const Talk& talk) {
   const int cores = std::min(static_cast<int>(c.node.cores.value), options.workers);
   const std::string how = "a product of 512 x 512 x 512, the other cores busy";
-  double peak = loaded(cores, [&] { return product_rate<trainer::Real>(options.seconds); });
-  double bf16 = peak;
-  if (trainer::kernels::check_bf16_products())
-    bf16 = loaded(cores, [&] { return product_rate<Bf16>(options.seconds); });
-  c.gpu.fp32 = {peak, "measured: " + how};
-  c.gpu.bf16 = {bf16, "measured: " + how};
-  talk("products " + scheduler::figure_text(Unit::Flops, peak) + " in F32, " +
-       scheduler::figure_text(Unit::Flops, bf16) + " in BF16");
+  const auto peak = [&](const auto& rate) {
+    return Figure{loaded(cores, [&] { return rate(options.seconds); }), "measured: " + how};
+  };
+  c.gpu.bf16 = c.gpu.fp32 = peak(product_rate<trainer::Real>);
+  if (trainer::kernels::check_bf16_products()) {
+    c.gpu.bf16 = peak(product_rate<Bf16>);
+    c.gpu.fp8 = peak(fp8_rate);
+  }
+  talk(
+      "products " + scheduler::figure_text(Unit::Flops, c.gpu.fp32) + " in F32, " +
+      scheduler::figure_text(Unit::Flops, c.gpu.bf16) + " in BF16" +
+      (c.gpu.fp8.given() ? ", " + scheduler::figure_text(Unit::Flops, c.gpu.fp8) + " in FP8" : ""));
   c.kernels.update = {loaded(cores, [&] { return update_rate(options.seconds / 4); }),
                       "measured: AdamW over 1 MiB, the other cores busy"};
-  StepParts parts(options, c, talk);
-  WEFT_TRY(parts.run());
-  set_rates(parts.samples(), c, talk);
-  return {};
+  return StepParts(options, c, talk).run();
 }
 
 }  // namespace weft::runtime

@@ -12,8 +12,10 @@
 
 #include "base/check.h"
 #include "base/files.h"
+#include "base/rng.h"
 #include "runtime/agent/process.h"
 #include "runtime/cluster/probe.h"
+#include "runtime/drift/phase_medians.h"
 #include "runtime/drift/step_period.h"
 #include "runtime/job/load.h"
 #include "runtime/plan/work_of_job.h"
@@ -25,7 +27,7 @@ namespace weft::runtime {
 namespace {
 
 constexpr int kKept = 240;   // steps that the workers keep
-constexpr int kWarmUp = 40;  // steps that meet products for the first time
+constexpr int kWarmUp = 60;  // steps that meet products for the first time, each size its own
 constexpr std::chrono::seconds kBound{180};
 constexpr int kRounds = 2;
 constexpr double kGuess = 0.02;  // seconds of a step, before one was seen
@@ -77,10 +79,12 @@ std::string summary(const std::vector<RunStep>& runs, const std::vector<double>&
   }
   return fmt::format(
       "{} small runs: the model is off by {:.0f} % on average, {:.0f} % at most; sharing cores "
-      "costs "
-      "{:.0f} %, handing them over {} an exchange, a step {}; a run again differs by {:.0f} %",
+      "costs {:.0f} %, handing them over {} an exchange and {} a message, sizes that differ {:.0f} "
+      "%, a step {}; a run again differs by {:.0f} %",
       runs.size(), 100 * sum, 100 * worst, 100 * (cluster.node.crowding - 1),
       scheduler::figure_text(scheduler::Unit::Time, cluster.node.handover),
+      scheduler::figure_text(scheduler::Unit::Time, cluster.node.wakeup),
+      100 * (cluster.kernels.uneven - 1),
       scheduler::figure_text(scheduler::Unit::Time, cluster.kernels.step),
       100 * cluster.node.spread);
 }
@@ -93,31 +97,55 @@ std::vector<RunShape> probe_shapes(int workers, int cores) {
   if (apart < 2) {
     shapes.push_back({.hidden = 160, .micro_batches = 4});
     shapes.push_back({.hidden = 96, .heads = 6, .layers = 3, .micro_batches = 4});
+    shapes.push_back({.hidden = 144, .heads = 6, .layers = 3, .text = true});
   } else {
     const int pairs = apart / 2 * 2;
     shapes.push_back({.hidden = 96, .heads = 6, .layers = 3, .data = apart, .micro_batches = 4});
     shapes.push_back({.hidden = 160, .layers = 3, .data = pairs, .expert = 2, .micro_batches = 3});
+    shapes.push_back({.hidden = 144, .heads = 6, .layers = 3, .data = apart, .text = true});
   }
   if (workers <= cores || workers < 4) return shapes;
-  const int pairs = workers / 2 * 2;
+  const int half = workers / 2;
+  const int expert = workers % 4 == 0 ? 2 : 1;
+  // Many parameters on every rank: what gradients summed and weights gathered take in a run.
   shapes.push_back({.hidden = 160, .layers = 2, .data = workers, .micro_batches = 2});
-  shapes.push_back(
-      {.hidden = 96, .heads = 6, .layers = 4, .data = pairs, .expert = 2, .micro_batches = 2});
-  shapes.push_back({.hidden = 224, .layers = 3, .data = pairs, .expert = 2, .micro_batches = 1});
   shapes.push_back({.hidden = 96,
                     .heads = 6,
                     .layers = 4,
                     .pipeline = 2,
-                    .data = workers / 2,
-                    .expert = workers % 4 == 0 ? 2 : 1,
+                    .data = half,
+                    .expert = expert,
                     .micro_batches = 4,
                     .schedule = "dualpipe"});
-  shapes.push_back(
-      {.hidden = 160, .layers = 2, .pipeline = 2, .data = workers / 2, .micro_batches = 4});
+  shapes.push_back({.hidden = 160, .layers = 2, .pipeline = 2, .data = half, .micro_batches = 4});
+  // One lane: nobody else has anything to do while a position waits for its neighbour.
+  shapes.push_back({.hidden = 112, .heads = 4, .layers = 4, .pipeline = 4, .micro_batches = 6});
+  shapes.push_back({.hidden = 144,
+                    .heads = 6,
+                    .layers = 3,
+                    .pipeline = 2,
+                    .data = half,
+                    .expert = expert,
+                    .micro_batches = 4,
+                    .text = true});
   return shapes;
 }
 
-std::string job_text(const RunShape& s, int steps) {
+std::string words_to_learn() {
+  constexpr int kWords = 6000;
+  Rng rng(7, "probe text");
+  std::string text;
+  for (int i = 0; i < kWords; ++i) {
+    for (auto letters = 2 + rng.below(6); letters > 0; --letters)
+      text += static_cast<char>('a' + rng.below(26));
+    text += i % 12 == 11 ? ".\n" : " ";
+  }
+  return text;
+}
+
+std::string job_text(const RunShape& s, int steps, const std::string& text) {
+  const std::string data = s.text ? fmt::format("{{task: text, path: '{}', context: 48}}", text)
+                                  : "{task: arithmetic, min_difficulty: 2, max_difficulty: 6}";
   return fmt::format(
       "name: probe\n"
       "seed: 7\n"
@@ -126,14 +154,15 @@ std::string job_text(const RunShape& s, int steps) {
       " num_hidden_layers: {}, first_k_dense_replace: 1, num_attention_heads: {},"
       " n_routed_experts: 8, num_experts_per_tok: 2, n_group: 2, topk_group: 2,"
       " qk_rope_head_dim: 16, initializer_range: 0.08, max_position_embeddings: 128}}\n"
-      "tokenizer: {{numbers: 99}}\n"
-      "data: {{task: arithmetic, min_difficulty: 2, max_difficulty: 6}}\n"
+      "tokenizer: {{numbers: {}}}\n"
+      "data: {}\n"
       "parallel: {{pipeline: {}, data: {}, expert: {}, micro_batches: {}, schedule: {}}}\n"
       "pretrain: {{steps: {}, batch: {}, lr: 1e-3, eval_every: 0, eval_problems: 8}}\n"
       "checkpoint: {{every_steps: 1000000}}\n"
       "trace: {{steps: {}}}\n",
-      s.hidden, 2 * s.hidden, 3 * s.hidden / 4, s.layers, s.heads, s.pipeline, s.data, s.expert,
-      s.micro_batches, s.schedule, steps, 2 * s.data * s.micro_batches, kKept);
+      s.hidden, 2 * s.hidden, 3 * s.hidden / 4, s.layers, s.heads, s.text ? 0 : 99, data,
+      s.pipeline, s.data, s.expert, s.micro_batches, s.schedule, steps,
+      2 * s.data * s.micro_batches, kKept);
 }
 
 Expected<RunStep> run_shape(const RunShape& shape, const std::string& program,
@@ -145,7 +174,9 @@ Expected<RunStep> run_shape(const RunShape& shape, const std::string& program,
   const auto job = scratch / "job.yaml", log = scratch / "log.txt";
   std::error_code ignored;
   std::filesystem::remove(log, ignored);
-  WEFT_TRY(write_file_atomically(job, job_text(shape, steps)));
+  const auto text = scratch / "words.txt";
+  if (shape.text) WEFT_TRY(write_file_atomically(text, words_to_learn()));
+  WEFT_TRY(write_file_atomically(job, job_text(shape, steps, text.string())));
   SpawnOptions options{
       {program, "run", job.string(), "--dir", run.root.string(), "-q"}, {}, log, {}};
   // It would look for this machine's description, and compare itself.
@@ -160,6 +191,7 @@ Expected<RunStep> run_shape(const RunShape& shape, const std::string& program,
   auto taken = dualpipe::measured_steps(files.recordings);
   std::erase_if(taken, [](const dualpipe::MeasuredStep& one) { return one.step <= kWarmUp; });
   result.seconds = step_period(taken).median;
+  result.computing = computing_seconds(taken);
   if (!(result.seconds > 0))
     return fail(Code::Unavailable, "a small run recorded no steps below " + run.traces().string());
   return result;
@@ -183,6 +215,7 @@ Expected<void> probe_runs(const ProbeOptions& options, scheduler::Cluster& clust
       runs.push_back(std::move(run));
     }
   cluster.node.spread = {spread_of(runs, shapes.size()), "measured: small runs, twice each"};
+  weigh_repeated(runs, shapes.size());
   const std::vector<double> ratios = fit_runs(runs, cluster);
   if (ratios.empty()) return fail(Code::Internal, "the model has no answer for a small run");
   talk(summary(runs, ratios, cluster));

@@ -10,11 +10,13 @@
 
 namespace weft::runtime {
 
-/// A small job of the arithmetic task; one micro-batch a lane has two sequences.
+/// A small job; one micro-batch a lane has two sequences: of the arithmetic task, which differ in
+/// length, or of a text, which do not.
 struct RunShape {
   int hidden = 128, heads = 8, layers = 2;
   int pipeline = 1, data = 1, expert = 1, micro_batches = 2;
   const char* schedule = "1f1b";
+  bool text = false;
   int world() const { return pipeline * data; }
 };
 
@@ -22,8 +24,11 @@ struct RunShape {
 /// core each. None of them is a job that is shipped.
 std::vector<RunShape> probe_shapes(int workers, int cores);
 
-/// The job file.
-std::string job_text(const RunShape& shape, int steps);
+/// The job file; `text`: the file that a job of one reads.
+std::string job_text(const RunShape& shape, int steps, const std::string& text);
+
+/// Words of a text to learn, always the same.
+std::string words_to_learn();
 
 /// Runs it with `program` (weft) below `scratch`, which is emptied of it again, and says what a
 /// step took. `expected`: seconds that a step will take, about; the run lasts `seconds` beside its

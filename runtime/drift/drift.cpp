@@ -5,96 +5,21 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
-#include <set>
-#include <tuple>
 
+#include "runtime/drift/phase_medians.h"
 #include "runtime/drift/step_period.h"
 
 namespace weft::runtime {
 
 using dualpipe::MeasuredStep;
-using dualpipe::Op;
-using dualpipe::Part;
-using dualpipe::Phase;
-using dualpipe::PhaseKind;
 using dualpipe::PhaseStep;
-using dualpipe::RankStep;
-using dualpipe::Record;
 
 namespace {
 
-constexpr double kSecond = 1e-9;  // of a nanosecond
 // A rank's phase this much above its median peer is worth a word; NVRx takes the same threshold.
 constexpr double kSlow = 1 / 0.75;
-constexpr int kRounds = 12;
-constexpr double kGoodEnough = 0.005;
-
-bool is_phase(const Record& record) {
-  return record.what == Record::What::Phase || record.what == Record::What::Exchange;
-}
-
-/// What is compared as one: input and weight parts are recorded apart, exchanges by direction.
-std::string name_of(const PhaseStep& step) {
-  std::string name(dualpipe::to_string(step.phase.kind));
-  std::ranges::transform(name, name.begin(), [](unsigned char c) { return std::tolower(c); });
-  if (step.phase.part == Part::Again) return name + " again";
-  if (!step.backward) return name;
-  return name + (step.phase.part == Part::Weights ? " weights" : " backward");
-}
-
-PhaseStep step_of(const Record& record) {
-  PhaseStep step;
-  step.backward = record.backward != 0;
-  step.phase.kind = static_cast<PhaseKind>(record.phase);
-  step.phase.part = static_cast<Part>(record.part);
-  step.phase.layer = record.layer;
-  return step;
-}
 
 using Sums = std::map<std::pair<std::string, int>, PhaseDrift>;
-
-/// Durations of what is the same on one rank: a phase of one layer of one stage.
-using Same = std::tuple<std::string, int, int, int>;  // name, rank, stage, layer
-using Durations = std::map<Same, std::vector<double>>;
-
-/// The median stands for all: where ranks share cores some phases are interrupted for as long as
-/// somebody else computes, and that wait is not their work.
-void add_measured(Durations& durations, Sums& sums) {
-  for (auto& [same, all] : durations) {
-    const auto middle = all.begin() + static_cast<std::ptrdiff_t>(all.size() / 2);
-    std::ranges::nth_element(all, middle);
-    sums[{std::get<0>(same), std::get<1>(same)}].measured +=
-        *middle * static_cast<double>(all.size());
-  }
-}
-
-/// Of the rank's own time. A hidden exchange goes on until somebody looks, and one that has to wait
-/// for its peers does not work meanwhile: only its beginning and its end hold the rank.
-std::int64_t own_ns(const Record& record) {
-  const std::int64_t held = record.head_ns + record.tail_ns;
-  return record.what == Record::What::Exchange && held > 0 ? held : record.end_ns - record.begin_ns;
-}
-
-void add_rank(const RankStep& rank, int pass, const PhaseSeconds& predicted, Sums& sums,
-              Durations& durations) {
-  std::set<int> pairs;  // program indices of overlapped pairs; a phase's record does not say
-  for (const Record& record : rank.recorded.records)
-    if (record.what == Record::What::Action && record.pass == pass &&
-        record.op == static_cast<std::uint8_t>(Op::FB))
-      pairs.insert(record.action);
-  for (const Record& record : rank.recorded.records) {
-    if (record.pass != pass || !is_phase(record) || record.stage < 0 || record.layer < 0) continue;
-    const PhaseStep step = step_of(record);
-    const std::string name = name_of(step);
-    PhaseDrift& sum = sums[{name, rank.info.rank}];
-    sum.phase = name;
-    sum.rank = rank.info.rank;
-    ++sum.count;
-    durations[{name, rank.info.rank, record.stage, record.layer}].push_back(
-        kSecond * static_cast<double>(own_ns(record)));
-    sum.predicted += predicted(record.stage, step, pairs.contains(record.action));
-  }
-}
 
 /// An exchange is as long as its slowest peer, who is not this rank.
 bool waits(const std::string& phase) {
@@ -143,20 +68,25 @@ void set_measured(Drift& drift, const StepPeriod& period, std::vector<double> se
 Expected<Drift> compare(const std::vector<MeasuredStep>& steps, const PhaseSeconds& predicted,
                         double step_predicted) {
   Sums sums;
-  Durations durations;
+  const std::vector<PhaseMedian> medians = phase_medians(
+      steps,
+      [&](const std::string& name, int rank, int stage, const PhaseStep& step, bool overlapped) {
+        PhaseDrift& sum = sums[{name, rank}];
+        sum.phase = name;
+        sum.rank = rank;
+        ++sum.count;
+        sum.predicted += predicted(stage, step, overlapped);
+      });
   std::vector<double> seconds;
-  for (const MeasuredStep& step : steps) {
-    const int pass = dualpipe::training_pass(step);
-    if (pass < 0 || !step.closed) continue;
-    for (const RankStep& rank : step.ranks) add_rank(rank, pass, predicted, sums, durations);
-    seconds.push_back(step.seconds());
-  }
+  for (const MeasuredStep& step : steps)
+    if (dualpipe::training_pass(step) >= 0 && step.closed) seconds.push_back(step.seconds());
   if (sums.empty())
     return fail(Code::NotFound,
                 "no whole training step with phases is recorded; the run's newest attempt needs "
                 "trace.steps above 0 "
                 "and at least one step");
-  add_measured(durations, sums);
+  for (const PhaseMedian& one : medians)
+    sums[{one.phase, one.rank}].measured += one.seconds * one.count;
   Drift drift;
   for (auto& [key, sum] : sums) drift.ranks.push_back(sum);
   add_phases(drift);
@@ -179,52 +109,6 @@ Expected<Drift> compare(const std::vector<MeasuredStep>& steps, const scheduler:
         return scheduler::phase_seconds(work, cluster, stages[stage], step, overlapped);
       },
       time.total);
-}
-
-Expected<scheduler::Cluster> calibrated(const std::vector<MeasuredStep>& steps,
-                                        const scheduler::Work& work, scheduler::Cluster cluster,
-                                        const std::string& run) {
-  const std::string source = "calibrated from " + run;
-  const auto scale = [&](scheduler::Figure& figure, double by, double most = 1e30) {
-    if (figure <= 0 || !(by > 0) || std::abs(by - 1) < kGoodEnough) return;
-    figure.value = std::clamp(figure.value * by, 1e-6, most);
-    figure.source = source;
-  };
-  const double whole = 1;  // of the peak
-  // A phase has work of several kinds, so its rates are approached in rounds.
-  for (int round = 0; round < kRounds; ++round) {
-    WEFT_TRY_ASSIGN(const Drift drift, compare(steps, work, cluster));
-    std::map<std::string, double> faster;  // by which factor the model's rate has to change
-    double worst = 0;
-    for (const PhaseDrift& phase : drift.phases) {
-      if (phase.measured <= 0 || phase.predicted <= 0) continue;
-      faster[phase.phase] = phase.predicted / phase.measured;
-      worst = std::max(worst, std::abs(faster[phase.phase] - 1));
-    }
-    if (worst < kGoodEnough) break;
-    const auto of = [&](const char* name) { return faster.contains(name) ? faster[name] : 1.0; };
-    const auto mean = [&](const char* a, const char* b) { return std::sqrt(of(a) * of(b)); };
-    scheduler::KernelRates& kernels = cluster.kernels;
-    const double dense = of("attention");
-    const double grouped =
-        std::cbrt(of("experts") * of("experts backward") * of("experts weights"));
-    for (scheduler::Figure* gemm : {&kernels.gemm_fp32, &kernels.gemm_bf16, &kernels.gemm_fp8})
-      scale(*gemm, dense, whole);
-    for (scheduler::Figure* gemm :
-         {&kernels.grouped_gemm_fp32, &kernels.grouped_gemm_bf16, &kernels.grouped_gemm_fp8})
-      scale(*gemm, grouped, whole);
-    scale(kernels.attention_forward, dense, whole);
-    scale(kernels.attention_backward, mean("attention backward", "attention weights"), whole);
-    // Workers of one host wait for each other in exchanges as long as they take turns on cores:
-    // what those last says nothing of their bandwidth.
-    if (cluster.node.cores > 0) continue;
-    for (scheduler::ExchangeRate& rate : cluster.exchange) {
-      scale(rate.dispatch, mean("dispatch", "combine backward"));
-      scale(rate.combine, mean("combine", "dispatch backward"));
-    }
-    if (cluster.exchange.empty()) scale(cluster.node.nvlink_bandwidth, mean("dispatch", "combine"));
-  }
-  return cluster;
 }
 
 namespace {

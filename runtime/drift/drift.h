@@ -48,11 +48,16 @@ Expected<Drift> compare(const std::vector<dualpipe::MeasuredStep>& steps,
 Expected<Drift> compare(const std::vector<dualpipe::MeasuredStep>& steps,
                         const scheduler::Work& work, const scheduler::Cluster& cluster);
 
-/// `cluster` with kernel rates and link bandwidths such that the phases come out as measured,
-/// within 2 % where a rate can do that. Changed figures say so in their source. Errors: as compare.
+/// `cluster` with the figures that this run speaks of such that it comes out as measured: the rates
+/// of its products and attention (within 2 % where a rate can do that), of a CPU host those of its
+/// own precision, and what a step takes beside its phases (kernels.step); else the bandwidths of
+/// its exchanges. Changed figures say so in their source. Errors: as compare.
 Expected<scheduler::Cluster> calibrated(const std::vector<dualpipe::MeasuredStep>& steps,
                                         const scheduler::Work& work, scheduler::Cluster cluster,
                                         const std::string& run);
+
+/// Figures of time that no calibration has changed: the runs do not speak of them, or were as told.
+std::vector<std::string> not_calibrated(const scheduler::Cluster& cluster);
 
 /// "phase  predicted  measured  ratio" a line, and who is slow.
 std::string describe(const Drift& drift);

@@ -42,12 +42,27 @@ struct KernelRates {
                     // FLOPs; 0: that takes no time. Large where rows are few
   Figure softmax;   // bytes/s of the head's forward over its logits; 0: that of other rows
   Figure overhead;  // seconds that each compute phase takes beside its work
-  Figure update;    // bytes/s of the optimizer; 0: row-wise kernels' rate
-  Figure touch;     // bytes/s (4 a parameter) at which a rank clears its gradients and packs its
-                    // weights again, once a step; 0: neither takes time
-  Figure exchange;  // seconds of a rank's own time in each exchange beside its bytes (CPU)
-  Figure step;      // seconds of a rank's own time in each step beside everything else (CPU)
+  Figure uneven{1};  // compute phases take so many times as long where no two micro-batches are
+                     // of one size: each has products with their own code (CPU)
+  Figure update;     // bytes/s of the optimizer; 0: row-wise kernels' rate
+  Figure touch;      // bytes/s (4 a parameter) at which a rank clears its gradients and packs its
+                     // weights again, once a step; 0: neither takes time
+  Figure exchange;   // seconds of a rank's own time in each exchange beside its bytes (CPU)
+  Figure step;       // seconds of a rank's own time in each step beside everything else (CPU)
   friend bool operator==(const KernelRates&, const KernelRates&) = default;
+};
+
+/// What the kernels of a narrower precision reach on a CPU host beside their products, whose rates
+/// are shares of that precision's peak as everybody's (KernelRates). What is not given is taken as
+/// KernelRates has it, which on such a host is F32's.
+struct NarrowRates {
+  Figure attention_forward, attention_backward;  // FLOP/s
+  Figure rows;      // bytes/s of row-wise kernels, conversions between precisions included
+  Figure weights;   // bytes/s (4 a parameter), as KernelRates::weights
+  Figure softmax;   // bytes/s of the head's forward over its logits
+  Figure overhead;  // seconds that each compute phase takes beside its work
+  Figure touch;     // bytes/s (4 a parameter): gradients cleared, weights converted and packed
+  friend bool operator==(const NarrowRates&, const NarrowRates&) = default;
 };
 
 /// Measured bandwidth of the expert exchange over so many ranks: logical bytes a rank sends to
@@ -69,6 +84,7 @@ struct NodeType {
   Figure nic_latency_across;  // seconds, across leaves
   Figure cores;               // that the workers of a CPU node share; 0: each device has its own
   Figure crowding{1};     // work of a CPU worker takes so many times as long when cores are shared
+  Figure wakeup{0};       // seconds until a worker goes on that waited for its neighbour's message
   Figure handover{0};     // seconds of an exchange beside its own where workers share cores
   Figure spread;          // of its steps: one run beside the same run again, standard deviation
   Figure host_bandwidth;  // bytes/s a GPU to its host's memory, for checkpoints; 0: unknown
@@ -80,6 +96,7 @@ struct Cluster {
   std::string name;
   GpuType gpu;
   KernelRates kernels;
+  NarrowRates bf16, fp8;
   std::vector<ExchangeRate> exchange;  // ascending ranks; empty: from the bandwidths alone
   NodeType node;
   Figure nodes{1};                     // healthy ones that a job may use, spares included

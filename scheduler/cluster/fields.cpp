@@ -127,6 +127,8 @@ const std::vector<ClusterField>& table() {
        "at which products go through their matrices (4 B a parameter) beside their FLOPs"},
       {"kernels.softmax", Bandwidth, WEFT_FIGURE(kernels.softmax), false, false, 1e15,
        "of the head's loss over its logits; left out: that of row-wise kernels"},
+      {"kernels.uneven", Count, WEFT_FIGURE(kernels.uneven), false, false, 100,
+       "phases take so many times as long where micro-batches all differ in size"},
       {"kernels.update", Bandwidth, WEFT_FIGURE(kernels.update), false, false, 1e15,
        "of the optimizer; left out: that of row-wise kernels"},
       {"kernels.touch", Bandwidth, WEFT_FIGURE(kernels.touch), false, false, 1e15,
@@ -135,6 +137,36 @@ const std::vector<ClusterField>& table() {
        "of a worker's own time in an exchange beside its bytes"},
       {"kernels.step", Time, WEFT_FIGURE(kernels.step), false, true, 10,
        "of a worker's own time in a step beside everything else"},
+      {"kernels_bf16.attention_forward", Flops, WEFT_FIGURE(bf16.attention_forward), false, false,
+       1e18, "of causal attention where a job computes in BF16 on a CPU host; left out: as in F32"},
+      {"kernels_bf16.attention_backward", Flops, WEFT_FIGURE(bf16.attention_backward), false, false,
+       1e18, "the same backward"},
+      {"kernels_bf16.rows", Bandwidth, WEFT_FIGURE(bf16.rows), false, false, 1e15,
+       "of row-wise kernels in BF16, its conversions included"},
+      {"kernels_bf16.weights", Bandwidth, WEFT_FIGURE(bf16.weights), false, false, 1e15,
+       "at which its products go through their matrices (4 B a parameter) beside their FLOPs"},
+      {"kernels_bf16.softmax", Bandwidth, WEFT_FIGURE(bf16.softmax), false, false, 1e15,
+       "of its head's loss over its logits"},
+      {"kernels_bf16.overhead", Time, WEFT_FIGURE(bf16.overhead), false, true, 10,
+       "of each of its compute phases beside its work"},
+      {"kernels_bf16.touch", Bandwidth, WEFT_FIGURE(bf16.touch), false, false, 1e15,
+       "a rank's weights (4 B a parameter), each step: gradients cleared, weights converted and "
+       "packed"},
+      {"kernels_fp8.attention_forward", Flops, WEFT_FIGURE(fp8.attention_forward), false, false,
+       1e18, "of causal attention where a job computes in FP8 on a CPU host; left out: as in F32"},
+      {"kernels_fp8.attention_backward", Flops, WEFT_FIGURE(fp8.attention_backward), false, false,
+       1e18, "the same backward"},
+      {"kernels_fp8.rows", Bandwidth, WEFT_FIGURE(fp8.rows), false, false, 1e15,
+       "of row-wise kernels in FP8, its conversions included"},
+      {"kernels_fp8.weights", Bandwidth, WEFT_FIGURE(fp8.weights), false, false, 1e15,
+       "at which its products go through their matrices (4 B a parameter) beside their FLOPs"},
+      {"kernels_fp8.softmax", Bandwidth, WEFT_FIGURE(fp8.softmax), false, false, 1e15,
+       "of its head's loss over its logits"},
+      {"kernels_fp8.overhead", Time, WEFT_FIGURE(fp8.overhead), false, true, 10,
+       "of each of its compute phases beside its work"},
+      {"kernels_fp8.touch", Bandwidth, WEFT_FIGURE(fp8.touch), false, false, 1e15,
+       "a rank's weights (4 B a parameter), each step: gradients cleared, weights converted and "
+       "packed"},
       {"node.gpus", Count, WEFT_FIGURE(node.gpus), true, false, 1024, "a node"},
       {"node.nvlink_bandwidth", Bandwidth, WEFT_FIGURE(node.nvlink_bandwidth), true, false, 1e14,
        "a GPU and direction, effective (shared memory on one CPU host)"},
@@ -152,6 +184,8 @@ const std::vector<ClusterField>& table() {
        "that the workers of a CPU node share"},
       {"node.crowding", Count, WEFT_FIGURE(node.crowding), false, false, 100,
        "work takes so many times as long where workers are more than cores"},
+      {"node.wakeup", Time, WEFT_FIGURE(node.wakeup), false, true, 1,
+       "until a worker that waited for its neighbour goes on where workers are more than cores"},
       {"node.handover", Time, WEFT_FIGURE(node.handover), false, true, 1,
        "more for each exchange where workers are more than cores"},
       {"node.spread", Share, WEFT_FIGURE(node.spread), false, true, 1,
@@ -181,7 +215,7 @@ const std::vector<ClusterField>& table() {
 
 bool whole(const ClusterField& field) {
   return field.unit == Unit::Count && field.path != "network.oversubscription" &&
-         field.path != "node.crowding";
+         field.path != "node.crowding" && field.path != "kernels.uneven";
 }
 
 void check_range(const ClusterField& field, const Cluster& cluster,
@@ -285,6 +319,9 @@ std::vector<ClusterProblem> problems(const Cluster& c) {
   if (c.node.crowding.given() && c.node.crowding > 0 && c.node.crowding < 1)
     out.push_back({"node.crowding", "node.crowding is " + count(c.node.crowding),
                    "1 (nothing is lost by sharing cores) or more"});
+  if (c.kernels.uneven.given() && c.kernels.uneven > 0 && c.kernels.uneven < 1)
+    out.push_back({"kernels.uneven", "kernels.uneven is " + count(c.kernels.uneven),
+                   "1 (sizes that differ cost nothing) or more"});
   if (c.nodes > 1 && !c.node.nic_bandwidth.given())
     out.push_back({"node.nic_bandwidth",
                    "there are " + count(c.nodes) + " nodes and node.nic_bandwidth is missing",

@@ -10,11 +10,12 @@ namespace {
 
 constexpr double kScaleBytes = 4.0 / 128;  // an FP32 scale for 128 FP8 numbers
 
-double row_bytes(const Work& work, Direction direction) {
-  const Precision payload =
-      direction == Direction::Dispatch
-          ? work.dispatch
-          : (work.precision == Precision::F32 ? Precision::F32 : Precision::BF16);
+/// What comes back from the experts is in BF16 on a GPU; this program's own workers send it whole.
+double row_bytes(const Work& work, const Cluster& cluster, Direction direction) {
+  const bool wide = work.precision == Precision::F32 || cluster.node.cores > 0;
+  const Precision payload = direction == Direction::Dispatch ? work.dispatch
+                            : wide                           ? Precision::F32
+                                                             : Precision::BF16;
   const double element = payload == Precision::F32    ? 4
                          : payload == Precision::BF16 ? 2
                                                       : 1 + kScaleBytes;
@@ -72,7 +73,8 @@ ExchangeCost exchange_cost(const Work& work, const Cluster& cluster, Direction d
   const int ranks = work.layout.expert, nodes = exchange_nodes(work, cluster);
   if (ranks <= 1 || work.model.experts == 0) return cost;
   cost.copies = nodes > 1 ? nodes_visited(work.model, nodes) : distinct(ranks, work.model.top_k);
-  cost.bytes = work.micro_batch_tokens() * cost.copies * row_bytes(work, direction) * imbalance;
+  cost.bytes =
+      work.micro_batch_tokens() * cost.copies * row_bytes(work, cluster, direction) * imbalance;
   const bool measured = !cluster.exchange.empty() &&
                         (nodes > 1) == (cluster.exchange.back().ranks > cluster.nvlink_gpus());
   if (measured) {

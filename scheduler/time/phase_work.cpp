@@ -81,27 +81,53 @@ PhaseWork head(const Work& work, const StageBlocks& stage, int pass, const RowWi
   return out;
 }
 
-/// A rate that this GPU has: the next wider precision where it lacks one.
+/// What this job's kernels reach: FLOP/s, bytes/s, seconds.
 struct Rates {
-  double gemm, grouped, wide, core;  // FLOP/s
+  double gemm = 0, grouped = 0, wide = 0;
+  double core_forward = 0, core_backward = 0;
+  double rows = 0, weights = 0, softmax = 0;
+  double overhead = 0;
 };
 
+void set_products(Precision precision, const Cluster& c, Rates& rates) {
+  const KernelRates& k = c.kernels;
+  if (precision == Precision::F32) {
+    rates.gemm = rates.wide = c.gpu.fp32 * k.gemm_fp32;
+    rates.grouped = c.gpu.fp32 * k.grouped_gemm_fp32;
+    return;
+  }
+  const bool fp8 = precision == Precision::FP8;
+  rates.wide = c.gpu.bf16 * k.gemm_bf16;
+  rates.gemm = fp8 ? c.gpu.fp8 * k.gemm_fp8 : rates.wide;
+  rates.grouped = fp8 ? c.gpu.fp8 * k.grouped_gemm_fp8 : c.gpu.bf16 * k.grouped_gemm_bf16;
+}
+
+/// A rate that this GPU has: of the next wider precision where it lacks one.
 Rates rates_of(Precision precision, const Cluster& c) {
   const KernelRates& k = c.kernels;
   if (precision == Precision::FP8 && !(c.gpu.fp8 > 0)) precision = Precision::BF16;
-  Rates rates{};
-  if (precision == Precision::F32)
-    return {c.gpu.fp32 * k.gemm_fp32, c.gpu.fp32 * k.grouped_gemm_fp32, c.gpu.fp32 * k.gemm_fp32,
-            c.gpu.fp32};
-  rates.wide = c.gpu.bf16 * k.gemm_bf16;
-  rates.core = c.gpu.bf16;
-  const bool fp8 = precision == Precision::FP8;
-  rates.gemm = fp8 ? c.gpu.fp8 * k.gemm_fp8 : c.gpu.bf16 * k.gemm_bf16;
-  rates.grouped = fp8 ? c.gpu.fp8 * k.grouped_gemm_fp8 : c.gpu.bf16 * k.grouped_gemm_bf16;
+  Rates rates;
+  set_products(precision, c, rates);
+  const double core = precision == Precision::F32 ? c.gpu.fp32 : c.gpu.bf16;
+  const NarrowRates* own = narrow_rates(precision, c);
+  const auto either = [&](Figure NarrowRates::*narrow, double usual) {
+    return own != nullptr && (own->*narrow).given() ? (own->*narrow).value : usual;
+  };
+  rates.core_forward = either(&NarrowRates::attention_forward, core * k.attention_forward);
+  rates.core_backward = either(&NarrowRates::attention_backward, core * k.attention_backward);
+  rates.rows = either(&NarrowRates::rows, c.gpu.memory_bandwidth * k.memory);
+  rates.weights = either(&NarrowRates::weights, k.weights);
+  rates.softmax = either(&NarrowRates::softmax, k.softmax > 0 ? k.softmax.value : rates.rows);
+  rates.overhead = either(&NarrowRates::overhead, k.overhead);
   return rates;
 }
 
 }  // namespace
+
+const NarrowRates* narrow_rates(Precision precision, const Cluster& cluster) {
+  if (precision == Precision::F32) return nullptr;
+  return precision == Precision::BF16 ? &cluster.bf16 : &cluster.fp8;
+}
 
 Block block_at(const StageBlocks& stage, int layer) {
   if (layer < stage.dense) return Block::Dense;
@@ -171,21 +197,17 @@ PhaseWork work_of(const Work& work, const StageBlocks& stage, const PhaseStep& s
 
 double seconds_of(const PhaseWork& phase, const Work& work, const Cluster& cluster) {
   const Rates rates = rates_of(work.precision, cluster);
-  const KernelRates& k = cluster.kernels;
   const bool shares = work.layout.expert > 1 && work.model.experts > 0;
   const double left = shares && cluster.gpu.sms > 0
                           ? (cluster.gpu.sms - cluster.gpu.communication_sms) / cluster.gpu.sms
                           : 1.0;
   const double products = phase.gemm / rates.gemm + phase.grouped / rates.grouped +
-                          phase.wide / rates.wide +
-                          phase.core_forward / (rates.core * k.attention_forward) +
-                          phase.core_backward / (rates.core * k.attention_backward);
+                          phase.wide / rates.wide + phase.core_forward / rates.core_forward +
+                          phase.core_backward / rates.core_backward;
   const double width = work.precision == Precision::F32 ? 2 : 1;  // the constants are of BF16 rows
-  const double rate = cluster.gpu.memory_bandwidth * k.memory;
-  const double rows =
-      (phase.bytes / rate + phase.softmax / (k.softmax > 0 ? k.softmax.value : rate)) * width;
-  const double weights = k.weights > 0 ? 4 * phase.weights / k.weights : 0;
-  return products / left + rows + weights + k.overhead;
+  const double rows = (phase.bytes / rates.rows + phase.softmax / rates.softmax) * width;
+  const double weights = rates.weights > 0 ? 4 * phase.weights / rates.weights : 0;
+  return products / left + rows + weights + rates.overhead;
 }
 
 }  // namespace weft::scheduler

@@ -47,6 +47,9 @@ std::vector<dualpipe::Phase> stage_phases(const Work& work, const StageBlocks& s
 /// A compute phase. `imbalance`: rows of the busiest rank over the mean.
 PhaseWork work_of(const Work& work, const StageBlocks& stage, const dualpipe::PhaseStep& step,
                   double imbalance, const RowWise& constants = {});
+/// The cluster's own figures for this precision; null: those of KernelRates are all there are.
+const NarrowRates* narrow_rates(Precision precision, const Cluster& cluster);
+
 /// Seconds. Kernels of a job with an expert exchange leave it its SMs always, as the published
 /// profile's do.
 double seconds_of(const PhaseWork& phase, const Work& work, const Cluster& cluster);

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "scheduler/time/phase_work.h"
+
 namespace weft::scheduler {
 
 double dense_parameters(const ModelShape& m, const StageBlocks& stage) {
@@ -40,6 +42,20 @@ double update_rate(const Cluster& cluster) {
                                     : cluster.gpu.memory_bandwidth * cluster.kernels.memory;
 }
 
+namespace {
+
+/// What ranks send each other of a weight: this program's own workers keep them in F32.
+double weight_bytes(const Work& work, const Cluster& cluster) {
+  return work.precision == Precision::F32 || cluster.node.cores > 0 ? 4 : 2;
+}
+
+double touch_rate(const Work& work, const Cluster& cluster) {
+  const NarrowRates* own = narrow_rates(work.precision, cluster);
+  return own != nullptr && own->touch.given() ? own->touch : cluster.kernels.touch;
+}
+
+}  // namespace
+
 StepEnd step_end(const Work& work, const Cluster& cluster, const std::vector<StageBlocks>& stages) {
   const Layout& layout = work.layout;
   const int copies = dualpipe::num_directions(layout.kind);
@@ -51,7 +67,8 @@ StepEnd step_end(const Work& work, const Cluster& cluster, const std::vector<Sta
                             : layout.expert >= node
                                 ? 1
                                 : std::min(node / layout.expert, layout.data / layout.expert);
-  const double weight = work.precision == Precision::F32 ? 4 : 2;
+  const double weight = weight_bytes(work, cluster);
+  const double touch = touch_rate(work, cluster);
   const double moment = work.bf16_moments ? 2 : 4;
   StepEnd worst;
   for (int position = 0; position < layout.pipeline; ++position) {
@@ -69,7 +86,7 @@ StepEnd step_end(const Work& work, const Cluster& cluster, const std::vector<Sta
       // Gradient and master read, master written, both moments read and written, weight written.
       const double own = dense / dense_ranks + experts / expert_ranks;
       end.update += own * (4 + 4 + 4 + 4 * moment + weight) / update_rate(cluster);
-      if (cluster.kernels.touch > 0) end.update += 4 * (dense + experts) / cluster.kernels.touch;
+      if (touch > 0) end.update += 4 * (dense + experts) / touch;
     }
     end.update += cluster.kernels.step;
     const double turns = cores_shared_by(work, cluster);

@@ -5,6 +5,7 @@
 #include <tuple>
 
 #include "scheduler/time/exchange.h"
+#include "scheduler/time/shared_cores.h"
 #include "scheduler/time/step_end.h"
 
 namespace weft::scheduler {
@@ -93,7 +94,9 @@ class ActionCosts {
 /// An activation or gradient between neighbouring positions, which lie on different nodes unless
 /// the whole stage group fits into one.
 void set_messages(const Work& work, const Cluster& cluster, dualpipe::Costs& costs) {
-  const double element = work.precision == Precision::F32 ? 4 : 2;
+  // This program's own workers send the residual stream as it is, in F32.
+  const bool wide = work.precision == Precision::F32 || cluster.node.cores > 0;
+  const double element = wide ? 4 : 2;
   costs.bytes = work.micro_batch_tokens() * work.model.hidden * element;
   const bool inside = work.layout.world() <= cluster.nvlink_gpus();
   if (inside) {
@@ -106,22 +109,37 @@ void set_messages(const Work& work, const Cluster& cluster, dualpipe::Costs& cos
   costs.send = cluster.node.nic_latency_across;
 }
 
-/// Where workers are more than cores, no order of theirs takes less than all of their work.
-void take_turns(const Work& work, const Cluster& cluster, dualpipe::Timeline& timeline) {
+/// Where workers are more than cores: their turns on them, and no less than all of their work.
+void take_turns(const dualpipe::Schedule& schedule, const Work& work, const Cluster& cluster,
+                const dualpipe::Costs& costs, dualpipe::Timeline& timeline) {
   const double turns = cores_shared_by(work, cluster);
   if (turns <= 1) return;
   double busy = 0;
   for (const double seconds : timeline.busy) busy += seconds;
-  const double least = busy / static_cast<double>(timeline.busy.size()) * turns;
+  const double message = costs.send + (costs.bandwidth > 0 ? costs.bytes / costs.bandwidth : 0);
+  const double least =
+      std::max(busy / static_cast<double>(timeline.busy.size()) * turns,
+               shared_makespan(
+                   schedule, work, cluster,
+                   [&](const Action& action) { return costs.of_action(0, action); }, message));
   if (least <= timeline.makespan) return;
   for (double& bubble : timeline.bubble) bubble += least - timeline.makespan;
   timeline.makespan = least;
 }
 
+/// How much slower products are that each have their own code: that of a few sizes stays in the
+/// caches.
+double uneven(const Work& work, const Cluster& cluster) {
+  constexpr double kCached = 1;
+  const double more = std::max(0.0, work.sizes - 1);
+  return 1 + (cluster.kernels.uneven - 1) * more / (more + kCached);
+}
+
 /// How much slower all compute than one alone: by the slowest GPU, or by sharing cores.
 double slowest_rank(const Work& work, const Cluster& cluster, const TimeAssumptions& assumptions) {
   if (!(cluster.node.cores > 0)) return assumptions.straggler;
-  return cores_shared_by(work, cluster) > 1 ? cluster.node.crowding.value : 1;
+  const double sharing = cores_shared_by(work, cluster) > 1 ? cluster.node.crowding.value : 1;
+  return sharing * uneven(work, cluster);
 }
 
 /// Adds one rank's actions.
@@ -190,7 +208,7 @@ Expected<StepTime> step_time(const Work& work, const Cluster& cluster,
   const double bare = dualpipe::simulate(schedule, timeline_costs).makespan;
   set_messages(work, cluster, timeline_costs);
   dualpipe::Timeline timeline = dualpipe::simulate(schedule, timeline_costs);
-  take_turns(work, cluster, timeline);
+  take_turns(schedule, work, cluster, timeline_costs, timeline);
   StepTime step;
   std::map<Op, int> count;
   for (const auto& program : schedule.programs) add_rank(program, costs, step, count);

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "runtime/drift/phase_medians.h"
 #include "runtime/drift/step_period.h"
 
 namespace weft::runtime {
@@ -85,6 +86,29 @@ TEST(Drift, APhaseThatSomebodyInterruptedCountsAsItsPeers) {
   ASSERT_TRUE(drift) << drift.error().message;
   EXPECT_NEAR(drift->phases[0].measured, 0.05, 1e-9);
   EXPECT_THAT(summary(*drift), HasSubstr("predicted to take 1e+03 ms and takes 2e+03 ms (+100 %)"));
+}
+
+TEST(Drift, TheForwardThatPacksTheWeightsDoesNotStandForTheOther) {
+  std::vector<MeasuredStep> steps;
+  for (int i = 0; i < 3; ++i) {
+    std::vector<Record> records;
+    for (const double seconds : {0.05, 0.01})
+      records.push_back(
+          phase_record(0, {PhaseKind::Attention, 0, dualpipe::Part::Whole}, false, seconds, 0));
+    steps.push_back(step_of({records}));
+  }
+  const auto drift = compare(
+      steps, [](int, const PhaseStep&, bool) { return 0.01; }, 1);
+  ASSERT_TRUE(drift) << drift.error().message;
+  EXPECT_NEAR(drift->phases[0].measured, 3 * 0.06, 1e-9);
+  EXPECT_NEAR(computing_seconds(steps), 0.02, 1e-9);
+}
+
+TEST(Drift, AStepsOnlyForwardIsAllThatIsKnownOfIt) {
+  const auto step = step_of(
+      {{phase_record(0, {PhaseKind::Attention, 0, dualpipe::Part::Whole}, false, 0.05, 0)}});
+  EXPECT_NEAR(computing_seconds({step}), 0.05, 1e-9);
+  EXPECT_EQ(computing_seconds({}), 0);
 }
 
 TEST(Drift, AnExchangeIsWhatItHoldsItsRankFor) {
@@ -215,6 +239,55 @@ TEST(Drift, ACalibratedClusterPredictsWhatWasMeasured) {
   EXPECT_GT(worst(*before), 0.2);
   EXPECT_LT(worst(*after), 0.1);
   EXPECT_THAT(corrected->kernels.grouped_gemm_bf16.source, HasSubstr("a run"));
+}
+
+/// A host whose steps take longer than their phases say.
+TEST(Drift, ACalibratedHostKnowsWhatAStepTakesBesideItsPhases) {
+  scheduler::Work work;
+  work.model.layers = 2;
+  work.model.experts = 0;
+  work.layout = {dualpipe::Kind::OneFOneB, 1, 2, 1, 2};
+  work.sequence = 64;
+  work.precision = work.dispatch = scheduler::Precision::F32;
+  scheduler::Cluster host;
+  const auto figure = [](double value) { return scheduler::Figure{value, "test"}; };
+  host.gpu.fp32 = host.gpu.bf16 = figure(1e11);
+  host.gpu.memory_bandwidth = figure(1e11);
+  host.kernels.gemm_fp32 = host.kernels.gemm_bf16 = figure(0.5);
+  host.kernels.step = figure(1e-3);
+  host.node.handover = figure(50e-6);
+  host.node.gpus = figure(2);
+  host.node.cores = figure(2);
+  host.node.nvlink_bandwidth = figure(1e10);
+  const auto placement = scheduler::place(work.layout, work.model.layers);
+  ASSERT_TRUE(placement);
+  const auto stages = scheduler::stage_blocks(work.model, *placement);
+  const double predicted = scheduler::step_time(work, host)->total;
+  std::vector<MeasuredStep> steps = steps_apart(std::vector<double>(17, 1e3 * predicted + 2));
+  for (MeasuredStep& one : steps) {
+    std::vector<std::vector<Record>> ranks(2);
+    for (int r = 0; r < 2; ++r)
+      for (const dualpipe::Pass pass : {dualpipe::Pass::Forward, dualpipe::Pass::Backward})
+        for (const dualpipe::Phase& phase : scheduler::stage_phases(work, stages[0], pass)) {
+          const bool backward = pass == dualpipe::Pass::Backward;
+          ranks[r].push_back(phase_record(
+              0, phase, backward,
+              scheduler::phase_seconds(work, host, stages[0], {backward, phase}, false), 0));
+        }
+    const MeasuredStep recorded = step_of(ranks);
+    one.kind = recorded.kind;
+    one.size = recorded.size;
+    one.closed = true;
+    one.ranks = recorded.ranks;
+  }
+  const auto corrected = calibrated(steps, work, host, "a run");
+  ASSERT_TRUE(corrected) << corrected.error().message;
+  EXPECT_NEAR(corrected->kernels.step, 3e-3, 2e-5);
+  EXPECT_THAT(corrected->kernels.step.source, HasSubstr("a run"));
+  EXPECT_DOUBLE_EQ(corrected->kernels.gemm_bf16, 0.5);  // the run was in F32
+  const auto left = not_calibrated(*corrected);
+  EXPECT_THAT(left, testing::Contains("node.handover"));
+  EXPECT_THAT(left, testing::Not(testing::Contains("kernels.step")));
 }
 
 }  // namespace

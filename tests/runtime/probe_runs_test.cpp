@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 
+#include "base/files.h"
 #include "runtime/cluster/machine_load.h"
 #include "runtime/job/load.h"
 #include "runtime/plan/work_of_job.h"
@@ -14,15 +15,33 @@ namespace {
 
 using testing::HasSubstr;
 
+class Scratch {
+ public:
+  Scratch() { path_ = ::mkdtemp(name_.data()); }
+  ~Scratch() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::string name_ = testing::TempDir() + "weft-probe-runs-XXXXXX";
+  std::filesystem::path path_;
+};
+
 TEST(ProbeRuns, EachShapeIsAJobThatFitsTheWorkers) {
+  const Scratch scratch;
+  const std::string text = (scratch.path() / "words.txt").string();
+  ASSERT_TRUE(write_file_atomically(text, words_to_learn()));
   for (const auto& [workers, cores] :
        {std::pair{1, 1}, {1, 2}, {2, 2}, {3, 2}, {4, 2}, {4, 4}, {6, 4}, {8, 2}, {8, 64}}) {
     const auto shapes = probe_shapes(workers, cores);
     ASSERT_FALSE(shapes.empty());
     for (const RunShape& shape : shapes) {
       EXPECT_LE(shape.world(), workers);
-      const Loaded loaded = load_job_text(job_text(shape, 60), "probe.yaml");
-      ASSERT_TRUE(loaded.ok()) << loaded.diagnostics.front().message << "\n" << job_text(shape, 60);
+      const Loaded loaded = load_job_text(job_text(shape, 60, text), "probe.yaml");
+      ASSERT_TRUE(loaded.ok()) << loaded.diagnostics.front().message << "\n"
+                               << job_text(shape, 60, text);
       const auto work = work_of(loaded.job);
       ASSERT_TRUE(work) << work.error().message;
       EXPECT_EQ(work->layout.world(), shape.world());
@@ -39,20 +58,6 @@ TEST(ProbeRuns, MoreWorkersThanCoresAreProbedSharingThemAndApart) {
   }
   EXPECT_TRUE(shared && apart);
 }
-
-class Scratch {
- public:
-  Scratch() { path_ = ::mkdtemp(name_.data()); }
-  ~Scratch() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::string name_ = testing::TempDir() + "weft-probe-runs-XXXXXX";
-  std::filesystem::path path_;
-};
 
 TEST(ProbeRuns, ARunThatFailsIsSaid) {
   const Scratch scratch;

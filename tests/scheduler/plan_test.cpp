@@ -110,7 +110,7 @@ Cluster host_with_cores(double cores) {
   return c;
 }
 
-TEST(Plan, WorkersThatShareCoresTakeAsLongAsAllTheirWork) {
+TEST(Plan, WorkersThatShareCoresTakeAboutAsLongAsAllTheirWork) {
   Work work = small_work();
   work.layout = {Kind::OneFOneB, 2, 4, 2, 8};
   const auto own = step_time(work, host_with_cores(8));
@@ -119,11 +119,68 @@ TEST(Plan, WorkersThatShareCoresTakeAsLongAsAllTheirWork) {
   ASSERT_TRUE(shared) << shared.error().message;
   double busy = 0;
   for (const double seconds : shared->rank_busy) busy += 4 * seconds;
-  EXPECT_NEAR(shared->total - shared->optimizer(), busy / 2, 1e-6 * busy);
+  // But for a little where a lane begins and ends.
+  EXPECT_GE(shared->total - shared->optimizer(), busy / 2 - 1e-9);
+  EXPECT_LE(shared->total - shared->optimizer(), 1.15 * busy / 2);
   EXPECT_NEAR(shared->optimizer(), 4 * own->optimizer(), 1e-9);
   // The busiest rank makes nobody wait whose core somebody else takes meanwhile.
   EXPECT_EQ(shared->imbalance, 1);
   EXPECT_GT(own->imbalance, 1);
+}
+
+TEST(Plan, OneLaneOfPositionsLeavesCoresIdleAndTwoLanesFillThem) {
+  const Cluster host = host_with_cores(2);
+  Work w = small_work();
+  w.precision = w.dispatch = Precision::F32;
+  w.layout = {Kind::OneFOneB, 4, 1, 1, 4};
+  const auto one_lane = step_time(w, host);
+  ASSERT_TRUE(one_lane) << one_lane.error().message;
+  double busy = 0;
+  for (const double seconds : one_lane->rank_busy) busy += seconds;
+  const double makespan = one_lane->total - one_lane->optimizer();
+  EXPECT_GT(makespan, busy / 2);
+  EXPECT_LT(makespan, busy);
+
+  Cluster slow = host;
+  slow.node.wakeup = {1e-3, "test"};
+  const auto waited = step_time(w, slow);
+  ASSERT_TRUE(waited);
+  EXPECT_GT(waited->total, one_lane->total + 1e-3);
+
+  w.layout = {Kind::OneFOneB, 1, 4, 1, 4};
+  const auto apart = step_time(w, host), unmoved = step_time(w, slow);
+  ASSERT_TRUE(apart && unmoved);
+  EXPECT_DOUBLE_EQ(apart->total, unmoved->total);
+}
+
+TEST(Plan, SizesThatDifferCostWhereTheMachineSaysSo) {
+  Cluster host = host_with_cores(2);
+  Work w = small_work();
+  w.precision = w.dispatch = Precision::F32;
+  w.layout = {Kind::OneFOneB, 1, 2, 1, 4};
+  w.sizes = 9;
+  const double before = step_time(w, host)->forward;
+  host.kernels.uneven = {1.3, "test"};
+  const double after = step_time(w, host)->forward;
+  EXPECT_NEAR(after / before, 1 + 0.3 * 8 / 9, 1e-9);
+  w.sizes = 1;
+  EXPECT_DOUBLE_EQ(step_time(w, host)->forward, before);
+}
+
+TEST(Plan, APrecisionsOwnFiguresReplaceTheUsualOnes) {
+  Cluster host = host_with_cores(2);
+  Work w = small_work();
+  w.precision = Precision::BF16;
+  w.layout = {Kind::OneFOneB, 1, 2, 1, 4};
+  const double usual = step_time(w, host)->total;
+  host.fp8.rows = {1e8, "test"};
+  EXPECT_DOUBLE_EQ(step_time(w, host)->total, usual);
+  host.bf16.rows = {1e8, "test"};
+  EXPECT_GT(step_time(w, host)->total, usual);
+  w.precision = w.dispatch = Precision::F32;
+  const double wide = step_time(w, host)->total;
+  host.bf16 = {};
+  EXPECT_DOUBLE_EQ(step_time(w, host)->total, wide);
 }
 
 TEST(Plan, ACpuWorkerHidesNoExchange) {
