@@ -166,9 +166,9 @@ int run_in_directory(const Loaded& loaded, const std::string& job_text, const fs
   if (!anew) return report(anew.error(), io);
   if (are_led({{directory}}).front())
     return report({Code::Busy, directory.string() +
-                                   " is being run by agents: to stop it weft cancel, to join it "
-                                   "with another node weft agent --run; or choose another "
-                                   "directory with --dir"},
+                                   " is being run by the agents of several nodes (to stop it: "
+                                   "weft cancel; to join it: weft agent --run; or choose another "
+                                   "directory with --dir)"},
                   io);
   if (const auto readable = can_go_on({directory}, io.clock); !readable)
     return report(readable.error(), io);

@@ -80,9 +80,7 @@ int verb_cluster_probe(const ClusterProbeOptions& options, Io& io) {
   if (const auto writable = prepare_output(options.output); !writable)
     return report(writable.error(), io);
   io.err << "This build has no CUDA: the processor is measured, not a GPU.\n";
-  // A quick look starts no runs.
-  constexpr double kQuick = 0.1;
-  const std::string program = options.seconds < kQuick ? "" : "/proc/self/exe";
+  const std::string program = options.seconds < kQuickLook ? "" : "/proc/self/exe";
   const auto cluster =
       probe_machine({options.seconds, options.workers, program},
                     [&](const std::string& what) { io.err << "  " << what << "\n"; });

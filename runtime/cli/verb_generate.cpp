@@ -68,7 +68,7 @@ Expected<std::vector<Answer>> answer(const cli::GenerateOptions& options, const 
   const auto transport = comm::make_self_transport();
   WEFT_TRY_ASSIGN(const auto engine, Engine::create(*transport, engine_options));
   WEFT_TRY_ASSIGN(const Engine::Loaded from, engine->load(paths.checkpoints(), options.checkpoint));
-  for (const std::string& one : from.skipped) io.err << "weft: passed over " << one << "\n";
+  for (const std::string& one : from.skipped) io.err << "weft: " << one << "\n";
   if (from.name.empty())
     return fail(Code::NotFound, "no complete checkpoint in " + paths.checkpoints().string() +
                                     "; let the run reach its first one");

@@ -38,6 +38,7 @@ constexpr int kRounds = 8;  // the model is almost linear in them
 // leave both near where the kernels' own measurements had them.
 constexpr double kShortExchange = 20e-6;
 constexpr double kFormer = 0.02;
+constexpr double kShare = 0.3;  // what was measured itself, or is seldom large, is held closer
 // What phases took says by how much they are slower, whatever a step's rest is; but it is the step
 // that has to come out.
 constexpr double kPhases = 0.5;
@@ -137,9 +138,9 @@ std::optional<Unknowns> better(std::span<const RunStep> runs, const Cluster& clu
     observations.push_back(std::move(one));
   };
   hold(kSlower, 1, 1);
-  hold(kTouch, 1, 1);
+  hold(kTouch, 1, kShare);
   hold(kCrowding, std::max(1.0, cluster.node.crowding.value), 1);
-  hold(kUneven, 1, 1);
+  hold(kUneven, 1, kShare);
   hold(kSums, 1, 1);
   hold(kExchange, cluster.kernels.exchange, kShortExchange);
   return least_squares(observations, {std::begin(kLeast), std::end(kLeast)});

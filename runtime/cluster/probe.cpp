@@ -33,7 +33,7 @@ Figure measured(double value, const std::string& what) { return {value, "measure
 /// Bytes/s of copying between two buffers that no cache holds, read and written.
 double copy_rate(double seconds) {
   // A quick look stays in the caches.
-  const std::size_t bytes = std::size_t{seconds < 0.1 ? 16u : 256u} << 20;
+  const std::size_t bytes = std::size_t{seconds < kQuickLook ? 16u : 256u} << 20;
   std::vector<char> from(bytes, 1), to(bytes, 2);
   double best = 0;
   for (const auto begin = Steady::now(); since(begin) < seconds || best == 0;) {

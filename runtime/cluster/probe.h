@@ -10,6 +10,9 @@
 
 namespace weft::runtime {
 
+/// Measurements shorter than this are a quick look: fewer and smaller steps, and no small runs.
+constexpr double kQuickLook = 0.1;
+
 struct ProbeOptions {
   double seconds = 0.5;  // of each measurement
   int workers = 4;       // devices of the description; they share the cores
@@ -18,7 +21,7 @@ struct ProbeOptions {
   std::string program;
 };
 
-/// Takes about a minute at the default. `talk`: one line for each measurement.
+/// Takes a minute and a half at the default. `talk`: one line for each measurement.
 /// Errors: Io when the temporary directory cannot be written; those of the transport.
 Expected<scheduler::Cluster> probe_machine(const ProbeOptions& options,
                                            const std::function<void(const std::string&)>& talk);

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <chrono>
 #include <cmath>
+#include <span>
 #include <thread>
 
 #include "runtime/cluster/kernel_rates.h"
@@ -30,36 +31,39 @@ double since(Steady::time_point begin) {
   return std::chrono::duration<double>(Steady::now() - begin).count();
 }
 
-constexpr int kSize = 512;  // of one large product
+/// Of one large product.
+int size_of(double seconds) { return seconds < kQuickLook ? 64 : 512; }
 
 /// `product` with a packed weight, the best of many: FLOP/s.
 template <class Number, class Product>
 double best_rate(double seconds, const Product& product) {
+  const int size = size_of(seconds);
+  const auto all = static_cast<std::size_t>(size) * static_cast<std::size_t>(size);
   trainer::kernels::Context context;
-  std::vector<trainer::Real> weight(kSize * kSize, 0.01f), y(kSize * kSize);
-  std::vector<Number> x(kSize * kSize, Number{});
+  std::vector<trainer::Real> weight(all, 0.01f), y(all);
+  std::vector<Number> x(all, Number{});
   trainer::kernels::PackedCopy packed;
-  const trainer::kernels::Weight view{weight.data(), kSize, kSize, 1, &packed};
+  const trainer::kernels::Weight view{weight.data(), size, size, 1, &packed};
   double best = 1e300;
   for (const auto begin = Steady::now(); since(begin) < seconds || best > 1e299;) {
     const auto start = Steady::now();
     product(context, x.data(), view, y.data());
     best = std::min(best, since(start));
   }
-  return 2.0 * kSize * kSize * kSize / best;
+  return 2.0 * size * static_cast<double>(all) / best;
 }
 
 template <class Number>
 double product_rate(double seconds) {
   return best_rate<Number>(seconds, [](auto& context, const Number* x, const auto& w, auto* y) {
-    trainer::kernels::linear_forward(context, x, kSize, w, y);
+    trainer::kernels::linear_forward(context, x, w.in, w, y);
   });
 }
 
 /// Rows are quantised as in a phase; the weight is, once.
 double fp8_rate(double seconds) {
   return best_rate<Bf16>(seconds, [](auto& context, const Bf16* x, const auto& w, auto* y) {
-    trainer::kernels::fp8_forward(context, x, kSize, w, trainer::kernels::Fp8Scale::Fp32, y);
+    trainer::kernels::fp8_forward(context, x, w.in, w, trainer::kernels::Fp8Scale::Fp32, y);
   });
 }
 
@@ -75,6 +79,19 @@ double update_rate(double seconds) {
   }
   std::ranges::nth_element(times, times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2));
   return kHeld * (4.0 + 4 + 4 + 16 + 4) / times[times.size() / 2];
+}
+
+/// Bytes/s of clearing a few megabytes.
+double clear_rate() {
+  std::vector<float> some(1 << 20, 1.0f);
+  double best = 0;
+  for (int round = 0; round < 8; ++round) {
+    const auto start = Steady::now();
+    std::fill(some.begin(), some.end(), 0.0f);
+    best = std::max(best, 4.0 * static_cast<double>(some.size()) / std::max(since(start), 1e-9));
+    some[static_cast<std::size_t>(round)] = 1;
+  }
+  return best;
 }
 
 /// Runs `body` while the other cores are as busy as in a real run.
@@ -124,18 +141,19 @@ class StepParts {
   Expected<void> alone() {
     std::vector<ProbeRun> runs;
     std::vector<Observation> rests;
-    for (const ProbeShape& shape : kShapes) {
+    for (const ProbeShape& shape : shapes()) {
       WEFT_TRY_ASSIGN(const ProbeRun run, probe(shape, std::min(workers_, cores_)));
       alone_.push_back(run.step);
-      const Rest rest = rest_of(run);
-      rests.push_back({{rest.bytes, 1, run.step - run.rest()}, rest.seconds, 1 / run.step});
+      // All shares of the optimizer are this rank's. A part goes with the phases: their mean above
+      // their median.
+      const double update = 8 * 4 * held(run) / cluster_.kernels.update;
+      rests.push_back({{1, run.step - run.rest()}, run.rest() - update, 1 / run.step});
       runs.push_back(run);
     }
     set_rates(runs, Precision::F32, cluster_, talk_);
-    const std::vector<double> x = least_squares(rests, {1e-13, 0, 0});
-    const char* source = "measured: steps of one rank beside their phases and the optimizer";
-    cluster_.kernels.touch = {1 / x[0], source};
-    cluster_.kernels.step = {x[1], source};
+    cluster_.kernels.touch = touch_of(runs);
+    cluster_.kernels.step = {least_squares(rests, {0, 0})[0],
+                             "measured: steps of one rank beside their phases and the optimizer"};
     talk_("weights " + scheduler::figure_text(Unit::Bandwidth, cluster_.kernels.touch) +
           " to clear and pack, " +
           scheduler::figure_text(Unit::Bandwidth, cluster_.kernels.update) + " to update, " +
@@ -143,34 +161,29 @@ class StepParts {
     return {};
   }
 
-  struct Rest {
-    double bytes = 0;    // of this rank's weights
-    double seconds = 0;  // beside phases and optimizer
-  };
-  Rest rest_of(const ProbeRun& run) const {
-    // All shares of the optimizer are this rank's.
-    const double bytes = 4 * held(run);
-    return {bytes, run.rest() - 8 * bytes / cluster_.kernels.update};
+  /// What phases take more that find their weights changed; and clearing gradients, which no phase
+  /// records.
+  Figure touch_of(const std::vector<ProbeRun>& runs) const {
+    std::vector<Observation> packed;
+    for (const ProbeRun& run : runs) {
+      const double bytes = 4 * held(run);
+      const double clear = bytes / clear_rate_;
+      packed.push_back({{bytes}, run.packing + clear, 1 / std::max(run.packing + clear, 1e-9)});
+    }
+    return {1 / least_squares(packed, {1e-13})[0],
+            "measured: a step's first phases beside its others, and clearing"};
   }
 
   /// The same in another precision. What a step costs that depends on nothing is as in F32.
   Expected<void> narrow(Precision precision) {
     std::vector<ProbeRun> runs;
-    std::vector<Observation> rests;
-    for (const std::size_t i : {0u, 2u, 3u}) {  // these differ most
-      ProbeShape shape = kShapes[i];
+    for (ProbeShape shape : shapes().first(shapes().size() * 3 / 5)) {
       shape.precision = precision;
       WEFT_TRY_ASSIGN(const ProbeRun run, probe(shape, std::min(workers_, cores_)));
-      const Rest rest = rest_of(run);
-      rests.push_back({{rest.bytes, run.step - run.rest()},
-                       rest.seconds - cluster_.kernels.step,
-                       1 / run.step});
       runs.push_back(run);
     }
     set_rates(runs, precision, cluster_, talk_);
-    const std::vector<double> x = least_squares(rests, {1e-13, 0});
-    (precision == Precision::BF16 ? cluster_.bf16 : cluster_.fp8).touch = {
-        1 / x[0], "measured: steps of one rank beside their phases and the optimizer"};
+    (precision == Precision::BF16 ? cluster_.bf16 : cluster_.fp8).touch = touch_of(runs);
     return {};
   }
 
@@ -178,11 +191,11 @@ class StepParts {
   Expected<void> crowded() {
     if (workers_ <= cores_) return {};
     double sum = 0;
-    for (std::size_t i = 0; i < std::size(kShapes); ++i) {
-      WEFT_TRY_ASSIGN(const ProbeRun run, probe(kShapes[i], workers_));
+    for (std::size_t i = 0; i < shapes().size(); ++i) {
+      WEFT_TRY_ASSIGN(const ProbeRun run, probe(shapes()[i], workers_));
       sum += run.step / alone_[i];
     }
-    cluster_.node.crowding = {std::max(1.0, sum / static_cast<double>(std::size(kShapes))),
+    cluster_.node.crowding = {std::max(1.0, sum / static_cast<double>(shapes().size())),
                               "measured: steps of all workers over those of one a core"};
     talk_("sharing cores costs " +
           std::to_string(static_cast<int>(std::lround(100 * (cluster_.node.crowding - 1)))) + " %");
@@ -197,6 +210,7 @@ class StepParts {
     double seconds[2], bytes[2];
     for (const int i : {0, 1}) {
       ProbeShape shape = i == 0 ? kSmall : kLarge;
+      if (i == 1 && options_.seconds < kQuickLook) shape.hidden = 128;
       WEFT_TRY_ASSIGN(const ProbeRun apart, probe(shape, workers_));
       shape.data = workers_;
       WEFT_TRY_ASSIGN(const ProbeRun together, probe(shape, 1));
@@ -271,12 +285,17 @@ class StepParts {
     return scheduler::dense_parameters(run.work.model, run.stage) +
            scheduler::expert_parameters(run.work.model, run.stage) / run.work.layout.expert;
   }
-  static constexpr ProbeShape kShapes[] = {
-      {64, 4, 2, 48}, {128, 8, 2, 40}, {128, 4, 6, 64}, {192, 8, 3, 48}, {256, 8, 2, 64}};
+  /// Those that differ most come first.
+  std::span<const ProbeShape> shapes() const {
+    static constexpr ProbeShape kShapes[] = {
+        {64, 4, 2, 48}, {128, 4, 6, 64}, {192, 8, 3, 48}, {128, 8, 2, 40}, {256, 8, 2, 64}};
+    return std::span(kShapes).first(options_.seconds < kQuickLook ? 2 : std::size(kShapes));
+  }
   const ProbeOptions& options_;
   Cluster& cluster_;
   const Talk& talk_;
   int workers_, cores_;
+  double clear_rate_ = clear_rate();
   std::vector<double> alone_;  // steps, by shape
 };
 

@@ -27,7 +27,7 @@ namespace weft::runtime {
 namespace {
 
 constexpr int kKept = 240;   // steps that the workers keep
-constexpr int kWarmUp = 26;  // steps that meet products for the first time
+constexpr int kWarmUp = 60;  // steps that meet products for the first time, each size its own
 constexpr std::chrono::seconds kBound{180};
 constexpr int kRounds = 2;
 constexpr double kGuess = 0.02;  // seconds of a step, before one was seen
@@ -105,10 +105,10 @@ std::vector<RunShape> probe_shapes(int workers, int cores) {
     shapes.push_back({.hidden = 144, .heads = 6, .layers = 3, .data = apart, .text = true});
   }
   if (workers <= cores || workers < 4) return shapes;
-  const int pairs = workers / 2 * 2, half = workers / 2;
+  const int half = workers / 2;
   const int expert = workers % 4 == 0 ? 2 : 1;
-  shapes.push_back(
-      {.hidden = 96, .heads = 6, .layers = 4, .data = pairs, .expert = 2, .micro_batches = 2});
+  // Many parameters on every rank: what gradients summed and weights gathered take in a run.
+  shapes.push_back({.hidden = 160, .layers = 2, .data = workers, .micro_batches = 2});
   shapes.push_back({.hidden = 96,
                     .heads = 6,
                     .layers = 4,
@@ -217,3 +217,9 @@ Expected<void> probe_runs(const ProbeOptions& options, scheduler::Cluster& clust
   cluster.node.spread = {spread_of(runs, shapes.size()), "measured: small runs, twice each"};
   weigh_repeated(runs, shapes.size());
   const std::vector<double> ratios = fit_runs(runs, cluster);
+  if (ratios.empty()) return fail(Code::Internal, "the model has no answer for a small run");
+  talk(summary(runs, ratios, cluster));
+  return {};
+}
+
+}  // namespace weft::runtime

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <map>
 #include <mutex>
+#include <set>
 #include <thread>
 #include <tuple>
 
@@ -11,6 +12,7 @@
 #include "comm/local/local_transport.h"
 #include "dualpipe/recorder.h"
 #include "dualpipe/ring.h"
+#include "runtime/cluster/probe.h"
 #include "runtime/plan/work_of_job.h"
 #include "runtime/worker/engine.h"
 
@@ -25,7 +27,7 @@ constexpr std::size_t kSteps = 64;  // that a rank keeps
 // A job's micro-batches differ in length and its experts in rows, and each number of rows has its
 // own product with its own code. Steps over one and the same batch would find it all in the caches.
 constexpr std::size_t kBatches = 24;
-constexpr std::size_t kWarmUp = kBatches + 1;  // steps that meet products for the first time
+constexpr std::size_t kFew = 2;  // a quick look
 
 double since(Steady::time_point begin) {
   return std::chrono::duration<double>(Steady::now() - begin).count();
@@ -83,10 +85,16 @@ Batch batch_of(const ProbeShape& shape, int vocab, std::uint64_t seed) {
 
 using PhaseKey = std::tuple<bool, PhaseKind, dualpipe::Part, int>;
 
+/// A step's first phase of its kind and layer packs weights again.
+struct Durations {
+  std::vector<double> first, later;
+};
+
 /// What all ranks have recorded.
 struct Collected {
+  long long warm_up = 0;  // steps that meet products for the first time
   std::mutex mutex;
-  std::map<PhaseKey, std::vector<double>> phases;
+  std::map<PhaseKey, Durations> phases;
   std::vector<double> exchanges;
   std::size_t steps = 0;      // whose phases these are, over all ranks
   std::vector<double> walls;  // of each world's first rank
@@ -95,16 +103,18 @@ struct Collected {
   void add(const dualpipe::RankRecording& recording) {
     const std::lock_guard lock(mutex);
     for (const dualpipe::RecordedStep& step : recording.steps) {
-      if (!step.closed || step.step <= static_cast<long long>(kWarmUp) || step.missing > 0)
-        continue;
+      if (!step.closed || step.step <= warm_up || step.missing > 0) continue;
       ++steps;
+      std::set<PhaseKey> seen;
       for (const Record& r : step.records) {
         if (r.what == Record::What::Exchange)
           exchanges.push_back(static_cast<double>(r.head_ns + r.tail_ns) * 1e-9);
-        if (r.what == Record::What::Phase)
-          phases[{r.backward != 0, static_cast<PhaseKind>(r.phase),
-                  static_cast<dualpipe::Part>(r.part), r.layer}]
-              .push_back(static_cast<double>(r.end_ns - r.begin_ns) * 1e-9);
+        if (r.what != Record::What::Phase) continue;
+        const PhaseKey key = {r.backward != 0, static_cast<PhaseKind>(r.phase),
+                              static_cast<dualpipe::Part>(r.part), r.layer};
+        Durations& to = phases[key];
+        (seen.insert(key).second ? to.first : to.later)
+            .push_back(static_cast<double>(r.end_ns - r.begin_ns) * 1e-9);
       }
     }
   }
@@ -124,14 +134,14 @@ Expected<void> run_rank(comm::Transport& transport, const EngineOptions& options
   constexpr double kRate = 1e-6;  // routing stays as it is
   double steps = 0;
   for (long long step = 1;; ++step) {
-    if (step == static_cast<long long>(kWarmUp) + 1) begin = Steady::now();
+    if (step == out.warm_up + 1) begin = Steady::now();
     recorder.begin_step(step, "probe");
-    const bool enough = step > static_cast<long long>(kWarmUp) + 2 && since(begin) > seconds;
-    WEFT_TRY_ASSIGN(
-        const TrainResult result,
-        engine->train(batches[static_cast<std::size_t>(step) % kBatches], kRate, step, enough));
+    const bool enough = step > out.warm_up + 2 && since(begin) > seconds;
+    WEFT_TRY_ASSIGN(const TrainResult result,
+                    engine->train(batches[static_cast<std::size_t>(step) % batches.size()], kRate,
+                                  step, enough));
     recorder.end_step();
-    if (step > static_cast<long long>(kWarmUp)) ++steps;
+    if (step > out.warm_up) ++steps;
     if (result.stop_requested) break;
   }
   const double each = since(begin) / steps;
@@ -149,7 +159,7 @@ Expected<void> run_rank(comm::Transport& transport, const EngineOptions& options
 double ProbeRun::rest() const {
   double of_phases = 0;
   for (const Phase& phase : phases) of_phases += phase.seconds * phase.count;
-  return step - of_phases;
+  return step - of_phases - packing;
 }
 
 Expected<ProbeRun> run_probe(const ProbeShape& shape, int cores, double seconds) {
@@ -159,9 +169,11 @@ Expected<ProbeRun> run_probe(const ProbeShape& shape, int cores, double seconds)
   options.precision = *trainer::parse_precision(scheduler::to_string(shape.precision));
   options.max_tokens = shape.sequences * (shape.tokens + shape.tokens * 3 / 20);
   std::vector<Batch> batches;
-  for (std::uint64_t i = 0; i < kBatches; ++i)
+  const std::size_t different = seconds < kQuickLook ? kFew : kBatches;
+  for (std::uint64_t i = 0; i < different; ++i)
     batches.push_back(batch_of(shape, options.model.vocab_size, i));
   Collected out;
+  out.warm_up = static_cast<long long>(different) + 1;
   {
     std::vector<comm::LocalWorld> worlds;
     for (int w = 0; w < shape.worlds; ++w) {
@@ -194,8 +206,14 @@ Expected<ProbeRun> run_probe(const ProbeShape& shape, int cores, double seconds)
   run.stage = {.dense = 1, .moe = shape.layers - 1, .first = true, .last = true};
   for (auto& [key, all] : out.phases) {
     const auto& [backward, kind, part, layer] = key;
-    const double count = static_cast<double>(all.size()) / static_cast<double>(out.steps);
-    run.phases.push_back({{backward, {kind, layer, part}}, median(all), count});
+    const double whole = static_cast<double>(out.steps);
+    const double count = static_cast<double>(all.first.size() + all.later.size()) / whole;
+    const bool once = all.later.empty();
+    const double packed = median(once ? all.first : all.later);
+    run.phases.push_back({{backward, {kind, layer, part}}, packed, count});
+    if (!once)
+      run.packing +=
+          std::max(0.0, median(all.first) - packed) * static_cast<double>(all.first.size()) / whole;
   }
   run.exchange = quantile(out.exchanges, 0.25);
   const int ranks = shape.worlds * shape.data;

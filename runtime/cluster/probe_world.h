@@ -25,15 +25,19 @@ struct ProbeRun {
   scheduler::StageBlocks stage;  // the only one
   struct Phase {
     dualpipe::PhaseStep step;
-    double seconds = 0;  // the median: what a phase takes that no other rank interrupted
+    double seconds = 0;  // the median: what a phase takes that no other rank interrupted, and
+                         // that finds its weights packed
     double count = 0;    // of them in a rank's step
   };
   std::vector<Phase> phases;
+  /// Of a rank's step: what phases take more when they find the weights changed and pack them
+  /// again.
+  double packing = 0;
   /// What an exchange takes of a rank's own time: the lower quartile, as the upper ones wait.
   double exchange = 0;
   /// Processor seconds of a rank's step: the mean step, times the cores, over the ranks there.
   double step = 0;
-  /// Of that, what no phase accounts for: exchanges, sums, the optimizer, weights packed again.
+  /// Of that, what neither phases nor packing account for: exchanges, sums, the optimizer.
   double rest() const;
 };
 

@@ -126,15 +126,17 @@ void Decider::operator()(const CheckpointsListed& listed) {
   form();
 }
 
-/// Why the run goes further back than its nodes' memory reached.
+/// Why the run goes further back than its nodes' memory reached: of the newest that counts. One
+/// that was heard of too late for the generation before does not.
 void Decider::tell_broken(const WholeCopies& copies) {
   const CoordinatorState& state = s();
-  const Checkpoint& broken = copies.newest_broken;
-  const bool newer =
-      !copies.why_broken.empty() && (!state.resume || broken.step > state.resume->step);
-  if (newer && counts(state.line, broken.generation, broken.step))
-    say("the copy in memory of step " + std::to_string(broken.step) +
-        " is of no use: " + copies.why_broken);
+  for (auto copy = copies.broken.rbegin(); copy != copies.broken.rend(); ++copy) {
+    const auto& [broken, why] = *copy;
+    if (!counts(state.line, broken.generation, broken.step)) continue;
+    if (!state.resume || broken.step > state.resume->step)
+      say("the copy in memory of step " + std::to_string(broken.step) + " is of no use: " + why);
+    return;
+  }
 }
 
 /// A run whose checkpoints are all damaged must not begin again over what it has written.

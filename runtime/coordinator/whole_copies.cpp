@@ -54,10 +54,10 @@ WholeCopies whole_copies(const std::map<std::string, Node>& nodes) {
       result.whole.push_back(checkpoint);
       continue;
     }
-    result.newest_broken = checkpoint;
-    result.why_broken = seen.agreed ? missing_of(seen, checkpoint.generation, owners) +
-                                          " are on none of the nodes in use"
-                                    : "the nodes disagree about its parts";
+    result.broken.emplace_back(checkpoint, seen.agreed
+                                               ? missing_of(seen, checkpoint.generation, owners) +
+                                                     " are on none of the nodes in use"
+                                               : "the nodes disagree about its parts");
   }
   return result;
 }

@@ -3,6 +3,7 @@
 
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "runtime/coordinator/coordinator.h"
@@ -11,9 +12,8 @@ namespace weft::runtime {
 
 struct WholeCopies {
   std::vector<Checkpoint> whole;  // every part is on some node that has ranks, in any order
-  /// Of the others the newest, with what is missing of it; "" when there is none.
-  Checkpoint newest_broken;
-  std::string why_broken;
+  /// The others, with what is missing of each; ascending.
+  std::vector<std::pair<Checkpoint, std::string>> broken;
 };
 
 /// Only nodes with ranks of the generation that is being formed count: they bring the parts to each

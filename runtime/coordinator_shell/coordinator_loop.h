@@ -1,5 +1,6 @@
-// The coordinator's loop; not for others to include. coordinator_loop.cpp: what comes in, deciding,
-// the journal; coordinator_actions.cpp: what is done about it; run_teller: what people read of it.
+// The coordinator's loop; not for others to include. coordinator_loop.cpp: what comes in and
+// deciding; coordinator_journal.cpp: the journal, and a disk that fails; coordinator_actions.cpp:
+// what is done about it; run_teller: what people read of it.
 #pragma once
 
 #include <deque>

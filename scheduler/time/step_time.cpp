@@ -130,7 +130,7 @@ void take_turns(const dualpipe::Schedule& schedule, const Work& work, const Clus
 /// How much slower products are that each have their own code: that of a few sizes stays in the
 /// caches.
 double uneven(const Work& work, const Cluster& cluster) {
-  constexpr double kCached = 4;
+  constexpr double kCached = 1;
   const double more = std::max(0.0, work.sizes - 1);
   return 1 + (cluster.kernels.uneven - 1) * more / (more + kCached);
 }

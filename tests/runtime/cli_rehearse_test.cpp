@@ -64,6 +64,17 @@ TEST_F(CliRehearse, EveryVerbThatReadsItSaysThatItIsSynthetic) {
     EXPECT_THAT(json::parse(run(verb).out).dump(), HasSubstr("\"synthetic\":true")) << verb[0];
 }
 
+TEST_F(CliRehearse, ARunCanBePlannedOnWithOtherInputs) {
+  ASSERT_EQ(rehearse({"--steps", "5", "--faults", "none", "--quiet"}).code, kOk);
+  const Result as_it_is = run({"plan", directory(), "--cluster", kHost});
+  EXPECT_EQ(as_it_is.code, kOk) << as_it_is.err;
+  EXPECT_THAT(as_it_is.out, HasSubstr("dualpipe P2 D2 E2, 4 micro-batches of 2"));
+  const Result changed =
+      run({"plan", directory(), "--cluster", kHost, "--what-if", "schedule=zb1p,expert=1"});
+  EXPECT_EQ(changed.code, kOk) << changed.err;
+  EXPECT_THAT(changed.out, HasSubstr("zb1p P2 D2 E1, 4 micro-batches of 2"));
+}
+
 TEST_F(CliRehearse, AFaultThatMeetsNobodySaysWhy) {
   const std::string script = (scratch_ / "faults.yaml").string();
   std::ofstream(script) << "- {at: 15s, kind: worker_crash, node: 3, device: 0}\n"
@@ -129,15 +140,16 @@ TEST_F(CliRehearse, WhatIsWrongWithAScriptOrTheSizeIsSaidAndNothingIsWritten) {
   const Result idle = rehearse({"--faults", script});
   EXPECT_EQ(idle.code, kConfiguration);
   for (const char* part :
-       {":1:32: error: 'factor' means nothing to hang", "it takes at, node, device",
+       {":1:33: error: 'factor' means nothing to hang", "it takes at, node, device",
         ":2:38: error: 'node' means nothing to corrupt_checkpoint",
         ":3:44: error: for must be more than 0", ":4:43: error: for must be more than 0",
         ":5:3: error: node is missing"})
     EXPECT_THAT(idle.err, HasSubstr(part));
-  const Result large = rehearse({"--set", "parallel.data=64", "--set", "pretrain.batch=512",
-                                 "--set", "cold_start.batch=512"});
+  const Result large =
+      rehearse({"--set", "parallel.data=64", "--set", "pretrain.batch=512", "--set",
+                "cold_start.batch=512", "--set", "grpo.prompts_per_step=32"});
   EXPECT_EQ(large.code, kConfiguration);
-  EXPECT_THAT(large.err, HasSubstr("the job has 128 ranks"));
+  EXPECT_THAT(large.err, HasSubstr("the job has 128 ranks, cpu-host has"));
   EXPECT_EQ(rehearse({"--seed", "-1"}).code, kUsage);
   EXPECT_EQ(rehearse({"--speed", "-1"}).code, kUsage);
   EXPECT_EQ(rehearse({"--days", "nan"}).code, kUsage);

@@ -57,8 +57,8 @@ TEST_F(TokenizerVerbs, ShowTellsTheSizeAndTheEnds) {
 
 TEST_F(TokenizerVerbs, AConversationShowsWhatIsLearned) {
   const Result shown =
-      run({"tokenizer", "encode", tokenizer(), "--chat", "deepseek-r1", "--json"},
-          R"([{"role":"user","content":"the weft"},{"role":"assistant","content":"yes"}])");
+      run_reading(R"([{"role":"user","content":"the weft"},{"role":"assistant","content":"yes"}])",
+                  {"tokenizer", "encode", tokenizer(), "--chat", "deepseek-r1", "--json"});
   ASSERT_EQ(shown.code, kOk) << shown.err;
   const json object = json::parse(shown.out);
   EXPECT_EQ(object["loss"].size(), object["ids"].size());

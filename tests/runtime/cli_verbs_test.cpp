@@ -155,7 +155,7 @@ TEST(Cli, BalanceAnswersInThePublishedFormAndFromAnEarlierAnswerMovesNothing) {
   EXPECT_EQ(json::parse(run(args).out)["moved"], json({0, 0}));
 
   const Result vague = run({"balance", "--input", input});
-  EXPECT_EQ(vague.code, kConfiguration);
+  EXPECT_EQ(vague.code, kUsage);
   EXPECT_NE(vague.err.find("give --replicas N and --gpus M"), std::string::npos) << vague.err;
   for (const auto& [weights, why] : std::initializer_list<std::pair<const char*, const char*>>{
            {"[[1, null]]", "entry 1 is no number"},
@@ -280,10 +280,10 @@ std::string missing_in(const std::vector<std::string>& words) {
   std::vector<std::string> verb = {"help", words[1]};
   Result help = run(verb);
   if (help.code != kOk) return "verb " + words[1];
-  if (words.size() > 2 && help.out.find("VERB") != std::string::npos) {
-    verb.push_back(words[2]);
+  for (std::size_t i = 2; i < words.size() && help.out.find(" VERB\n") != std::string::npos; ++i) {
+    verb.push_back(words[i]);
     help = run(verb);
-    if (help.code != kOk) return "verb " + words[1] + " " + words[2];
+    if (help.code != kOk) return "verb " + words[1] + " " + words[i];
   }
   for (const std::string& word : words)
     if (const std::string flag = word.substr(0, word.find('='));

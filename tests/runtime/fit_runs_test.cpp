@@ -86,7 +86,9 @@ const std::vector<Work> kWorks = {work_of_size(96, 3, {Kind::OneFOneB, 1, 2, 1, 
                                   work_of_size(160, 2, {Kind::OneFOneB, 1, 4, 1, 2}),
                                   work_of_size(96, 4, {Kind::OneFOneB, 1, 4, 2, 2}),
                                   work_of_size(224, 3, {Kind::OneFOneB, 1, 4, 2, 1}),
-                                  work_of_size(96, 4, {Kind::DualPipe, 2, 2, 2, 4})};
+                                  work_of_size(96, 4, {Kind::DualPipe, 2, 2, 2, 4}),
+                                  work_of_size(144, 3, {Kind::OneFOneB, 1, 2, 1, 2}),
+                                  work_of_size(112, 4, {Kind::OneFOneB, 4, 1, 1, 6})};
 
 double seconds_on(const Cluster& cluster, const Work& work) {
   const auto time = scheduler::step_time(work, cluster);
@@ -107,6 +109,7 @@ Cluster slower_host() {
   c.node.crowding.value = 1.3;
   c.kernels.exchange.value = 30e-6;
   c.node.handover.value = 60e-6;
+  c.node.wakeup.value = 150e-6;
   c.kernels.step.value = 1.2e-3;
   return c;
 }
@@ -120,6 +123,39 @@ TEST(FitRuns, SayWhatTheRunsTookAndWhatOthersOfThatMachineWould) {
                             work_of_size(192, 4, {Kind::OneFOneB, 1, 4, 4, 3}),
                             work_of_size(128, 4, {Kind::OneFOneB, 4, 1, 1, 6})})
     EXPECT_NEAR(seconds_on(cluster, other) / seconds_on(slower_host(), other), 1, 0.05);
+}
+
+TEST(FitRuns, WhatPhasesTookSaysHowMuchSlowerKernelsAre) {
+  std::vector<RunStep> runs = runs_on(slower_host());
+  for (RunStep& run : runs) {
+    const auto time = scheduler::step_time(run.work, slower_host());
+    ASSERT_TRUE(time);
+    run.computing =
+        time->forward + time->backward_input + time->backward_weight + time->pairs - time->exchange;
+  }
+  Cluster cluster = host();
+  const auto ratios = fit_runs(runs, cluster);
+  ASSERT_EQ(ratios.size(), runs.size());
+  for (const double ratio : ratios) EXPECT_NEAR(ratio, 1, 0.02);
+  EXPECT_NEAR(host().gpu.fp32 / cluster.gpu.fp32, 1.2, 0.04);
+}
+
+TEST(FitRuns, TheSlowerOfTwoRunsOfAShapeCountsLess) {
+  std::vector<RunStep> runs = {{{}, 0.020}, {{}, 0.030}, {{}, 0.030}, {{}, 0.0301}};
+  weigh_repeated(runs, 2);
+  EXPECT_DOUBLE_EQ(runs[0].weight, 1);
+  EXPECT_NEAR(runs[2].weight, 0.06, 1e-9);
+  EXPECT_DOUBLE_EQ(runs[1].weight, 1);
+  EXPECT_DOUBLE_EQ(runs[3].weight, 1);
+}
+
+TEST(FitRuns, EachPrecisionsRatesAreScaled) {
+  Cluster cluster = slower_host();
+  cluster.bf16.rows = {10e9, "test"};
+  cluster.fp8.overhead = {1e-6, "test"};
+  slow_down(cluster, 2);
+  EXPECT_DOUBLE_EQ(cluster.bf16.rows, 5e9);
+  EXPECT_DOUBLE_EQ(cluster.fp8.overhead, 2e-6);
 }
 
 TEST(FitRuns, AMachineThatIsAsItsKernelsSayStaysAsItIs) {

@@ -3,6 +3,7 @@
 
 #include <csignal>
 #include <filesystem>
+#include <set>
 
 #include "tests/runtime/run_harness.h"
 
@@ -51,6 +52,9 @@ TEST(RunDrift, ARunThatKnowsItsHostSaysHowFarItsPhasesAreFromThePrediction) {
   const json step = event["step"];
   EXPECT_GT(step["predicted_seconds"].get<double>(), step["measured_seconds"].get<double>());
   ASSERT_FALSE(event["phases"].empty());
+  std::set<int> ranks;
+  for (const json& one : event["ranks"]) ranks.insert(one["rank"].get<int>());
+  EXPECT_EQ(ranks, (std::set<int>{0, 1, 2, 3})) << "each phase of each rank";
   EXPECT_TRUE(eventually([&] {
     return weft({"status", run}).out.find("this-host.yaml") != std::string::npos;
   }));

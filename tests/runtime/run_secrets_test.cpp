@@ -144,9 +144,11 @@ TEST(RunSecrets, OfAgentsAreInTheirFileAloneWhichIsTheirOwnersAlone) {
   agent.signal(SIGINT);
   EXPECT_EQ(agent.wait().code, 130);
   for (const auto& entry : fs::recursive_directory_iterator(run))
-    if (entry.is_regular_file() && entry.path() != keys)
+    if (entry.is_regular_file() && entry.path() != keys) {
+      const std::string bytes = bytes_of(entry.path());
       for (const std::string& secret : secrets)
-        EXPECT_EQ(bytes_of(entry.path()).find(secret), std::string::npos) << entry.path();
+        EXPECT_EQ(bytes.find(secret), std::string::npos) << entry.path();
+    }
 }
 
 }  // namespace

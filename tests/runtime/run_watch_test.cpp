@@ -29,9 +29,6 @@ class RunWatch : public testing::Test {
     const Ended ended = child.wait(std::chrono::seconds(120));
     ASSERT_TRUE(ended.in_time) << ended.err;
     EXPECT_EQ(ended.code, 0) << ended.err;
-    // The same words wherever one looks: log, status and events.
-    const Ended status = weft({"status", run.string()});
-    const std::string log = text_of(run / "logs" / "coordinator.log");
     int diagnoses = 0;
     for (const json& event : lines_of(run / "events.jsonl")) {
       if (event["kind"] != "diagnosis") continue;
@@ -43,9 +40,6 @@ class RunWatch : public testing::Test {
       EXPECT_EQ(event["culprits"].size(), 1u) << event.dump(2);
       EXPECT_EQ(event["culprits"][0]["why"], "stopped") << event.dump(2);
       EXPECT_FALSE(event["waits"].empty()) << event.dump(2);
-      const std::string first = message.substr(0, message.find("; last sign of life"));
-      EXPECT_NE(status.out.find(first), std::string::npos) << first << "\n" << status.out;
-      EXPECT_NE(log.find(first), std::string::npos) << first << "\n" << log;
     }
     EXPECT_EQ(diagnoses, 1);
   }
