@@ -24,8 +24,6 @@ struct Work {
   Layout layout;
   int sequence = 4096;               // tokens
   double micro_batch_sequences = 1;  // in one micro-batch of one lane, on average
-  /// Sizes that its micro-batches have: as many as if each were as frequent. 1: all are equal.
-  double sizes = 1;
   Precision precision = Precision::BF16;
   Precision dispatch = Precision::BF16;  // of rows on their way to the experts
   Recompute recompute = Recompute::None;

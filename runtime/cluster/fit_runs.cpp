@@ -23,14 +23,14 @@ enum {
   kExchange,
   kHandover,
   kWakeup,
-  kUneven,
+  kIdleWakeup,
   kSums,
   kStep,
   kUnknowns
 };
 using Unknowns = std::vector<double>;
-constexpr double kLeast[kUnknowns] = {0.5, 1, 0.2, 0, 0, 0, 1, 0.2, 0};
-constexpr double kDelta[kUnknowns] = {0.01, 0.01, 0.01, 1e-6, 1e-6, 1e-6, 0.01, 0.01, 1e-5};
+constexpr double kLeast[kUnknowns] = {0.5, 1, 0.2, 0, 0, 0, 0, 0.2, 0};
+constexpr double kDelta[kUnknowns] = {0.01, 0.01, 0.01, 1e-6, 1e-6, 1e-6, 1e-6, 0.01, 1e-5};
 const char* const kSource = "measured: small runs of this program, all their processes";
 const char* const kScaled = "; scaled by small runs";
 constexpr int kRounds = 8;  // the model is almost linear in them
@@ -38,7 +38,8 @@ constexpr int kRounds = 8;  // the model is almost linear in them
 // leave both near where the kernels' own measurements had them.
 constexpr double kShortExchange = 20e-6;
 constexpr double kFormer = 0.02;
-constexpr double kShare = 0.3;  // what was measured itself, or is seldom large, is held closer
+constexpr double kShare = 0.3;  // what was measured itself is held closer
+constexpr double kShortStep = 100e-6;
 // What phases took says by how much they are slower, whatever a step's rest is; but it is the step
 // that has to come out.
 constexpr double kPhases = 0.5;
@@ -62,7 +63,7 @@ Cluster with(Cluster cluster, const Unknowns& x) {
   cluster.kernels.exchange.value = x[kExchange];
   cluster.node.handover.value = x[kHandover];
   cluster.node.wakeup.value = x[kWakeup];
-  cluster.kernels.uneven.value = x[kUneven];
+  cluster.node.idle_wakeup.value = x[kIdleWakeup];
   cluster.node.nvlink_bandwidth.value /= x[kSums];
   cluster.kernels.step.value = x[kStep];
   return cluster;
@@ -140,15 +141,29 @@ std::optional<Unknowns> better(std::span<const RunStep> runs, const Cluster& clu
   hold(kSlower, 1, 1);
   hold(kTouch, 1, kShare);
   hold(kCrowding, std::max(1.0, cluster.node.crowding.value), 1);
-  hold(kUneven, 1, kShare);
-  hold(kSums, 1, 1);
+  hold(kSums, 1, kShare);
   hold(kExchange, cluster.kernels.exchange, kShortExchange);
+  hold(kStep, cluster.kernels.step, kShortStep);
   return least_squares(observations, {std::begin(kLeast), std::end(kLeast)});
 }
 
+/// The median of those that were measured where each worker has its core: elsewhere somebody else
+/// computes meanwhile. 0: none.
+double between_passes(std::span<const RunStep> runs, const Cluster& cluster) {
+  std::vector<double> seconds;
+  for (const RunStep& run : runs)
+    if (run.between > 0 && scheduler::cores_shared_by(run.work, cluster) <= 1)
+      seconds.push_back(run.between);
+  if (seconds.empty()) return 0;
+  const auto middle = seconds.begin() + static_cast<std::ptrdiff_t>(seconds.size() / 2);
+  std::ranges::nth_element(seconds, middle);
+  return *middle;
+}
+
 void name_sources(Cluster& cluster) {
-  for (Figure* figure : {&cluster.node.crowding, &cluster.node.handover, &cluster.node.wakeup,
-                         &cluster.kernels.exchange, &cluster.kernels.uneven, &cluster.kernels.step})
+  for (Figure* figure :
+       {&cluster.node.crowding, &cluster.node.handover, &cluster.node.wakeup,
+        &cluster.node.idle_wakeup, &cluster.kernels.exchange, &cluster.kernels.step})
     figure->source = kSource;
   std::vector<Figure*> scaled = rates_in(cluster);
   scaled.insert(scaled.end(), {&cluster.node.nvlink_bandwidth, &cluster.kernels.touch,
@@ -176,14 +191,17 @@ void slow_down(Cluster& cluster, double times) {
     time->value *= times;
 }
 
-std::vector<double> fit_runs(std::span<const RunStep> runs, Cluster& cluster) {
+std::vector<double> fit_runs(std::span<const RunStep> runs, Cluster& given) {
+  Cluster cluster = given;
+  if (const double between = between_passes(runs, given); between > 0)
+    cluster.kernels.step.value = between;
   Unknowns x = {1,
                 std::max(1.0, cluster.node.crowding.value),
                 1,
                 cluster.kernels.exchange.value,
                 cluster.node.handover.value,
                 cluster.node.wakeup.value,
-                1,
+                cluster.node.idle_wakeup.value,
                 1,
                 cluster.kernels.step.value};
   for (int round = 0; round < kRounds; ++round) {
@@ -194,8 +212,8 @@ std::vector<double> fit_runs(std::span<const RunStep> runs, Cluster& cluster) {
   const Cluster fitted = with(cluster, x);
   const auto answers = predicted(runs, fitted);
   if (!answers) return {};
-  cluster = fitted;
-  name_sources(cluster);
+  given = fitted;
+  name_sources(given);
   std::vector<double> ratios;
   for (std::size_t i = 0; i < runs.size(); ++i)
     ratios.push_back(answers->steps[i] / runs[i].seconds);

@@ -31,8 +31,8 @@ Expected<scheduler::Cluster> probe_machine(const ProbeOptions& options,
 Expected<void> probe_kernels(const ProbeOptions& options, scheduler::Cluster& cluster,
                              const std::function<void(const std::string&)>& talk);
 
-/// What small runs take beside that, twice each: crowding, exchanges, step ends. Nothing without
-/// `options.program`. Errors: those of a run.
+/// What small runs take beside that, three times each: crowding, exchanges, step ends. Nothing
+/// without `options.program`. Errors: those of a run.
 Expected<void> probe_runs(const ProbeOptions& options, scheduler::Cluster& cluster,
                           const std::function<void(const std::string&)>& talk);
 

@@ -287,8 +287,8 @@ class StepParts {
   }
   /// Those that differ most come first.
   std::span<const ProbeShape> shapes() const {
-    static constexpr ProbeShape kShapes[] = {
-        {64, 4, 2, 48}, {128, 4, 6, 64}, {192, 8, 3, 48}, {128, 8, 2, 40}, {256, 8, 2, 64}};
+    static constexpr ProbeShape kShapes[] = {{64, 4, 2, 48},  {128, 4, 6, 64},  {192, 8, 3, 48},
+                                             {128, 8, 2, 24}, {128, 4, 2, 160}, {256, 8, 2, 64}};
     return std::span(kShapes).first(options_.seconds < kQuickLook ? 2 : std::size(kShapes));
   }
   const ProbeOptions& options_;

@@ -29,7 +29,7 @@ namespace {
 constexpr int kKept = 240;   // steps that the workers keep
 constexpr int kWarmUp = 60;  // steps that meet products for the first time, each size its own
 constexpr std::chrono::seconds kBound{180};
-constexpr int kRounds = 2;
+constexpr int kRounds = 3;
 constexpr double kGuess = 0.02;  // seconds of a step, before one was seen
 constexpr double kLonger = 2;    // a run lasts so many measurements
 
@@ -60,14 +60,17 @@ struct RemovedAtEnd {
   }
 };
 
-/// The standard deviation of a run's step, from each shape's second run beside its first.
+/// The standard deviation of a run's step, as a share of it, from a shape's runs beside each other.
 double spread_of(const std::vector<RunStep>& runs, std::size_t shapes) {
   double squares = 0;
-  for (std::size_t i = 0; i < shapes; ++i) {
-    const double apart = std::log(runs[i + shapes].seconds / runs[i].seconds);
-    squares += apart * apart / 2 / static_cast<double>(shapes);
+  for (std::size_t shape = 0; shape < shapes; ++shape) {
+    double mean = 0;
+    for (std::size_t i = shape; i < runs.size(); i += shapes)
+      mean += std::log(runs[i].seconds) / kRounds;
+    for (std::size_t i = shape; i < runs.size(); i += shapes)
+      squares += std::pow(std::log(runs[i].seconds) - mean, 2) / (kRounds - 1);
   }
-  return std::min(1.0, std::sqrt(squares));
+  return std::min(1.0, std::sqrt(squares / static_cast<double>(shapes)));
 }
 
 std::string summary(const std::vector<RunStep>& runs, const std::vector<double>& ratios,
@@ -79,12 +82,12 @@ std::string summary(const std::vector<RunStep>& runs, const std::vector<double>&
   }
   return fmt::format(
       "{} small runs: the model is off by {:.0f} % on average, {:.0f} % at most; sharing cores "
-      "costs {:.0f} %, handing them over {} an exchange and {} a message, sizes that differ {:.0f} "
-      "%, a step {}; a run again differs by {:.0f} %",
+      "costs {:.0f} %, handing them over {} an exchange and {} a message, waking {} a message, a "
+      "step {}; a run again differs by {:.0f} %",
       runs.size(), 100 * sum, 100 * worst, 100 * (cluster.node.crowding - 1),
       scheduler::figure_text(scheduler::Unit::Time, cluster.node.handover),
       scheduler::figure_text(scheduler::Unit::Time, cluster.node.wakeup),
-      100 * (cluster.kernels.uneven - 1),
+      scheduler::figure_text(scheduler::Unit::Time, cluster.node.idle_wakeup),
       scheduler::figure_text(scheduler::Unit::Time, cluster.kernels.step),
       100 * cluster.node.spread);
 }
@@ -100,9 +103,14 @@ std::vector<RunShape> probe_shapes(int workers, int cores) {
     shapes.push_back({.hidden = 144, .heads = 6, .layers = 3, .text = true});
   } else {
     const int pairs = apart / 2 * 2;
+    // With a core to spare: what kernels take where nobody else has anything to do.
+    shapes.push_back({.hidden = 112, .heads = 4, .layers = 3, .micro_batches = 4, .text = true});
     shapes.push_back({.hidden = 96, .heads = 6, .layers = 3, .data = apart, .micro_batches = 4});
     shapes.push_back({.hidden = 160, .layers = 3, .data = pairs, .expert = 2, .micro_batches = 3});
     shapes.push_back({.hidden = 144, .heads = 6, .layers = 3, .data = apart, .text = true});
+    // A position that waits for its neighbour, with a core of its own.
+    shapes.push_back(
+        {.hidden = 112, .heads = 4, .layers = 4, .pipeline = 2, .micro_batches = 6, .text = true});
   }
   if (workers <= cores || workers < 4) return shapes;
   const int half = workers / 2;
@@ -192,6 +200,7 @@ Expected<RunStep> run_shape(const RunShape& shape, const std::string& program,
   std::erase_if(taken, [](const dualpipe::MeasuredStep& one) { return one.step <= kWarmUp; });
   result.seconds = step_period(taken).median;
   result.computing = computing_seconds(taken);
+  result.between = seconds_between_passes(taken);
   if (!(result.seconds > 0))
     return fail(Code::Unavailable, "a small run recorded no steps below " + run.traces().string());
   return result;
@@ -206,7 +215,8 @@ Expected<void> probe_runs(const ProbeOptions& options, scheduler::Cluster& clust
   const auto shapes = probe_shapes(static_cast<int>(cluster.node.gpus.value),
                                    static_cast<int>(cluster.node.cores.value));
   std::vector<RunStep> runs;
-  // All of them and then all again, so that what drifts does not hit one shape alone.
+  // All of them and then all again, so that what drifts does not hit one shape alone; three times,
+  // so that one disturbance does not leave a shape without a good run.
   for (int round = 0; round < kRounds; ++round)
     for (std::size_t i = 0; i < shapes.size(); ++i) {
       const double expected = round > 0 ? runs[i].seconds : kGuess;
@@ -214,7 +224,7 @@ Expected<void> probe_runs(const ProbeOptions& options, scheduler::Cluster& clust
                                              kLonger * options.seconds));
       runs.push_back(std::move(run));
     }
-  cluster.node.spread = {spread_of(runs, shapes.size()), "measured: small runs, twice each"};
+  cluster.node.spread = {spread_of(runs, shapes.size()), "measured: small runs, three times each"};
   weigh_repeated(runs, shapes.size());
   const std::vector<double> ratios = fit_runs(runs, cluster);
   if (ratios.empty()) return fail(Code::Internal, "the model has no answer for a small run");

@@ -129,7 +129,7 @@ std::vector<std::string> not_calibrated(const Cluster& cluster) {
   const auto timed = [](std::string_view path) {
     return path.starts_with("kernels") || path.ends_with("_bandwidth") ||
            path.ends_with("_latency") || path == "node.crowding" || path == "node.handover" ||
-           path == "node.wakeup";
+           path.ends_with("wakeup");
   };
   for (const scheduler::ClusterField& field : scheduler::cluster_fields())
     if (const Figure& figure = field.of(cluster);

@@ -19,4 +19,9 @@ struct StepPeriod {
 /// `steps`: as recorded, ascending. Those of the newest stage of the recipe are looked at.
 StepPeriod step_period(std::span<const dualpipe::MeasuredStep> steps);
 
+/// Of that, what lies between two training passes, from the last rank's end of one to the last
+/// rank's beginning of the next: batches, reports, agreeing on the next step. The median over
+/// steps; 0: no two steps follow each other.
+double seconds_between_passes(std::span<const dualpipe::MeasuredStep> steps);
+
 }  // namespace weft::runtime

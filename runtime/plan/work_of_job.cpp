@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
 
 #include "runtime/job/course.h"
 #include "runtime/worker/workload.h"
@@ -42,50 +41,27 @@ ModelShape shape_of(const trainer::ModelConfig& c) {
 
 namespace {
 
-struct Sizes {
-  int sequence = 1;  // tokens, the mean
-  double different = 1;
-};
-
-/// As many as if each of these were as frequent as the others.
-double different(const std::map<int, int>& counts) {
-  double all = 0, squares = 0;
-  for (const auto& [size, count] : counts) all += count;
-  for (const auto& [size, count] : counts) squares += count * (count / all / all);
-  return squares > 0 ? 1 / squares : 1;
-}
-
-/// Windows are all of one length; some micro-batches may hold one more than others.
-double different_windows(int sequences, int parts) {
-  const int more = sequences % parts;
-  return different({{0, parts - more}, {1, more}});
-}
-
-/// Sequences of tasks differ in length: those of the first steps, as the job will see them.
-Expected<Sizes> sizes_of(const Job& job, bool pretrain) {
+/// Tokens of a sequence. Those of tasks differ in length: the mean of the first steps' ones, as the
+/// job will see them.
+Expected<int> mean_sequence(const Job& job, bool pretrain) {
   constexpr int kSample = 512;  // sequences at least
+  if (const int tokens = sequence_tokens(job); tokens > 0) return tokens;
   const int parts = job.parallel.data * job.parallel.micro_batches;
   const int batch =
       (pretrain ? job.pretrain : static_cast<const SupervisedJob&>(job.cold_start)).batch;
-  if (const int tokens = sequence_tokens(job); tokens > 0)
-    return Sizes{tokens, different_windows(batch, parts)};
   WEFT_TRY_ASSIGN(const auto workload, Workload::open(job, {}));
   if (!workload->has_problems())
-    return Sizes{std::max(1, workload->longest_prompt() + workload->longest_trace()), 1};
-  std::map<int, int> counts;
+    return std::max(1, workload->longest_prompt() + workload->longest_trace());
   double tokens = 0;
   const int steps = (kSample + batch - 1) / batch;
   for (int step = 0; step < steps; ++step) {
     const BatchRequest request{step, 0, batch, parts, [](int) { return true; }};
     WEFT_TRY_ASSIGN(const auto sample, pretrain ? workload->pretrain_batch(request)
                                                 : workload->cold_start_batch(request));
-    for (const trainer::MicroBatch& one : sample) {
-      ++counts[one.num_tokens()];
-      tokens += one.num_tokens();
-    }
+    for (const trainer::MicroBatch& one : sample) tokens += one.num_tokens();
   }
   const double each = tokens / (static_cast<double>(steps) * batch);
-  return Sizes{std::max(1, static_cast<int>(std::lround(each))), different(counts)};
+  return std::max(1, static_cast<int>(std::lround(each)));
 }
 
 }  // namespace
@@ -110,9 +86,7 @@ Expected<Work> work_of(const Job& job) {
   work.layout.data = p.data;
   work.layout.expert = p.expert;
   work.layout.micro_batches = p.micro_batches;
-  WEFT_TRY_ASSIGN(const Sizes sizes, sizes_of(job, runs("pretrain")));
-  work.sequence = sizes.sequence;
-  work.sizes = sizes.different;
+  WEFT_TRY_ASSIGN(work.sequence, mean_sequence(job, runs("pretrain")));
   work.micro_batch_sequences = 1.0 * stage.batch / (p.data * p.micro_batches);
   WEFT_TRY_ASSIGN(work.precision, scheduler::parse_precision(job.precision));
   WEFT_TRY_ASSIGN(work.dispatch, scheduler::parse_precision(p.dispatch_payload));

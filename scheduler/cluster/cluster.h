@@ -42,13 +42,11 @@ struct KernelRates {
                     // FLOPs; 0: that takes no time. Large where rows are few
   Figure softmax;   // bytes/s of the head's forward over its logits; 0: that of other rows
   Figure overhead;  // seconds that each compute phase takes beside its work
-  Figure uneven{1};  // compute phases take so many times as long where no two micro-batches are
-                     // of one size: each has products with their own code (CPU)
-  Figure update;     // bytes/s of the optimizer; 0: row-wise kernels' rate
-  Figure touch;      // bytes/s (4 a parameter) at which a rank clears its gradients and packs its
-                     // weights again, once a step; 0: neither takes time
-  Figure exchange;   // seconds of a rank's own time in each exchange beside its bytes (CPU)
-  Figure step;       // seconds of a rank's own time in each step beside everything else (CPU)
+  Figure update;    // bytes/s of the optimizer; 0: row-wise kernels' rate
+  Figure touch;     // bytes/s (4 a parameter) at which a rank clears its gradients and packs its
+                    // weights again, once a step; 0: neither takes time
+  Figure exchange;  // seconds of a rank's own time in each exchange beside its bytes (CPU)
+  Figure step;      // seconds of a rank's own time in each step beside everything else (CPU)
   friend bool operator==(const KernelRates&, const KernelRates&) = default;
 };
 
@@ -83,8 +81,9 @@ struct NodeType {
   Figure nic_latency;         // seconds, under one leaf switch
   Figure nic_latency_across;  // seconds, across leaves
   Figure cores;               // that the workers of a CPU node share; 0: each device has its own
-  Figure crowding{1};     // work of a CPU worker takes so many times as long when cores are shared
+  Figure crowding{1};     // compute of CPU workers takes so many times as long when no core is idle
   Figure wakeup{0};       // seconds until a worker goes on that waited for its neighbour's message
+  Figure idle_wakeup{0};  // the same where its core is its own
   Figure handover{0};     // seconds of an exchange beside its own where workers share cores
   Figure spread;          // of its steps: one run beside the same run again, standard deviation
   Figure host_bandwidth;  // bytes/s a GPU to its host's memory, for checkpoints; 0: unknown

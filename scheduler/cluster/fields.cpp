@@ -127,8 +127,6 @@ const std::vector<ClusterField>& table() {
        "at which products go through their matrices (4 B a parameter) beside their FLOPs"},
       {"kernels.softmax", Bandwidth, WEFT_FIGURE(kernels.softmax), false, false, 1e15,
        "of the head's loss over its logits; left out: that of row-wise kernels"},
-      {"kernels.uneven", Count, WEFT_FIGURE(kernels.uneven), false, false, 100,
-       "phases take so many times as long where micro-batches all differ in size"},
       {"kernels.update", Bandwidth, WEFT_FIGURE(kernels.update), false, false, 1e15,
        "of the optimizer; left out: that of row-wise kernels"},
       {"kernels.touch", Bandwidth, WEFT_FIGURE(kernels.touch), false, false, 1e15,
@@ -183,9 +181,11 @@ const std::vector<ClusterField>& table() {
       {"node.cores", Count, WEFT_FIGURE(node.cores), false, false, 4096,
        "that the workers of a CPU node share"},
       {"node.crowding", Count, WEFT_FIGURE(node.crowding), false, false, 100,
-       "work takes so many times as long where workers are more than cores"},
+       "compute takes so many times as long where every core has its worker"},
       {"node.wakeup", Time, WEFT_FIGURE(node.wakeup), false, true, 1,
        "until a worker that waited for its neighbour goes on where workers are more than cores"},
+      {"node.idle_wakeup", Time, WEFT_FIGURE(node.idle_wakeup), false, true, 1,
+       "the same where each worker has its own core"},
       {"node.handover", Time, WEFT_FIGURE(node.handover), false, true, 1,
        "more for each exchange where workers are more than cores"},
       {"node.spread", Share, WEFT_FIGURE(node.spread), false, true, 1,
@@ -215,7 +215,7 @@ const std::vector<ClusterField>& table() {
 
 bool whole(const ClusterField& field) {
   return field.unit == Unit::Count && field.path != "network.oversubscription" &&
-         field.path != "node.crowding" && field.path != "kernels.uneven";
+         field.path != "node.crowding";
 }
 
 void check_range(const ClusterField& field, const Cluster& cluster,
@@ -319,9 +319,6 @@ std::vector<ClusterProblem> problems(const Cluster& c) {
   if (c.node.crowding.given() && c.node.crowding > 0 && c.node.crowding < 1)
     out.push_back({"node.crowding", "node.crowding is " + count(c.node.crowding),
                    "1 (nothing is lost by sharing cores) or more"});
-  if (c.kernels.uneven.given() && c.kernels.uneven > 0 && c.kernels.uneven < 1)
-    out.push_back({"kernels.uneven", "kernels.uneven is " + count(c.kernels.uneven),
-                   "1 (sizes that differ cost nothing) or more"});
   if (c.nodes > 1 && !c.node.nic_bandwidth.given())
     out.push_back({"node.nic_bandwidth",
                    "there are " + count(c.nodes) + " nodes and node.nic_bandwidth is missing",

@@ -102,6 +102,7 @@ void set_messages(const Work& work, const Cluster& cluster, dualpipe::Costs& cos
   if (inside) {
     costs.bandwidth = cluster.node.nvlink_bandwidth;
     costs.send = cluster.node.nvlink_latency;
+    if (cores_shared_by(work, cluster) <= 1) costs.send += cluster.node.idle_wakeup;
     return;
   }
   costs.bandwidth = cluster.node.nic_bandwidth * cluster.node.nics / cluster.gpus_per_node() *
@@ -127,19 +128,15 @@ void take_turns(const dualpipe::Schedule& schedule, const Work& work, const Clus
   timeline.makespan = least;
 }
 
-/// How much slower products are that each have their own code: that of a few sizes stays in the
-/// caches.
-double uneven(const Work& work, const Cluster& cluster) {
-  constexpr double kCached = 1;
-  const double more = std::max(0.0, work.sizes - 1);
-  return 1 + (cluster.kernels.uneven - 1) * more / (more + kCached);
-}
-
-/// How much slower all compute than one alone: by the slowest GPU, or by sharing cores.
+/// How much slower all compute than one alone: by the slowest GPU; or where all cores of a host are
+/// busy, as then the coordinator and the agent take their time from a worker, and caches are
+/// shared.
 double slowest_rank(const Work& work, const Cluster& cluster, const TimeAssumptions& assumptions) {
   if (!(cluster.node.cores > 0)) return assumptions.straggler;
-  const double sharing = cores_shared_by(work, cluster) > 1 ? cluster.node.crowding.value : 1;
-  return sharing * uneven(work, cluster);
+  const bool lone = work.layout.world() < 2;
+  const bool all_busy =
+      std::min(work.layout.world(), cluster.gpus_per_node()) >= cluster.node.cores;
+  return all_busy && !lone ? cluster.node.crowding.value : 1;
 }
 
 /// Adds one rank's actions.

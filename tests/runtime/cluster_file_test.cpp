@@ -52,7 +52,7 @@ TEST(ClusterFile, APrecisionsOwnFiguresAreReadBackWithTheirSources) {
   const std::string own =
       "kernels_bf16:\n  rows: [30 GB/s, measured]\n  attention_forward: [20 GFLOP/s, measured]\n"
       "kernels_fp8:\n  touch: [4 GB/s, measured]\n  overhead: [2 us, measured]\n"
-      "kernels:\n  uneven: [1.2, measured]\n";
+      "kernels:\n  overhead: [3 us, measured]\n";
   const LoadedCluster loaded = load_cluster_text(kSmall + own, "c.yaml");
   ASSERT_TRUE(loaded.ok()) << print(loaded.diagnostics);
   const LoadedCluster again = load_cluster_text(cluster_yaml(loaded.cluster), "again");
@@ -61,16 +61,16 @@ TEST(ClusterFile, APrecisionsOwnFiguresAreReadBackWithTheirSources) {
   EXPECT_EQ(again.cluster.fp8, loaded.cluster.fp8);
   EXPECT_DOUBLE_EQ(again.cluster.bf16.rows, 30e9);
   EXPECT_DOUBLE_EQ(again.cluster.fp8.overhead, 2e-6);
-  EXPECT_EQ(again.cluster.kernels.uneven, loaded.cluster.kernels.uneven);
+  EXPECT_EQ(again.cluster.kernels.overhead, loaded.cluster.kernels.overhead);
   EXPECT_FALSE(again.cluster.bf16.softmax.given());
 }
 
 TEST(ClusterFile, ImpossibleFiguresOfAPrecisionAreSaid) {
   const std::string said =
       printed(kSmall + std::string("kernels_bf16:\n  rows: [0 GB/s, measured]\n"
-                                   "kernels:\n  uneven: [0.5, measured]\n"));
+                                   "kernels_fp8:\n  overhead: [-1 us, measured]\n"));
   EXPECT_NE(said.find("kernels_bf16.rows"), std::string::npos) << said;
-  EXPECT_NE(said.find("kernels.uneven is 0.5"), std::string::npos) << said;
+  EXPECT_NE(said.find("kernels_fp8.overhead"), std::string::npos) << said;
 }
 
 TEST(ClusterFile, WhatIsWrittenReadsBackTheSame) {

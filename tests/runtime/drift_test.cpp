@@ -179,6 +179,32 @@ TEST(StepPeriod, OnlyStepsOfOneStageThatFollowEachOtherAreLookedAt) {
   EXPECT_EQ(step_period(steps).steps, 8);
 }
 
+/// Each rank's training pass, from and to, in milliseconds.
+MeasuredStep passes_at(long long number, const std::vector<std::pair<int, int>>& ranks) {
+  MeasuredStep step;
+  step.step = number;
+  for (const auto& [begin, end] : ranks) {
+    Record pass;
+    pass.what = Record::What::Pass;
+    pass.pass = 0;
+    pass.program = dualpipe::Program::Train;
+    pass.begin_ns = begin * 1'000'000;
+    pass.end_ns = end * 1'000'000;
+    step.ranks.emplace_back().recorded.records.push_back(pass);
+  }
+  return step;
+}
+
+TEST(StepPeriod, BetweenPassesCountsUntilTheLastRankHasBegun) {
+  std::vector<MeasuredStep> steps = {passes_at(1, {{0, 10}, {1, 9}}),
+                                     passes_at(2, {{11, 20}, {13, 20}}),
+                                     passes_at(3, {{22, 30}, {23, 30}})};
+  EXPECT_NEAR(seconds_between_passes(steps), 3e-3, 1e-12);
+  steps[2].step = 4;  // one in between is not recorded
+  EXPECT_NEAR(seconds_between_passes(steps), 3e-3, 1e-12);
+  EXPECT_EQ(seconds_between_passes(std::span(steps).first(1)), 0);
+}
+
 TEST(StepPeriod, TooFewStepsSayNothing) {
   EXPECT_EQ(step_period({}).steps, 0);
   EXPECT_EQ(step_period(steps_apart({20, 20, 20})).steps, 0);

@@ -81,7 +81,9 @@ Work work_of_size(int hidden, int layers, scheduler::Layout layout) {
 }
 
 using dualpipe::Kind;
-const std::vector<Work> kWorks = {work_of_size(96, 3, {Kind::OneFOneB, 1, 2, 1, 4}),
+const std::vector<Work> kWorks = {work_of_size(112, 3, {Kind::OneFOneB, 1, 1, 1, 4}),
+                                  work_of_size(112, 4, {Kind::OneFOneB, 2, 1, 1, 6}),
+                                  work_of_size(96, 3, {Kind::OneFOneB, 1, 2, 1, 4}),
                                   work_of_size(160, 3, {Kind::OneFOneB, 1, 2, 2, 4}),
                                   work_of_size(160, 2, {Kind::OneFOneB, 1, 4, 1, 2}),
                                   work_of_size(96, 4, {Kind::OneFOneB, 1, 4, 2, 2}),
@@ -98,7 +100,8 @@ double seconds_on(const Cluster& cluster, const Work& work) {
 
 std::vector<RunStep> runs_on(const Cluster& cluster) {
   std::vector<RunStep> runs;
-  for (const Work& work : kWorks) runs.push_back({work, seconds_on(cluster, work)});
+  for (const Work& work : kWorks)
+    runs.push_back({work, seconds_on(cluster, work), 0, cluster.kernels.step});
   return runs;
 }
 
@@ -110,6 +113,7 @@ Cluster slower_host() {
   c.kernels.exchange.value = 30e-6;
   c.node.handover.value = 60e-6;
   c.node.wakeup.value = 150e-6;
+  c.node.idle_wakeup.value = 80e-6;
   c.kernels.step.value = 1.2e-3;
   return c;
 }
@@ -138,6 +142,14 @@ TEST(FitRuns, WhatPhasesTookSaysHowMuchSlowerKernelsAre) {
   ASSERT_EQ(ratios.size(), runs.size());
   for (const double ratio : ratios) EXPECT_NEAR(ratio, 1, 0.02);
   EXPECT_NEAR(host().gpu.fp32 / cluster.gpu.fp32, 1.2, 0.04);
+}
+
+TEST(FitRuns, AStepsOwnPartStaysNearWhatLiesBetweenPassesWhereNobodySharesACore) {
+  std::vector<RunStep> runs = runs_on(slower_host());
+  for (RunStep& run : runs) run.between = run.work.layout.world() <= 2 ? 2e-3 : 9e-3;
+  Cluster cluster = host();
+  ASSERT_FALSE(fit_runs(runs, cluster).empty());
+  EXPECT_NEAR(cluster.kernels.step, 2e-3, 0.5e-3);
 }
 
 TEST(FitRuns, TheSlowerOfTwoRunsOfAShapeCountsLess) {

@@ -153,18 +153,21 @@ TEST(Plan, OneLaneOfPositionsLeavesCoresIdleAndTwoLanesFillThem) {
   EXPECT_DOUBLE_EQ(apart->total, unmoved->total);
 }
 
-TEST(Plan, SizesThatDifferCostWhereTheMachineSaysSo) {
+TEST(Plan, AWorkerWithACoreOfItsOwnTakesItsTimeToWakeToo) {
   Cluster host = host_with_cores(2);
   Work w = small_work();
   w.precision = w.dispatch = Precision::F32;
-  w.layout = {Kind::OneFOneB, 1, 2, 1, 4};
-  w.sizes = 9;
-  const double before = step_time(w, host)->forward;
-  host.kernels.uneven = {1.3, "test"};
-  const double after = step_time(w, host)->forward;
-  EXPECT_NEAR(after / before, 1 + 0.3 * 8 / 9, 1e-9);
-  w.sizes = 1;
-  EXPECT_DOUBLE_EQ(step_time(w, host)->forward, before);
+  w.layout = {Kind::OneFOneB, 2, 1, 1, 4};
+  const auto at_once = step_time(w, host);
+  host.node.idle_wakeup = {1e-3, "test"};
+  const auto later = step_time(w, host);
+  ASSERT_TRUE(at_once && later) << at_once.error().message;
+  // There and back, at least once.
+  EXPECT_GE(later->total, at_once->total + 2e-3);
+  w.layout = {Kind::OneFOneB, 2, 2, 1, 4};
+  const auto shared = step_time(w, host);
+  host.node.idle_wakeup = {0, "test"};
+  EXPECT_DOUBLE_EQ(shared->total, step_time(w, host)->total);
 }
 
 TEST(Plan, APrecisionsOwnFiguresReplaceTheUsualOnes) {
