@@ -91,10 +91,12 @@ json run_json(const RunCost& run) {
           {"kilowatt_hours", run.kilowatt_hours}};
 }
 
-void add_run_lines(const Prediction& plan, const Cluster& cluster, WallTime now, Lines& lines) {
+void add_run_lines(const Prediction& plan, const Inputs& inputs, WallTime now, Lines& lines) {
+  const Cluster& cluster = inputs.cluster;
   const RunCost& run = *plan.run;
-  lines.emplace_back(
-      "run", fmt::format("{} steps, {} tokens", grouped(run.steps), short_count(run.tokens)));
+  lines.emplace_back("run", fmt::format("{}{} steps, {} tokens", grouped(run.steps),
+                                        inputs.steps_done > 0 ? " more" : "",
+                                        short_count(run.tokens)));
   // Nobody plans for a day that far away; beyond it there is no date.
   constexpr double kDatedMax = 100 * 365.25 * 86400;
   std::string finished = "after " + short_time(run.seconds);
@@ -168,10 +170,19 @@ std::string placement_text(const Prediction& plan, const Cluster& cluster) {
   return text;
 }
 
-std::string why_text(const Alternative& a) {
+/// What the run would cost more, as it is dearer by as much as its steps are slower; "" where
+/// nothing is known of money.
+std::string dearer(const Alternative& a, const Prediction& plan) {
+  const double more = plan.run ? plan.run->dollars * a.slower : 0;
+  if (std::abs(more) < 0.01) return {};
+  return fmt::format(", ${} {}", grouped(std::abs(more)), more > 0 ? "more" : "less");
+}
+
+std::string why_text(const Alternative& a, const Prediction& plan) {
   if (a.possible)
-    return fmt::format("{}; {} would be {} {}, {}", a.chosen, a.other, percent(std::abs(a.slower)),
-                       a.slower >= 0 ? "slower" : "faster", gigabytes(a.bytes));
+    return fmt::format("{}; {} would be {} {}{}, {}", a.chosen, a.other,
+                       percent(std::abs(a.slower)), a.slower >= 0 ? "slower" : "faster",
+                       dearer(a, plan), gigabytes(a.bytes));
   if (a.bytes <= 0) return fmt::format("{}; {} is not possible: {}", a.chosen, a.other, a.why_not);
   return fmt::format("{}; {} does not fit: {}", a.chosen, a.other, gigabytes(a.bytes));
 }
@@ -305,6 +316,7 @@ json plan_json(const Prediction& plan, const Inputs& inputs, const std::vector<A
                           {"possible", a.possible},
                           {"slower", a.slower},
                           {"bytes", a.bytes},
+                          {"dollars", plan.run ? plan.run->dollars * a.slower : 0.0},
                           {"why_not", a.why_not}});
   return out;
 }
@@ -334,7 +346,7 @@ Lines plan_lines(const Prediction& plan, const Inputs& inputs, const std::vector
           gigabytes(full.buffers),
           full.replicas > 0 ? ", replicas of experts in rollout " + gigabytes(full.replicas) : ""));
   if (plan.timed) add_step_lines(plan, cluster, lines);
-  if (plan.run) add_run_lines(plan, cluster, now, lines);
+  if (plan.run) add_run_lines(plan, inputs, now, lines);
   const double every = plan.work.checkpoint_every * plan.step.total;
   if (plan.timed && every > 0)
     lines.emplace_back(
@@ -344,7 +356,7 @@ Lines plan_lines(const Prediction& plan, const Inputs& inputs, const std::vector
                                                         short_time(best_checkpoint_interval(
                                                             plan.work, cluster, plan.nodes)))
                                           : std::string()));
-  for (const Alternative& a : why) lines.emplace_back("why " + a.decision, why_text(a));
+  for (const Alternative& a : why) lines.emplace_back("why " + a.decision, why_text(a, plan));
   for (const std::string& text : assumptions_of(inputs)) lines.emplace_back("rests on", text);
   return lines;
 }

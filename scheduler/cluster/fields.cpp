@@ -307,7 +307,7 @@ std::vector<ClusterProblem> problems(const Cluster& c) {
     out.push_back({"gpu.communication_sms",
                    "gpu.communication_sms is " + count(c.gpu.communication_sms) + " and gpu.sms " +
                        count(c.gpu.sms) + ": nothing is left to compute",
-                   "at most " + count(c.gpu.sms - 1)});
+                   "at most " + count(std::max(0.0, std::ceil(c.gpu.sms) - 1))});
   if (c.nodes_per_leaf > c.nodes && c.nodes >= 1)
     out.push_back({"network.nodes_per_leaf",
                    "network.nodes_per_leaf is " + count(c.nodes_per_leaf) +
