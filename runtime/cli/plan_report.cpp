@@ -94,9 +94,9 @@ json run_json(const RunCost& run) {
 void add_run_lines(const Prediction& plan, const Inputs& inputs, WallTime now, Lines& lines) {
   const Cluster& cluster = inputs.cluster;
   const RunCost& run = *plan.run;
-  lines.emplace_back("run", fmt::format("{}{} steps, {} tokens", grouped(run.steps),
-                                        inputs.steps_done > 0 ? " more" : "",
-                                        short_count(run.tokens)));
+  lines.emplace_back("run",
+                     fmt::format("{}{} steps, {} tokens", grouped(run.steps),
+                                 inputs.steps_done > 0 ? " more" : "", short_count(run.tokens)));
   // Nobody plans for a day that far away; beyond it there is no date.
   constexpr double kDatedMax = 100 * 365.25 * 86400;
   std::string finished = "after " + short_time(run.seconds);

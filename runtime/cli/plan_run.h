@@ -25,8 +25,8 @@ Expected<SoFar> read_so_far(const std::filesystem::path& run);
 long long steps_done(const SoFar& run, const runtime::Job& job, const std::string& stage,
                      long long steps_of_stage);
 
-/// "running, step 300 of pretrain, its newest took 17.2 ms". `predicted`: seconds of a step, 0 where
-/// there is nothing to compare with; says what to do where the two are far apart.
+/// "running, step 300 of pretrain, its newest took 17.2 ms". `predicted`: seconds of a step, 0
+/// where there is nothing to compare with; says what to do where the two are far apart.
 std::string so_far_text(const SoFar& run, double predicted);
 nlohmann::json so_far_json(const SoFar& run, double done);
 

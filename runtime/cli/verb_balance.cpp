@@ -96,6 +96,30 @@ struct Balanced {
   std::vector<LayerReplicas> before, after;  // before: empty without a current placement
 };
 
+std::string words_of(const ExpertGrid& grid) {
+  return fmt::format("--replicas {} --groups {} --nodes {} --gpus {}", grid.replicas, grid.groups,
+                     grid.nodes, grid.gpus);
+}
+
+/// Everything that is wrong with the command line and the loads, at once.
+Expected<BalancePolicy> policy_of(const BalanceVerbOptions& options, const Balanced& result) {
+  std::vector<std::string> wrong;
+  const auto policy = parse_balance_policy(options.policy);
+  if (!policy) wrong.push_back(policy.error().message);
+  const BalancePolicy known = policy.value_or(BalancePolicy::Best);
+  const std::vector<std::string> of_grid = grid_problems(result.grid, known);
+  wrong.insert(wrong.end(), of_grid.begin(), of_grid.end());
+  for (std::size_t i = 0; i < result.load.size() && wrong.size() < kWrongMax; ++i)
+    if (const auto good = check_load(result.load[i], result.grid); !good)
+      wrong.push_back(
+          fmt::format("{}: layer {}: {}", options.input + options.run, i, good.error().message));
+  if (wrong.empty()) return known;
+  if (!of_grid.empty())
+    if (const auto near = nearest_grid(result.grid, known))
+      wrong.push_back("would do: " + words_of(*near));
+  return fail(Code::InvalidArgument, "expert balancing: " + join(wrong, "\n  "));
+}
+
 Expected<Balanced> compute(const BalanceVerbOptions& options) {
   Balanced result;
   json input;
@@ -120,7 +144,7 @@ Expected<Balanced> compute(const BalanceVerbOptions& options) {
   if (result.grid.replicas == 0 || result.grid.gpus == 0)
     return fail(Code::InvalidArgument,
                 "how many slots on how many GPUs? give --replicas N and --gpus M");
-  WEFT_TRY(check_grid(result.grid));
+  WEFT_TRY_ASSIGN(const BalancePolicy policy, policy_of(options, result));
   if (!options.current.empty()) {
     WEFT_TRY_ASSIGN(auto slots, slots_of(options.current));
     if (slots.size() != result.load.size())
@@ -135,13 +159,6 @@ Expected<Balanced> compute(const BalanceVerbOptions& options) {
       result.before.push_back(std::move(*placed));
     }
   }
-  std::vector<std::string> wrong;
-  for (std::size_t i = 0; i < result.load.size() && wrong.size() < kWrongMax; ++i)
-    if (const auto good = check_load(result.load[i], result.grid); !good)
-      wrong.push_back(
-          fmt::format("{}: layer {}: {}", options.input + options.run, i, good.error().message));
-  if (!wrong.empty()) return fail(Code::InvalidArgument, join(wrong, "\n  "));
-  WEFT_TRY_ASSIGN(const BalancePolicy policy, parse_balance_policy(options.policy));
   for (std::size_t i = 0; i < result.load.size(); ++i) {
     auto layer = balance_layer(result.load[i], result.grid, {policy, options.tolerance},
                                result.before.empty() ? nullptr : &result.before[i]);

@@ -81,7 +81,8 @@ Expected<void> set(std::string_view key, std::string_view text, Inputs& inputs) 
   } else if (key == "steps") {
     // Of the whole run, as its job file says them.
     const double done = inputs.steps_done;
-    WEFT_TRY_ASSIGN(const double steps, count(key, text, std::round(done + inputs.work.steps), kStepsMax));
+    WEFT_TRY_ASSIGN(const double steps,
+                    count(key, text, std::round(done + inputs.work.steps), kStepsMax));
     if (steps <= done)
       return fail(Code::InvalidArgument, "steps=" + std::string(text) + ": " +
                                              figure_text(Unit::Count, std::round(done)) +
