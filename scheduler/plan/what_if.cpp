@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "base/units.h"
 #include "scheduler/cluster/fields.h"
+#include "scheduler/cluster/problems.h"
 #include "scheduler/plan/legal.h"
 
 namespace weft::scheduler {

@@ -7,7 +7,9 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstdlib>
 #include <numeric>
+#include <string>
 #include <tuple>
 
 #include "base/rng.h"
@@ -156,7 +158,9 @@ ExpertGrid drawn_grid(Rng& rng) {
 }
 
 TEST(Balance, OnAnyGridAndLoadThereAreNoTwinsAndNoGpuIsBusierThanThePublishedOnes) {
-  for (std::uint64_t seed = 0; seed < 600; ++seed) {
+  const char* asked = std::getenv("WEFT_BALANCE_GRIDS");  // more of them, by hand
+  const std::uint64_t grids = asked != nullptr ? std::stoull(asked) : 100;
+  for (std::uint64_t seed = 0; seed < grids; ++seed) {
     Rng rng(seed, "grid");
     const ExpertGrid grid = drawn_grid(rng);
     const Shape shape = kShapes[seed % std::size(kShapes)];
@@ -293,7 +297,7 @@ TEST(Balance, AGridIsRefusedWithAllThatIsWrongAndTheNearestOneThatIsNot) {
   EXPECT_EQ(grid_problems({2, 6, 1, 1, 2}, BalancePolicy::Best).size(), 1u);
   EXPECT_TRUE(grid_problems({2, 6, 1, 1, 2}, BalancePolicy::Published).empty());
   EXPECT_EQ(nearest_grid({2, 6, 1, 1, 2}, BalancePolicy::Best)->replicas, 4);
-  for (std::uint64_t seed = 0; seed < 200; ++seed) {
+  for (std::uint64_t seed = 0; seed < 50; ++seed) {
     Rng rng(seed, "bad grid");
     const auto upto = [&](int most) { return static_cast<int>(rng.below(most)); };
     const ExpertGrid any{1 + upto(300), upto(600) - 5, upto(40) - 2, upto(20) - 2, upto(80) - 2};
