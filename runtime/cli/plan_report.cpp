@@ -5,14 +5,12 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <nlohmann/json.hpp>
 
 #include "base/units.h"
 #include "scheduler/time/exchange.h"
 
 namespace weft::cli {
 
-using nlohmann::json;
 using namespace scheduler;
 
 namespace {
@@ -62,39 +60,12 @@ std::string grouped(double value) {
   return text;
 }
 
-json memory_json(const RankBytes& b) {
-  return {{"weights", b.weights},
-          {"gradients", b.gradients},
-          {"masters", b.masters},
-          {"moments", b.moments},
-          {"received", b.received},
-          {"packed", b.packed},
-          {"activations", b.activations},
-          {"buffers", b.buffers},
-          {"replicas", b.replicas},
-          {"live", b.live},
-          {"total", b.total()}};
-}
-
-json run_json(const RunCost& run) {
-  return {{"steps", run.steps},
-          {"tokens", run.tokens},
-          {"seconds", run.seconds},
-          {"seconds_90", {run.seconds_low, run.seconds_high}},
-          {"productive_seconds", run.productive},
-          {"checkpoint_seconds", run.checkpoints},
-          {"failures", run.failures},
-          {"lost_seconds", run.lost},
-          {"goodput", run.goodput()},
-          {"gpu_hours", run.gpu_hours},
-          {"dollars", run.dollars},
-          {"kilowatt_hours", run.kilowatt_hours}};
-}
-
-void add_run_lines(const Prediction& plan, const Cluster& cluster, WallTime now, Lines& lines) {
+void add_run_lines(const Prediction& plan, const Inputs& inputs, WallTime now, Lines& lines) {
+  const Cluster& cluster = inputs.cluster;
   const RunCost& run = *plan.run;
-  lines.emplace_back(
-      "run", fmt::format("{} steps, {} tokens", grouped(run.steps), short_count(run.tokens)));
+  lines.emplace_back("run",
+                     fmt::format("{}{} steps, {} tokens", grouped(run.steps),
+                                 inputs.steps_done > 0 ? " more" : "", short_count(run.tokens)));
   // Nobody plans for a day that far away; beyond it there is no date.
   constexpr double kDatedMax = 100 * 365.25 * 86400;
   std::string finished = "after " + short_time(run.seconds);
@@ -168,10 +139,19 @@ std::string placement_text(const Prediction& plan, const Cluster& cluster) {
   return text;
 }
 
-std::string why_text(const Alternative& a) {
+/// What the run would cost more, as it is dearer by as much as its steps are slower; "" where
+/// nothing is known of money.
+std::string dearer(const Alternative& a, const Prediction& plan) {
+  const double more = plan.run ? plan.run->dollars * a.slower : 0;
+  if (std::abs(more) < 0.01) return {};
+  return fmt::format(", ${} {}", grouped(std::abs(more)), more > 0 ? "more" : "less");
+}
+
+std::string why_text(const Alternative& a, const Prediction& plan) {
   if (a.possible)
-    return fmt::format("{}; {} would be {} {}, {}", a.chosen, a.other, percent(std::abs(a.slower)),
-                       a.slower >= 0 ? "slower" : "faster", gigabytes(a.bytes));
+    return fmt::format("{}; {} would be {} {}{}, {}", a.chosen, a.other,
+                       percent(std::abs(a.slower)), a.slower >= 0 ? "slower" : "faster",
+                       dearer(a, plan), gigabytes(a.bytes));
   if (a.bytes <= 0) return fmt::format("{}; {} is not possible: {}", a.chosen, a.other, a.why_not);
   return fmt::format("{}; {} does not fit: {}", a.chosen, a.other, gigabytes(a.bytes));
 }
@@ -241,74 +221,6 @@ std::vector<std::string> assumptions_of(const Inputs& inputs) {
   return out;
 }
 
-json candidate_json(const Candidate& c) {
-  const Layout& l = c.work.layout;
-  json out = {{"schedule", dualpipe::to_string(l.kind)},
-              {"pipeline", l.pipeline},
-              {"data", l.data},
-              {"expert", l.expert},
-              {"micro_batches", l.micro_batches},
-              {"micro_batch_sequences", c.work.micro_batch_sequences},
-              {"recompute", to_string(c.work.recompute)},
-              {"precision", to_string(c.work.precision)},
-              {"step_seconds", c.step_seconds},
-              {"peak_bytes", c.peak_bytes},
-              {"bubble_share", c.bubble_share},
-              {"exposed_share", c.exposed_share},
-              {"tokens_per_second", c.tokens_per_second}};
-  if (c.dominated_by >= 0) out["dominated_by"] = c.dominated_by;
-  return out;
-}
-
-json plan_json(const Prediction& plan, const Inputs& inputs, const std::vector<Alternative>& why,
-               const std::vector<Proposal>& changes) {
-  const StepTime& s = plan.step;
-  json out = {{"fits", plan.fits},
-              {"changes", json::array()},
-              {"problems", plan.problems},
-              {"deadlock_free", plan.deadlock_free},
-              {"cluster", inputs.cluster.name},
-              {"gpus", plan.gpus},
-              {"nodes", plan.nodes},
-              {"spare_nodes", plan.spare_nodes},
-              {"layout", layout_text(plan.work)},
-              {"tokens_per_step", plan.work.step_tokens()},
-              {"peak_bytes", plan.peak_bytes()},
-              {"fullest_position", plan.fullest},
-              {"checkpoint_stall", plan.checkpoint_stall},
-              {"assumptions", assumptions_of(inputs)}};
-  if (plan.timed) {
-    out["step"] = {{"total", s.total},
-                   {"forward", s.forward},
-                   {"backward_input", s.backward_input},
-                   {"backward_weight", s.backward_weight},
-                   {"pairs", s.pairs},
-                   {"bubble", s.bubble},
-                   {"optimizer", s.optimizer()},
-                   {"exchange", s.exchange},
-                   {"exposed_exchange", s.exposed_exchange},
-                   {"imbalance", s.imbalance}};
-    out["tokens_per_second"] = plan.tokens_per_second;
-    out["mfu_causal"] = plan.mfu;
-    out["mfu_non_causal"] = plan.mfu_full;
-  }
-  for (const Proposal& change : changes)
-    out["changes"].push_back({{"what_if", change.what_if},
-                              {"step_seconds", change.step_seconds},
-                              {"peak_bytes", change.peak_bytes}});
-  for (const RankBytes& bytes : plan.memory) out["memory"].push_back(memory_json(bytes));
-  if (plan.run) out["run"] = run_json(*plan.run);
-  for (const Alternative& a : why)
-    out["why"].push_back({{"decision", a.decision},
-                          {"chosen", a.chosen},
-                          {"other", a.other},
-                          {"possible", a.possible},
-                          {"slower", a.slower},
-                          {"bytes", a.bytes},
-                          {"why_not", a.why_not}});
-  return out;
-}
-
 Lines plan_lines(const Prediction& plan, const Inputs& inputs, const std::vector<Alternative>& why,
                  const std::vector<Proposal>& changes, WallTime now) {
   const Cluster& cluster = inputs.cluster;
@@ -334,7 +246,7 @@ Lines plan_lines(const Prediction& plan, const Inputs& inputs, const std::vector
           gigabytes(full.buffers),
           full.replicas > 0 ? ", replicas of experts in rollout " + gigabytes(full.replicas) : ""));
   if (plan.timed) add_step_lines(plan, cluster, lines);
-  if (plan.run) add_run_lines(plan, cluster, now, lines);
+  if (plan.run) add_run_lines(plan, inputs, now, lines);
   const double every = plan.work.checkpoint_every * plan.step.total;
   if (plan.timed && every > 0)
     lines.emplace_back(
@@ -344,7 +256,7 @@ Lines plan_lines(const Prediction& plan, const Inputs& inputs, const std::vector
                                                         short_time(best_checkpoint_interval(
                                                             plan.work, cluster, plan.nodes)))
                                           : std::string()));
-  for (const Alternative& a : why) lines.emplace_back("why " + a.decision, why_text(a));
+  for (const Alternative& a : why) lines.emplace_back("why " + a.decision, why_text(a, plan));
   for (const std::string& text : assumptions_of(inputs)) lines.emplace_back("rests on", text);
   return lines;
 }

@@ -1,11 +1,10 @@
-#include <fmt/compile.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
-#include <numeric>
 
 #include "base/text.h"
+#include "runtime/cli/balance_report.h"
 #include "runtime/cli/number_rows.h"
 #include "runtime/cli/render.h"
 #include "runtime/cli/verbs.h"
@@ -89,29 +88,42 @@ std::string missing_words(const BalanceVerbOptions& options) {
   return {};
 }
 
-struct Balanced {
-  ExpertGrid grid;
-  json offer;  // of a run: its event
-  std::vector<std::vector<double>> load;
-  std::vector<LayerReplicas> before, after;  // before: empty without a current placement
-};
+std::string words_of(const ExpertGrid& grid) {
+  return fmt::format("--replicas {} --groups {} --nodes {} --gpus {}", grid.replicas, grid.groups,
+                     grid.nodes, grid.gpus);
+}
 
-Expected<Balanced> compute(const BalanceVerbOptions& options) {
+/// Everything that is wrong with the command line and the loads, at once.
+Expected<void> check_all(const BalanceVerbOptions& options, BalancePolicy policy,
+                         const Balanced& result) {
+  const std::vector<std::string> of_grid = grid_problems(result.grid, policy);
+  std::vector<std::string> wrong = of_grid;
+  for (std::size_t i = 0; i < result.load.size() && wrong.size() < kWrongMax; ++i)
+    if (const auto good = check_load(result.load[i], result.grid); !good)
+      wrong.push_back(
+          fmt::format("{}: layer {}: {}", options.input + options.run, i, good.error().message));
+  if (wrong.empty()) return {};
+  if (!of_grid.empty())
+    if (const auto near = nearest_grid(result.grid, policy))
+      wrong.push_back("would do: " + words_of(*near));
+  return fail(Code::InvalidArgument, "expert balancing: " + join(wrong, "\n  "));
+}
+
+/// `event`: of the run, where the loads are a run's.
+Expected<Balanced> compute(const BalanceVerbOptions& options, json& event) {
   Balanced result;
-  json input;
   if (options.run.empty()) {
     WEFT_TRY_ASSIGN(result.load, read_number_rows(options.input, "weight", false));
   } else {
-    WEFT_TRY_ASSIGN(input, loads_of_run(options.run));
-    WEFT_TRY_ASSIGN(result.load, weight_of(input, options.run));
+    WEFT_TRY_ASSIGN(event, loads_of_run(options.run));
+    WEFT_TRY_ASSIGN(result.load, weight_of(event, options.run));
   }
   result.grid = {static_cast<int>(result.load[0].size()), options.replicas, options.groups,
                  options.nodes, options.gpus};
   if (!options.run.empty()) {  // as it runs, and one more slot a rank
-    result.offer = input;
     const auto said = [&](const char* key) {
-      const auto at = input.find(key);
-      return at != input.end() && at->is_number_integer() ? at->get<int>() : 0;
+      const auto at = event.find(key);
+      return at != event.end() && at->is_number_integer() ? at->get<int>() : 0;
     };
     if (options.gpus == 0) result.grid.gpus = said("ranks");
     if (options.replicas == 0 && result.grid.gpus > 0)
@@ -120,7 +132,8 @@ Expected<Balanced> compute(const BalanceVerbOptions& options) {
   if (result.grid.replicas == 0 || result.grid.gpus == 0)
     return fail(Code::InvalidArgument,
                 "how many slots on how many GPUs? give --replicas N and --gpus M");
-  WEFT_TRY(check_grid(result.grid));
+  WEFT_TRY_ASSIGN(const BalancePolicy policy, parse_balance_policy(options.policy));
+  WEFT_TRY(check_all(options, policy, result));
   if (!options.current.empty()) {
     WEFT_TRY_ASSIGN(auto slots, slots_of(options.current));
     if (slots.size() != result.load.size())
@@ -135,13 +148,6 @@ Expected<Balanced> compute(const BalanceVerbOptions& options) {
       result.before.push_back(std::move(*placed));
     }
   }
-  std::vector<std::string> wrong;
-  for (std::size_t i = 0; i < result.load.size() && wrong.size() < kWrongMax; ++i)
-    if (const auto good = check_load(result.load[i], result.grid); !good)
-      wrong.push_back(
-          fmt::format("{}: layer {}: {}", options.input + options.run, i, good.error().message));
-  if (!wrong.empty()) return fail(Code::InvalidArgument, join(wrong, "\n  "));
-  WEFT_TRY_ASSIGN(const BalancePolicy policy, parse_balance_policy(options.policy));
   for (std::size_t i = 0; i < result.load.size(); ++i) {
     auto layer = balance_layer(result.load[i], result.grid, {policy, options.tolerance},
                                result.before.empty() ? nullptr : &result.before[i]);
@@ -151,166 +157,6 @@ Expected<Balanced> compute(const BalanceVerbOptions& options) {
   return result;
 }
 
-int most_replicas(const Balanced& result) {
-  int most = 0;
-  for (const LayerReplicas& layer : result.after)
-    most = std::max(most, std::ranges::max(replica_counts(layer, result.grid.experts)));
-  return most;
-}
-
-/// [expert][replica] slot, filled up with -1 to `most`.
-std::vector<std::vector<int>> slots_by_expert(const LayerReplicas& layer, int experts, int most) {
-  std::vector<std::vector<int>> out(experts, std::vector<int>(most, -1));
-  for (std::size_t slot = 0; slot < layer.expert_of.size(); ++slot)
-    out[layer.expert_of[slot]][layer.index_of[slot]] = static_cast<int>(slot);
-  return out;
-}
-
-/// [layer][expert][replica].
-json log2phy(const Balanced& result) {
-  const int most = most_replicas(result);
-  json out = json::array();
-  for (const LayerReplicas& layer : result.after)
-    out.push_back(slots_by_expert(layer, result.grid.experts, most));
-  return out;
-}
-
-/// What each layer's answer is worth, one number a layer.
-struct Worth {
-  std::vector<double> now, even;
-  std::vector<int> moved;  // empty without a current placement
-};
-
-Worth worth_of(const Balanced& result) {
-  Worth out;
-  for (std::size_t i = 0; i < result.after.size(); ++i) {
-    const LayerReplicas& layer = result.after[i];
-    out.now.push_back(imbalance(layer, result.load[i], result.grid));
-    out.even.push_back(
-        imbalance(with_even_shares(layer, result.grid.experts), result.load[i], result.grid));
-    if (!result.before.empty())
-      out.moved.push_back(num_moved(result.before[i], layer, result.grid));
-  }
-  return out;
-}
-
-json as_json(const Balanced& result, const std::string& policy) {
-  const Worth worth = worth_of(result);
-  json out = {{"policy", policy},
-              {"phy2log", json::array()},
-              {"log2phy", log2phy(result)},
-              {"logcnt", json::array()},
-              {"share", json::array()},
-              {"imbalance", worth.now},
-              {"imbalance_even", worth.even}};
-  for (const LayerReplicas& layer : result.after) {
-    out["phy2log"].push_back(layer.expert_of);
-    out["logcnt"].push_back(replica_counts(layer, result.grid.experts));
-    out["share"].push_back(layer.share_of);
-  }
-  if (!result.before.empty()) out["moved"] = worth.moved;
-  if (result.offer.is_object()) {
-    out["run"] = result.offer;
-    out["run"].erase("weight");
-  }
-  return out;
-}
-
-/// The same as text, a layer a line: a tenth of the lines and of the time of the general printer.
-class Text {
- public:
-  explicit Text(const std::string& policy) {
-    out_ = fmt::format("{{\n  \"schema\": \"weft.balance/v1\",\n  \"policy\": \"{}\"", policy);
-  }
-  template <class T>
-  void list(const char* name, const std::vector<T>& values) {
-    member(name);
-    row(values);
-  }
-  /// `of`: the row of one layer.
-  template <class Of>
-  void layers(const char* name, const std::vector<LayerReplicas>& layers, Of&& of) {
-    member(name);
-    out_ += "[";
-    for (const LayerReplicas& layer : layers) {
-      out_ += &layer == layers.data() ? "\n    " : ",\n    ";
-      row(of(layer));
-    }
-    out_ += "\n  ]";
-  }
-  void text(const char* name, const std::string& value) {
-    member(name);
-    out_ += value;
-  }
-  std::string take() && { return std::move(out_) + "\n}\n"; }
-
- private:
-  void member(const char* name) { out_ += fmt::format(",\n  \"{}\": ", name); }
-  void add(int value) { fmt::format_to(std::back_inserter(out_), FMT_COMPILE("{}"), value); }
-  void add(double value) { fmt::format_to(std::back_inserter(out_), FMT_COMPILE("{}"), value); }
-  template <class T>
-  void add(const std::vector<T>& values) {
-    row(values);
-  }
-  template <class T>
-  void row(const std::vector<T>& values) {
-    out_ += "[";
-    for (const T& value : values) {
-      if (&value != values.data()) out_ += ",";
-      add(value);
-    }
-    out_ += "]";
-  }
-  std::string out_;
-};
-
-std::string as_text(const Balanced& result, const std::string& policy) {
-  const Worth worth = worth_of(result);
-  const int experts = result.grid.experts, most = most_replicas(result);
-  Text text(policy);
-  text.list("imbalance", worth.now);
-  text.list("imbalance_even", worth.even);
-  if (!worth.moved.empty()) text.list("moved", worth.moved);
-  text.layers("phy2log", result.after, [](const LayerReplicas& l) { return l.expert_of; });
-  text.layers("logcnt", result.after,
-              [&](const LayerReplicas& l) { return replica_counts(l, experts); });
-  text.layers("log2phy", result.after,
-              [&](const LayerReplicas& l) { return slots_by_expert(l, experts, most); });
-  text.layers("share", result.after, [](const LayerReplicas& l) { return l.share_of; });
-  if (result.offer.is_object()) {
-    json run = result.offer;
-    run.erase("weight");
-    text.text("run", run.dump(-1, ' ', false, json::error_handler_t::replace));
-  }
-  return std::move(text).take();
-}
-
-/// max/mean GPU load: of each layer now, with even shares, and (when given) before; and who moves.
-void print_table(const Balanced& result, Io& io) {
-  const bool from = !result.before.empty();
-  io.out << fmt::format("{:>5}  {:>8}  {:>11}{}\n", "LAYER", "MAX/MEAN", "EVEN SHARES",
-                        from ? "    BEFORE  MOVED" : "");
-  const Worth worth = worth_of(result);
-  double sum = 0, sum_even = 0;
-  for (std::size_t i = 0; i < result.after.size(); ++i) {
-    const double now = worth.now[i], even = worth.even[i];
-    sum += now;
-    sum_even += even;
-    io.out << fmt::format("{:>5}  {:>8.3f}  {:>11.3f}", i, now, even);
-    if (from)
-      io.out << fmt::format("  {:>8.3f}  {:>5}",
-                            imbalance(result.before[i], result.load[i], result.grid),
-                            worth.moved[i]);
-    io.out << "\n";
-  }
-  const auto layers = static_cast<double>(result.after.size());
-  io.err << fmt::format(
-      "{} layer{}, {} experts in {} slots on {} GPUs: the busiest GPU carries {:.3f} of the mean "
-      "({:.3f} when each expert's tokens are spread evenly); -o json gives the placement\n",
-      result.after.size(), result.after.size() == 1 ? "" : "s", result.grid.experts,
-      result.grid.replicas, result.grid.gpus, sum / layers, sum_even / layers);
-}
-
 }  // namespace
 
 int verb_balance(const BalanceVerbOptions& options, Io& io) {
@@ -318,15 +164,17 @@ int verb_balance(const BalanceVerbOptions& options, Io& io) {
     io.err << "weft: error: weft balance: " << missing << "\nSee: weft balance --help\n";
     return kUsage;
   }
-  const auto result = compute(options);
+  json event;
+  const auto result = compute(options, event);
   if (!result) return report(result.error(), io);
-  if (options.format == Format::Table && result->offer.is_object()) print_offer(result->offer, io);
+  if (options.format == Format::Table && event.is_object()) print_offer(event, io);
   if (options.format == Format::Table)
-    print_table(*result, io);
+    print_balance(*result, io);
   else if (options.format == Format::Json)
-    io.out << as_text(*result, options.policy);
+    io.out << balance_text(*result, options.policy, event);
   else
-    print_object(io, options.format, "balance", as_json(*result, options.policy), "policy", {});
+    print_object(io, options.format, "balance", balance_json(*result, options.policy, event),
+                 "policy", {});
   return kOk;
 }
 

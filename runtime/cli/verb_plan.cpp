@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <ostream>
 
 #include "base/files.h"
 #include "base/text.h"
 #include "runtime/cli/plan_published.h"
 #include "runtime/cli/plan_report.h"
+#include "runtime/cli/plan_run.h"
 #include "runtime/cli/render.h"
 #include "runtime/cli/verbs.h"
 #include "runtime/cluster/cluster_file.h"
@@ -32,7 +34,7 @@ constexpr std::size_t kPlanBytesMax = 16 << 20;
 struct Read {
   Job job;
   Cluster cluster;
-  std::string source;  // what was planned
+  std::optional<SoFar> so_far;  // of a run
 };
 
 /// A file that cannot be used has been talked about on err already.
@@ -69,11 +71,13 @@ Expected<Read> from_plan(const std::string& path, int& exit, Io& io) {
   return read;
 }
 
-Expected<Job> read_job(const PlanVerbOptions& options, int& exit, Io& io) {
+Expected<Job> read_job(const PlanVerbOptions& options, std::optional<SoFar>& so_far, int& exit,
+                       Io& io) {
   std::string path = options.target;
   LoadOptions load{.overrides = {io.environment, options.set}, .check_files = false, .here = false};
   if (!is_job(path)) {
     WEFT_TRY_ASSIGN(const auto run, find_run(path));
+    WEFT_TRY_ASSIGN(so_far, read_so_far(run));
     path = RunPaths{run}.resolved().string();
   }
   const Loaded loaded = load_job(path, load);
@@ -89,7 +93,7 @@ Expected<Read> read_inputs(const PlanVerbOptions& options, int& exit, Io& io) {
   if (is_json(options.target)) {
     WEFT_TRY_ASSIGN(read, from_plan(options.target, exit, io));
   } else {
-    WEFT_TRY_ASSIGN(read.job, read_job(options, exit, io));
+    WEFT_TRY_ASSIGN(read.job, read_job(options, read.so_far, exit, io));
   }
   // A plan has its cluster, and this machine may have one.
   const std::string file = !options.cluster.empty()  ? options.cluster
@@ -132,9 +136,24 @@ double rollout_cache(const Job& job, const Work& work) {
 /// Which stage of a recipe with several the figures are of; "" where there is only one.
 std::string stage_planned(const Job& job) {
   if (job.recipe.size() < 2) return {};
-  const bool pretrain = std::ranges::find(job.recipe, "pretrain") != job.recipe.end();
-  return fmt::format("{} alone, of the recipe {}", pretrain ? "pretrain" : "cold_start",
-                     join(job.recipe, ", "));
+  return stage_of_work(job) + " alone, of the recipe " + join(job.recipe, ", ");
+}
+
+/// Only what a run has not done yet is to be paid for.
+Expected<void> leave_out(const SoFar& run, const Job& job, Inputs& inputs) {
+  const long long done = steps_done(run, job, stage_of_work(job), steps_of_work(job));
+  WEFT_TRY_ASSIGN(inputs.steps_done, full_steps(job, done));
+  inputs.work.steps = std::max(0.0, inputs.work.steps - inputs.steps_done);
+  return {};
+}
+
+/// The line of a run, as it was planned before anything was changed.
+std::string so_far_line(const SoFar& run, const Job& job, const Inputs& base) {
+  const auto plan = predict(base.work, base.cluster, base.assumptions);
+  const bool same = run.stage == stage_of_work(job);
+  std::string text = so_far_text(run, same && plan && plan->timed ? plan->step.total : 0);
+  if (base.work.steps <= 0 && base.steps_done > 0) text += "; " + stage_of_work(job) + " is done";
+  return text;
 }
 
 /// The largest of them decides in which unit all are told.
@@ -233,6 +252,9 @@ int verb_plan(const PlanVerbOptions& options, Io& io) {
   auto work = work_of(read->job);
   if (!work) return report(work.error(), io);
   inputs.work = *std::move(work);
+  if (read->so_far)
+    if (const auto left = leave_out(*read->so_far, read->job, inputs); !left)
+      return report(left.error(), io);
   const Inputs base = inputs;
   if (!options.what_if.empty()) {
     const auto follows = apply_what_if(options.what_if, inputs);
@@ -270,6 +292,10 @@ int verb_plan(const PlanVerbOptions& options, Io& io) {
   if (const std::string covers = stage_planned(read->job); !covers.empty()) {
     object["covers"] = covers;
     lines.insert(std::ranges::find(lines, "step", &Lines::value_type::first), {"covers", covers});
+  }
+  if (read->so_far) {
+    object["so_far"] = so_far_json(*read->so_far, base.steps_done);
+    lines.insert(lines.begin(), {"so far", so_far_line(*read->so_far, read->job, base)});
   }
   const Lines published = published_lines(*plan, inputs.cluster);
   lines.insert(std::ranges::find(lines, "rests on", &Lines::value_type::first), published.begin(),

@@ -71,6 +71,13 @@ Expected<const MeasuredStep*> chosen(const std::vector<MeasuredStep>& steps,
                                   " (trace.steps in the job says how many are kept)");
 }
 
+/// In the table, and in every slice of a step that the file draws.
+void mark_synthetic(MeasuredStep& step) {
+  constexpr const char* kMark = " [synthetic]";
+  step.stage += kMark;
+  for (RankStep& rank : step.ranks) rank.recorded.stage += kMark;
+}
+
 bool is_step(const std::string& text) {
   long long step = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), step);
@@ -206,7 +213,7 @@ int verb_trace(const TraceOptions& options, Io& io) {
   auto steps = steps_of(runtime::RunPaths{*root}, replica, io);
   if (!steps) return report(steps.error(), io);
   if (synthetic)
-    for (MeasuredStep& step : *steps) step.stage += " [synthetic]";
+    for (MeasuredStep& step : *steps) mark_synthetic(step);
   if (options.list) return list(*steps, root->string(), options.format, io);
   const auto step = chosen(*steps, options.step);
   if (!step) return report(step.error(), io);

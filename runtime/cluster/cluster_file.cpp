@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "runtime/job/yaml.h"
 #include "scheduler/cluster/fields.h"
+#include "scheduler/cluster/problems.h"
 
 namespace weft::runtime {
 namespace {

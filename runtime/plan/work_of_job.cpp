@@ -64,7 +64,23 @@ Expected<int> mean_sequence(const Job& job, bool pretrain) {
   return std::max(1, static_cast<int>(std::lround(each)));
 }
 
+const SupervisedJob& stage_job(const Job& job) {
+  return stage_of_work(job) == "pretrain" ? job.pretrain : job.cold_start;
+}
+
 }  // namespace
+
+std::string stage_of_work(const Job& job) {
+  return std::ranges::find(job.recipe, "pretrain") != job.recipe.end() ? "pretrain" : "cold_start";
+}
+
+long long steps_of_work(const Job& job) { return stage_job(job).steps; }
+
+Expected<double> full_steps(const Job& job, long long done) {
+  const SupervisedJob& stage = stage_job(job);
+  WEFT_TRY_ASSIGN(const Course course, course_of(stage, sequence_tokens(job)));
+  return static_cast<double>(course.plan.sequences_before(done)) / stage.batch;
+}
 
 Expected<Work> work_of(const Job& job) {
   if (job.device == "virtual")
@@ -77,7 +93,7 @@ Expected<Work> work_of(const Job& job) {
   if (!runs("pretrain") && !runs("cold_start"))
     return fail(Code::InvalidArgument,
                 "the recipe has no supervised stage to plan: add pretrain or cold_start");
-  const SupervisedJob& stage = runs("pretrain") ? job.pretrain : job.cold_start;
+  const SupervisedJob& stage = stage_job(job);
   Work work;
   work.model = shape_of(job.model);
   const ParallelJob& p = job.parallel;
@@ -95,9 +111,7 @@ Expected<Work> work_of(const Job& job) {
   work.redundant_experts = p.expert > 1 && runs("grpo") ? p.redundant_experts : 0;
   work.bf16_moments = job.optimizer.moments == "bf16";
   work.checkpoint_every = job.checkpoint.every_steps;
-  // A ramp's small batches count as the full ones that hold as many sequences.
-  WEFT_TRY_ASSIGN(const Course course, course_of(stage, sequence_tokens(job)));
-  work.steps = static_cast<double>(course.plan.sequences_before(stage.steps)) / stage.batch;
+  WEFT_TRY_ASSIGN(work.steps, full_steps(job, stage.steps));
   return work;
 }
 

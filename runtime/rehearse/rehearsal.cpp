@@ -32,9 +32,11 @@ sim::WorldOptions Rehearsal::world_options() const {
   options.slots = grid_.devices;
   options.world = layout().world();
   options.name_digits = 3;
+  options.leaf_nodes = leaf_nodes_;
   options.agent_tick = std::chrono::milliseconds(200);
   options.coordinator.heartbeat = from_seconds(job_.control.heartbeat_s);
   options.coordinator.swap_stragglers = options_.swap_stragglers;
+  options.coordinator.layout = layout();
   options.agent.heartbeat = from_seconds(job_.control.heartbeat_s);
   options.agent.alone = grid_.nodes == 1;
   return options;

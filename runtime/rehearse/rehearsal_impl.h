@@ -37,6 +37,7 @@ class Rehearsal final : public sim::Workers {
         curves_(job, options.seed),
         checkpoints_(store.paths().checkpoints(), job.name, layout(), job.checkpoint.keep),
         grid_(fault_grid(job, cluster, options)),
+        leaf_nodes_(cluster.num_leaves() > 1 ? cluster.leaf_nodes() : 0),
         workers_(layout().world()),
         world_(world_options(), events_, *this, told()) {}
 
@@ -136,6 +137,7 @@ class Rehearsal final : public sim::Workers {
   SyntheticCurves curves_;
   VirtualCheckpoints checkpoints_;
   FaultGrid grid_;
+  const int leaf_nodes_;  // under one leaf switch; 0: there is one only
   std::vector<Worker> workers_;
   const int calm_pace_ = calm_pace();  // while nothing is about to happen
   sim::World world_;

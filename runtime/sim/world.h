@@ -32,6 +32,7 @@ struct WorldOptions {
   int slots = 1;        // of each node
   int world = 1;        // ranks
   int name_digits = 5;  // nodes are n00000, n00001, ...
+  int leaf_nodes = 0;   // so many in a row say that they hang on one leaf switch; 0: none says
   NetOptions net;
   Duration directory_delay_max = std::chrono::milliseconds(20);  // of one access
   Duration coordinator_tick = std::chrono::milliseconds(200);

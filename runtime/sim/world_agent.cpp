@@ -14,6 +14,7 @@ void World::Impl::start_agent_process(int node) {
   facts.roster = node;
   facts.version = "simulated";
   facts.address = box.name;
+  if (options.leaf_nodes > 0) facts.leaf = "leaf" + std::to_string(node / options.leaf_nodes);
   agent->state = start_agent(box.name, agent->incarnation, facts, clock(node));
   box.agent = agent;
   agent_tick_after(draw(Duration::zero(), options.agent_tick), node, agent);

@@ -12,22 +12,11 @@ namespace {
 // Sums of the same loads in another order.
 constexpr double kRounding = 1e-12;
 
-/// Best never puts two replicas of an expert on one GPU; there must be a way.
-Expected<void> check_room(const ExpertGrid& grid) {
-  const int experts = grid.experts / (grid.keeps_groups_on_nodes() ? grid.nodes : 1);
-  if (grid.slots_per_gpu() <= experts) return {};
-  return fail(Code::InvalidArgument,
-              "expert balancing: a GPU has " + std::to_string(grid.slots_per_gpu()) +
-                  " slots for the " + std::to_string(experts) +
-                  " experts that may live there: some would be there twice; take at most " +
-                  std::to_string(experts * grid.gpus) + " replicas");
-}
-
 }  // namespace
 
 Expected<LayerReplicas> balance_layer(std::span<const double> load, const ExpertGrid& grid,
                                       const BalanceOptions& options, const LayerReplicas* current) {
-  WEFT_TRY(check_grid(grid));
+  WEFT_TRY(check_grid(grid, options.policy));
   WEFT_TRY(check_load(load, grid));
   if (current != nullptr && std::ssize(current->expert_of) != grid.replicas)
     return fail(Code::InvalidArgument, "the current placement has " +
@@ -36,7 +25,6 @@ Expected<LayerReplicas> balance_layer(std::span<const double> load, const Expert
   const std::vector<float> narrow(load.begin(), load.end());
   const LayerReplicas published = with_even_shares(published_placement(narrow, grid), grid.experts);
   if (options.policy == BalancePolicy::Published) return published;
-  WEFT_TRY(check_room(grid));
 
   const double limit = busiest_gpu(published, load, grid) * (1 + kRounding);
   LayerReplicas best = best_even_placement(published, limit, load, grid);

@@ -6,13 +6,22 @@
 // replicas.
 #pragma once
 
+#include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/expected.h"
 
 namespace weft::scheduler {
+
+enum class BalancePolicy {
+  Best,      // a search for even shares, then uneven shares where these help; never two replicas of
+             // an expert on one GPU, never a busier GPU than the published one; moves little
+  Published  // DeepSeek's EPLB, hierarchical or global, in its float32 arithmetic
+};
+Expected<BalancePolicy> parse_balance_policy(std::string_view text);
 
 struct ExpertGrid {
   int experts = 0;   // of a layer
@@ -27,8 +36,14 @@ struct ExpertGrid {
   bool keeps_groups_on_nodes() const { return groups % nodes == 0; }
 };
 
-/// Errors: InvalidArgument with the broken rule and the nearest number that keeps it.
-Expected<void> check_grid(const ExpertGrid& grid);
+/// Every rule that the grid breaks, each with the nearest number that keeps it. Best needs room for
+/// an expert's replicas on different GPUs, beside what every policy needs.
+std::vector<std::string> grid_problems(const ExpertGrid& grid, BalancePolicy policy);
+/// Errors: InvalidArgument with all of grid_problems.
+Expected<void> check_grid(const ExpertGrid& grid, BalancePolicy policy = BalancePolicy::Published);
+/// A grid of the same experts without problems: as few numbers as possible differ, and these by as
+/// little as possible. Looked for near the numbers given; none: nothing near them will do.
+std::optional<ExpertGrid> nearest_grid(const ExpertGrid& grid, BalancePolicy policy);
 
 /// Errors: InvalidArgument for loads that are negative, not finite or not one an expert.
 Expected<void> check_load(std::span<const double> load, const ExpertGrid& grid);
@@ -53,13 +68,6 @@ LayerReplicas with_even_shares(LayerReplicas layer, int experts);
 double imbalance(const LayerReplicas& layer, std::span<const double> load, const ExpertGrid& grid);
 /// Slots whose weights have to be fetched from another GPU (or the same GPU's other slot: free).
 int num_moved(const LayerReplicas& from, const LayerReplicas& to, const ExpertGrid& grid);
-
-enum class BalancePolicy {
-  Best,      // a search for even shares, then uneven shares where these help; never two replicas of
-             // an expert on one GPU, never a busier GPU than the published one; moves little
-  Published  // DeepSeek's EPLB, hierarchical or global, in its float32 arithmetic
-};
-Expected<BalancePolicy> parse_balance_policy(std::string_view text);
 
 struct BalanceOptions {
   BalancePolicy policy = BalancePolicy::Best;

@@ -21,45 +21,6 @@ std::string text_of(double value) {
 
 }  // namespace
 
-Expected<void> check_grid(const ExpertGrid& grid) {
-  const auto refuse = [](const std::string& why) {
-    return fail(Code::InvalidArgument, "expert balancing: " + why);
-  };
-  const auto nearest = [](int value, int unit) {
-    const int low = std::max(unit, value / unit * unit);
-    return std::to_string(low) + " or " + std::to_string(low + unit);
-  };
-  for (const auto& [name, value] :
-       std::initializer_list<std::pair<const char*, int>>{{"experts", grid.experts},
-                                                          {"replicas", grid.replicas},
-                                                          {"groups", grid.groups},
-                                                          {"nodes", grid.nodes},
-                                                          {"gpus", grid.gpus}})
-    if (value < 1 || value > 1 << 20)
-      return refuse(std::string(name) + " = " + std::to_string(value) +
-                    " is not from 1 to 1048576");
-  if (grid.gpus % grid.nodes != 0)
-    return refuse(std::to_string(grid.gpus) + " GPUs do not divide over " +
-                  std::to_string(grid.nodes) + " nodes; " + nearest(grid.gpus, grid.nodes) + " do");
-  if (grid.replicas % grid.gpus != 0) {
-    // Fewer slots than experts would be the next refusal.
-    const int low = grid.replicas / grid.gpus * grid.gpus;
-    const int high = (std::max(grid.replicas, grid.experts) + grid.gpus - 1) / grid.gpus;
-    return refuse(std::to_string(grid.replicas) + " replicas do not divide over " +
-                  std::to_string(grid.gpus) + " GPUs; " +
-                  (low >= grid.experts ? std::to_string(low) + " or " : "") +
-                  std::to_string(high * grid.gpus) + " do");
-  }
-  if (grid.experts % grid.groups != 0)
-    return refuse(std::to_string(grid.experts) + " experts do not divide into " +
-                  std::to_string(grid.groups) + " groups; " + nearest(grid.experts, grid.groups) +
-                  " do");
-  if (grid.replicas < grid.experts)
-    return refuse(std::to_string(grid.replicas) + " replicas are fewer than " +
-                  std::to_string(grid.experts) + " experts: each needs one");
-  return {};
-}
-
 Expected<void> check_load(std::span<const double> load, const ExpertGrid& grid) {
   if (std::ssize(load) != grid.experts)
     return fail(Code::InvalidArgument, std::to_string(load.size()) + " loads for " +

@@ -3,22 +3,15 @@
 
 #include <limits>
 #include <span>
-#include <string>
 #include <string_view>
-#include <vector>
 
-#include "base/expected.h"
 #include "scheduler/cluster/cluster.h"
+#include "scheduler/cluster/figure_text.h"
 
 namespace weft::scheduler {
 
-enum class Unit { Count, Share, Flops, Bytes, Bandwidth, Time, Power, Money };
-
-/// "50 GB/s" -> 50e9. Count and Share take a plain number (a share also "62 %"); everything else
-/// requires its unit. Errors: InvalidArgument with "<message>\n<hint>".
-Expected<double> parse_figure(Unit unit, std::string_view text);
-/// As a person writes it; parse_figure reads it back to 6 digits.
-std::string figure_text(Unit unit, double value);
+/// Nodes of a cluster, and GPUs, at most.
+inline constexpr double kClusterSizeMax = 1e6;
 
 struct ClusterField {
   std::string_view path;  // "gpu.bf16"
@@ -34,15 +27,5 @@ struct ClusterField {
 /// All figures but those of `exchange`, in the order in which a person reads them.
 std::span<const ClusterField> cluster_fields();
 const ClusterField* find_cluster_field(std::string_view path);
-
-/// A contradiction inside a cluster, or a figure out of its range.
-struct ClusterProblem {
-  std::string path;  // of the field to change
-  std::string message;
-  std::string hint;  // the smallest change that makes it valid
-};
-/// Everything that is wrong, at once; empty when fine. Figures that were not given are only missed
-/// where they are required.
-std::vector<ClusterProblem> problems(const Cluster& cluster);
 
 }  // namespace weft::scheduler

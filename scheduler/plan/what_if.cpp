@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "base/units.h"
 #include "scheduler/cluster/fields.h"
+#include "scheduler/cluster/problems.h"
 #include "scheduler/plan/legal.h"
 
 namespace weft::scheduler {
@@ -79,7 +80,15 @@ Expected<void> set(std::string_view key, std::string_view text, Inputs& inputs) 
     WEFT_TRY_ASSIGN(inputs.work.micro_batch_sequences,
                     count(key, text, inputs.work.micro_batch_sequences));
   } else if (key == "steps") {
-    WEFT_TRY_ASSIGN(inputs.work.steps, count(key, text, inputs.work.steps, kStepsMax));
+    // Of the whole run, as its job file says them.
+    const double done = inputs.steps_done;
+    WEFT_TRY_ASSIGN(const double steps,
+                    count(key, text, std::round(done + inputs.work.steps), kStepsMax));
+    if (steps <= done)
+      return fail(Code::InvalidArgument, "steps=" + std::string(text) + ": " +
+                                             figure_text(Unit::Count, std::round(done)) +
+                                             " are done already; give more");
+    inputs.work.steps = steps - done;
   } else if (key == "schedule") {
     WEFT_TRY_ASSIGN(layout.kind, dualpipe::parse_kind(text));
   } else if (key == "recompute") {

@@ -16,6 +16,7 @@ struct Inputs {
   Cluster cluster;
   TimeAssumptions assumptions;
   double checkpoint_seconds = 0;  // asked for; 0: the job's steps decide
+  double steps_done = 0;          // of a run, before those that `work` counts
 };
 
 struct WhatIfKey {

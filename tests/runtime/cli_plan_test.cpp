@@ -78,6 +78,53 @@ TEST(CliPlan, BadInputNamesTheFileTheFigureAndTheWayOut) {
   EXPECT_EQ(run({"plan", WEFT_SOURCE_DIR "/deploy/models/deepseek-v3.config.json"}).code, kBadData);
 }
 
+/// A run directory that says how far it is.
+fs::path run_at(const std::string& stage, int step) {
+  const fs::path root = fs::temp_directory_path() / ("planned-" + std::to_string(::getpid()));
+  fs::create_directories(root);
+  fs::copy_file(WEFT_SOURCE_DIR "/deploy/jobs/r1-zero-arithmetic.yaml",
+                root / "config.resolved.yaml", fs::copy_options::overwrite_existing);
+  json state = {{"name", "r1"}, {"state", "stopped"}, {"step", step}};
+  if (!stage.empty())
+    state["last_metrics"] = {{"stage", stage}, {"stage_step", step}, {"step_seconds", 9.0}};
+  std::ofstream(root / "run.json") << state.dump();
+  return root;
+}
+
+TEST(CliPlan, OfARunOnlyWhatIsLeftIsPaidForAndItSaysHowFarItIs) {
+  const std::string cpu = WEFT_SOURCE_DIR "/deploy/clusters/cpu-host.yaml";
+  const auto planned = [&](const fs::path& root, const std::string& what_if = "checkpoint=5m") {
+    return run({"plan", root.string(), "--cluster", cpu, "--what-if", what_if});
+  };
+  const json whole =
+      json::parse(run({"plan", run_at("", 0).string(), "--cluster", cpu, "-o", "json"}).out);
+  const double steps = whole["run"]["steps"];
+  EXPECT_EQ(whole["so_far"]["planned_steps_done"], 0);
+
+  const fs::path root = run_at("pretrain", 100);
+  const json left = json::parse(run({"plan", root.string(), "--cluster", cpu, "-o", "json"}).out);
+  EXPECT_DOUBLE_EQ(left["run"]["steps"], steps - 100);
+  EXPECT_LT(left["run"]["seconds"], whole["run"]["seconds"]);
+  const Result lines = planned(root);
+  for (const char* part : {"stopped, step 100 of pretrain, which took 9.00 s", "predicted",
+                           "weft plan --calibrate", "more steps"})
+    EXPECT_NE(lines.out.find(part), std::string::npos) << part << "\n" << lines.out;
+  // The job's own way of counting: all steps of the stage.
+  EXPECT_NE(planned(root, "steps=150").out.find("50.0 more steps"), std::string::npos)
+      << planned(root, "steps=150").out;
+  EXPECT_NE(planned(root, "steps=100").err.find("100 are done already"), std::string::npos);
+
+  const Result past = planned(run_at("grpo", 3));
+  EXPECT_NE(past.out.find("pretrain is done"), std::string::npos) << past.out;
+  EXPECT_EQ(past.out.find("finished  "), std::string::npos) << past.out;
+  fs::remove_all(root);
+}
+
+TEST(CliPlan, AnAlternativeIsToldInMoneyToo) {
+  const Result result = run(plan({}));
+  EXPECT_NE(result.out.find(" slower, $"), std::string::npos) << result.out;
+}
+
 TEST(CliPlan, AnImpossibleWhatIfIsSaidWholeWithTheLayoutThatWouldFit) {
   const Result result = run(plan({"--what-if", "pp=15,ep=48"}));
   EXPECT_EQ(result.code, kConfiguration);

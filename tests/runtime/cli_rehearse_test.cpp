@@ -7,6 +7,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "base/files.h"
 #include "runtime/store/run_store.h"
 #include "tests/runtime/cli_in_process.h"
 
@@ -57,6 +58,10 @@ TEST_F(CliRehearse, EveryVerbThatReadsItSaysThatItIsSynthetic) {
     EXPECT_EQ(read.code, kOk) << verb[0] << ": " << read.err;
     EXPECT_THAT(read.out + read.err, HasSubstr("synthetic")) << verb[0];
   }
+  // What another program opens says so in the picture itself.
+  const auto drawn = read_file(scratch_ / "trace.json", std::size_t{64} << 20);
+  ASSERT_TRUE(drawn);
+  EXPECT_THAT(*drawn, HasSubstr("[synthetic])"));
   for (const std::vector<std::string>& verb :
        std::vector<std::vector<std::string>>{{"status", directory(), "--json"},
                                              {"ckpt", "ls", directory(), "--json"},
@@ -68,6 +73,7 @@ TEST_F(CliRehearse, ARunCanBePlannedOnWithOtherInputs) {
   ASSERT_EQ(rehearse({"--steps", "5", "--faults", "none", "--quiet"}).code, kOk);
   const Result as_it_is = run({"plan", directory(), "--cluster", kHost});
   EXPECT_EQ(as_it_is.code, kOk) << as_it_is.err;
+  EXPECT_THAT(as_it_is.out, HasSubstr("finished [synthetic], step "));
   EXPECT_THAT(as_it_is.out, HasSubstr("dualpipe P2 D2 E2, 4 micro-batches of 2"));
   const Result changed =
       run({"plan", directory(), "--cluster", kHost, "--what-if", "schedule=zb1p,expert=1"});

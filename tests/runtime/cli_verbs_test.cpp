@@ -309,6 +309,15 @@ TEST(Cli, EveryExampleOfThePagesNamesVerbsFlagsAndFilesThatThereAre) {
   EXPECT_GT(examples, 60);
 }
 
+TEST(Cli, BalanceSaysAllThatIsWrongAtOnceAndWhatWouldDo) {
+  const Result bad = run({"balance", "--input", WEFT_SOURCE_DIR "/deploy/loads/skewed.json",
+                          "--replicas", "250", "--groups", "7", "--nodes", "3", "--gpus", "32"});
+  EXPECT_EQ(bad.code, kConfiguration);
+  for (const char* part : {"do not divide over 3 nodes", "250 replicas do not divide",
+                           "into 7 groups", "would do: --replicas "})
+    EXPECT_NE(bad.err.find(part), std::string::npos) << part << "\n" << bad.err;
+}
+
 TEST(Cli, BalanceWithoutLoadsOrSlotsIsUsage) {
   EXPECT_EQ(run({"balance"}).code, kUsage);
   const Result result =

@@ -127,6 +127,10 @@ TEST(ClusterFile, RatesOfZeroAndImpossibleTopologiesAreRefusedWithTheSmallestCha
   EXPECT_NE(shown.find("1 (none) or more"), std::string::npos) << shown;
   EXPECT_NE(printed(with("  nic_bandwidth: [400 Gb/s, sheet]\n", "")).find("network.nodes: 1"),
             std::string::npos);
+  const std::string busy = printed(
+      with("  name: G\n", "  name: G\n  sms: [10, sheet]\n  communication_sms: [12, chosen]\n"));
+  EXPECT_NE(busy.find("nothing is left to compute"), std::string::npos) << busy;
+  EXPECT_NE(busy.find("at most 9"), std::string::npos) << busy;
 }
 
 TEST(ClusterFile, NoBytesMakeItFall) {

@@ -7,7 +7,10 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstdlib>
 #include <numeric>
+#include <string>
+#include <tuple>
 
 #include "base/rng.h"
 #include "scheduler/balance/assignment.h"
@@ -141,6 +144,46 @@ TEST(Balance, TheBestPolicyNeverHasTwinsAndIsNeverBusierThanThePublishedOne) {
       }
 }
 
+/// A grid that balance_layer takes, and all such grids of up to 48 experts can be drawn.
+ExpertGrid drawn_grid(Rng& rng) {
+  for (;;) {
+    ExpertGrid grid;
+    grid.experts = 1 + static_cast<int>(rng.below(48));
+    grid.nodes = 1 + static_cast<int>(rng.below(4));
+    grid.gpus = grid.nodes * (1 + static_cast<int>(rng.below(6)));
+    grid.groups = 1 + static_cast<int>(rng.below(static_cast<std::uint64_t>(grid.experts)));
+    grid.replicas = grid.gpus * (1 + static_cast<int>(rng.below(12)));
+    if (grid_problems(grid, BalancePolicy::Best).empty()) return grid;
+  }
+}
+
+TEST(Balance, OnAnyGridAndLoadThereAreNoTwinsAndNoGpuIsBusierThanThePublishedOnes) {
+  const char* asked = std::getenv("WEFT_BALANCE_GRIDS");  // more of them, by hand
+  const std::uint64_t grids = asked != nullptr ? std::stoull(asked) : 100;
+  for (std::uint64_t seed = 0; seed < grids; ++seed) {
+    Rng rng(seed, "grid");
+    const ExpertGrid grid = drawn_grid(rng);
+    const Shape shape = kShapes[seed % std::size(kShapes)];
+    const std::vector<double> load = loads(shape, grid.experts, seed);
+    const LayerReplicas best = must(load, grid, {});
+    const LayerReplicas published = must(load, grid, {BalancePolicy::Published});
+    const std::string what =
+        "seed " + std::to_string(seed) + ": " + std::to_string(grid.experts) + " experts, " +
+        std::to_string(grid.replicas) + " replicas, " + std::to_string(grid.groups) + " groups, " +
+        std::to_string(grid.nodes) + " nodes, " + std::to_string(grid.gpus) + " GPUs";
+    SCOPED_TRACE(what);
+    expect_a_placement(best, grid);
+    EXPECT_FALSE(has_twins(best, grid));
+    const double most = imbalance(published, load, grid) * (1 + 1e-9);
+    EXPECT_LE(imbalance(best, load, grid), most);
+    // From anywhere: also with the placement of other loads as the current one.
+    const LayerReplicas moved = must(loads(shape, grid.experts, seed + 1000), grid, {}, &best);
+    const LayerReplicas near = must(load, grid, {}, &moved);
+    EXPECT_FALSE(has_twins(near, grid));
+    EXPECT_LE(imbalance(near, load, grid), most);
+  }
+}
+
 TEST(Balance, EvenSharesAreEnoughOnTheDeploymentsGrids) {
   for (const ExpertGrid& grid : grids())
     for (const Shape shape : {Shape::Uniform, Shape::LogNormal, Shape::Zipf, Shape::OneHot}) {
@@ -235,6 +278,35 @@ TEST(Balance, ARefusedGridNamesTheRuleAndTheNearestNumber) {
   EXPECT_THAT(why({256, 128, 8, 1, 8}), HasSubstr("each needs one"));
   EXPECT_THAT(why({2, 6, 1, 1, 2}), HasSubstr("at most 4 replicas"));
   EXPECT_THAT(why({0, 6, 1, 1, 2}), HasSubstr("experts = 0"));
+}
+
+TEST(Balance, AGridIsRefusedWithAllThatIsWrongAndTheNearestOneThatIsNot) {
+  const ExpertGrid bad{256, 250, 7, 3, 32};
+  EXPECT_EQ(grid_problems(bad, BalancePolicy::Best).size(), 3u);
+  const auto near = nearest_grid(bad, BalancePolicy::Best);
+  ASSERT_TRUE(near);
+  EXPECT_TRUE(grid_problems(*near, BalancePolicy::Best).empty());
+  EXPECT_EQ(near->groups, 8);
+  EXPECT_EQ(near->gpus % near->nodes, 0);
+  // One number is wrong: one is changed.
+  const auto one = nearest_grid({256, 250, 8, 4, 32}, BalancePolicy::Best);
+  ASSERT_TRUE(one);
+  EXPECT_EQ(std::tuple(one->replicas, one->groups, one->nodes, one->gpus),
+            std::tuple(256, 8, 4, 32));
+  // Twins are the best policy's rule only.
+  EXPECT_EQ(grid_problems({2, 6, 1, 1, 2}, BalancePolicy::Best).size(), 1u);
+  EXPECT_TRUE(grid_problems({2, 6, 1, 1, 2}, BalancePolicy::Published).empty());
+  EXPECT_EQ(nearest_grid({2, 6, 1, 1, 2}, BalancePolicy::Best)->replicas, 4);
+  for (std::uint64_t seed = 0; seed < 50; ++seed) {
+    Rng rng(seed, "bad grid");
+    const auto upto = [&](int most) { return static_cast<int>(rng.below(most)); };
+    const ExpertGrid any{1 + upto(300), upto(600) - 5, upto(40) - 2, upto(20) - 2, upto(80) - 2};
+    if (const auto other = nearest_grid(any, BalancePolicy::Best)) {
+      EXPECT_TRUE(grid_problems(*other, BalancePolicy::Best).empty()) << "seed " << seed;
+    } else {
+      ADD_FAILURE() << "nothing found near seed " << seed;
+    }
+  }
 }
 
 TEST(Balance, LoadsThatAreNoLoadsAreRefused) {
