@@ -102,6 +102,26 @@ TEST_F(RunCkpt, ADamagedNewestOneIsNamedByWhoeverReadsIt) {
     }
 }
 
+TEST_F(RunCkpt, LsNamesTheMissingFileAndResumePassesThatCheckpointOver) {
+  const std::string r = run.string();
+  const fs::path newest = run / "ckpt" / "step-000000006";
+  const auto shard = fs::directory_iterator(newest / "model")->path();
+  fs::remove(shard);
+  const Ended listed = weft({"ckpt", "ls", r, "-o", "json"});
+  EXPECT_EQ(listed.code, 0) << listed.err;
+  const json entries = json::parse(listed.out, nullptr, false)["items"];
+  ASSERT_EQ(entries.size(), 3u) << listed.out;
+  EXPECT_EQ(entries[1]["state"], "complete") << listed.out;
+  EXPECT_EQ(entries[2]["state"], "incomplete") << listed.out;
+  EXPECT_NE(entries[2].value("reason", "").find(shard.filename().string()), std::string::npos)
+      << listed.out;
+  EXPECT_NE(weft({"ckpt", "ls", r}).out.find(shard.filename().string()), std::string::npos);
+  const Ended resumed = weft({"resume", r});
+  EXPECT_EQ(resumed.code, 0) << resumed.err;
+  EXPECT_NE(resumed.err.find("skipped step-000000006"), std::string::npos) << resumed.err;
+  EXPECT_NE(resumed.err.find("resumed from step-000000004"), std::string::npos) << resumed.err;
+}
+
 TEST_F(RunCkpt, ReshardSaysWhatItNeeds) {
   const std::string r = run.string(), out = (place / "out").string();
   EXPECT_EQ(weft({"ckpt", "reshard", r, "-o", out}).code, 2);
