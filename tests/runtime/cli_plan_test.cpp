@@ -28,6 +28,7 @@ std::vector<std::string> plan(std::vector<std::string> more) {
 TEST(CliPlan, SaysWhetherItFitsWhatItTakesAndWhatThatRestsOn) {
   const Result result = run(plan({}));
   EXPECT_EQ(result.code, kOk) << result.err;
+  EXPECT_EQ(result.err, "");
   for (const char* word :
        {"v3-pretrain on h800-2048", "verdict", "fits", "free of deadlock", "fullest rank", "bubble",
         "tokens/s", "causal", "GPU-hours", "MWh", "90 %", "why schedule", "dualpipe;",

@@ -102,6 +102,20 @@ TEST_F(ModelFileTest, GivesTheModelAndTheJobsOwnFieldsWinWhereverTheyStand) {
   EXPECT_EQ(to_string(other.origins.at("model.head_dim")), directory / "other.json");
 }
 
+TEST_F(ModelFileTest, WeightsStoredInFp8AreALineWhereTheJobTrainsInAnotherPrecision) {
+  student(R"(, "quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]})");
+  const std::string use = "model: {config: config.json}\n";
+  const Loaded other = load(use + "precision: bf16\n");
+  EXPECT_TRUE(other.ok());
+  EXPECT_EQ(print(other.diagnostics),
+            (directory / "config.json").string() +
+                ": warning: its weights are stored in FP8, this job trains with precision: bf16; "
+                "say precision: fp8 if it should do as they did\n1 warning.\n");
+  const Loaded same = load(use + "precision: fp8\n");
+  EXPECT_TRUE(same.diagnostics.empty()) << print(same.diagnostics);
+  EXPECT_TRUE(load(to_yaml(other.job, other.origins)).diagnostics.empty()) << "said once";
+}
+
 TEST_F(ModelFileTest, IsNotNeededByTheResolvedJob) {
   student();
   const Loaded loaded = load("model: {config: config.json}\n");
