@@ -154,6 +154,22 @@ TEST(CliCluster, ShowsEveryFigureWithItsSource) {
   EXPECT_GT(figures["items"].size(), 30u);
 }
 
+TEST(CliCluster, ShowsNoMeasurementInMoreDigitsThanItDeserves) {
+  const std::string host = WEFT_SOURCE_DIR "/deploy/clusters/cpu-host.yaml";
+  const json figures = json::parse(run({"cluster", "show", host, "-o", "json"}).out);
+  int measured = 0;
+  for (const json& item : figures["items"]) {
+    if (!item["source"].get<std::string>().starts_with("measured")) continue;
+    ++measured;
+    const std::string text = item["text"];
+    const std::string number = text.substr(0, text.find(' '));
+    const auto digit = [](unsigned char c) { return std::isdigit(c) != 0; };
+    const auto first = std::ranges::find_if(number, [](char c) { return c >= '1' && c <= '9'; });
+    EXPECT_LE(std::count_if(first, number.end(), digit), 3) << item;
+  }
+  EXPECT_GT(measured, 20);
+}
+
 TEST(CliCluster, WhatCannotBeWrittenIsSaidBeforeItIsMeasured) {
   const Result result = run({"cluster", "probe", "-o", "/nowhere/at/all.yaml"});
   EXPECT_EQ(result.code, kBadData);

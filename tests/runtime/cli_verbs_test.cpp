@@ -192,6 +192,9 @@ TEST(Cli, AModelIsShownFromItsConfigJson) {
   EXPECT_EQ(run({"model", "show", "/nonexistent"}).code, kBadData);
   // A job's model, in the job's own layout.
   const std::string job = WEFT_SOURCE_DIR "/deploy/jobs/r1-zero-arithmetic.yaml";
+  const Result for_a_cluster =
+      run({"model", "show", WEFT_SOURCE_DIR "/deploy/jobs/v3-pretrain.yaml"});
+  EXPECT_EQ(for_a_cluster.code, kOk) << for_a_cluster.err;
   const json of_job = json::parse(run({"model", "show", job, "--json"}).out);
   EXPECT_GT(of_job["parameters"]["total"], 100'000);
   EXPECT_GE(of_job["bytes_per_rank"].size(), 1u);
