@@ -10,6 +10,7 @@
 #include "runtime/cli/progress.h"
 #include "runtime/store/run_store.h"
 #include "tests/runtime/cli_in_process.h"
+#include "tests/scratch.h"
 
 namespace weft::cli {
 namespace {
@@ -375,9 +376,6 @@ TEST(ExitCodes, EachKindOfFailureHasItsOwn) {
 class CliRun : public testing::Test {
  protected:
   void SetUp() override {
-    std::string name = (fs::temp_directory_path() / "weft_cli_XXXXXX").string();
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    parent = name;
     root = (parent / "demo").string();
     auto opened = runtime::RunStore::open(root, clock);
     ASSERT_TRUE(opened) << opened.error().message;
@@ -390,10 +388,10 @@ class CliRun : public testing::Test {
     std::ofstream(store->paths().worker_log(0)) << "hello\nworld\ntorn";
     std::ofstream(store->paths().worker_log(1)) << "other\n";
   }
-  void TearDown() override { fs::remove_all(parent); }
 
   SystemClock clock;
-  fs::path parent;
+  const test::Scratch scratch;
+  const fs::path parent = scratch.path();
   std::string root;
   std::unique_ptr<runtime::RunStore> store;
 };
