@@ -35,6 +35,17 @@ Expected<void> write_all(int fd, std::string_view content, const std::filesystem
   return {};
 }
 
+enum class Sync { Yes, No };
+
+Expected<void> write_new(const std::filesystem::path& path, std::string_view content, unsigned mode,
+                         Sync sync) {
+  const Descriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode));
+  if (file.get() < 0) return io_error("create", path, errno);
+  WEFT_TRY(write_all(file.get(), content, path));
+  if (sync == Sync::Yes && ::fsync(file.get()) != 0) return io_error("sync", path, errno);
+  return {};
+}
+
 }  // namespace
 
 tl::unexpected<Error> io_error(std::string_view action, const std::filesystem::path& path,
@@ -79,16 +90,19 @@ Expected<void> write_file_atomically(const std::filesystem::path& path, std::str
                                      unsigned mode) {
   std::filesystem::path temporary = path;
   temporary += ".tmp";
-  {
-    const Descriptor file(
-        ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode));
-    if (file.get() < 0) return io_error("create", temporary, errno);
-    WEFT_TRY(write_all(file.get(), content, temporary));
-    if (::fsync(file.get()) != 0) return io_error("sync", temporary, errno);
-  }
+  WEFT_TRY(write_new(temporary, content, mode, Sync::Yes));
   if (::rename(temporary.c_str(), path.c_str()) != 0) return io_error("rename to", path, errno);
   const std::filesystem::path parent = path.parent_path();
   return sync_directory(parent.empty() ? "." : parent);
+}
+
+Expected<void> replace_file(const std::filesystem::path& path, std::string_view content,
+                            unsigned mode) {
+  std::filesystem::path temporary = path;
+  temporary += "." + std::to_string(::getpid()) + ".new";
+  WEFT_TRY(write_new(temporary, content, mode, Sync::No));
+  if (::rename(temporary.c_str(), path.c_str()) != 0) return io_error("rename to", path, errno);
+  return {};
 }
 
 }  // namespace weft

@@ -20,6 +20,12 @@ Expected<std::string> read_file(const std::filesystem::path& path,
 Expected<void> write_file_atomically(const std::filesystem::path& path, std::string_view content,
                                      unsigned mode = 0644);
 
+/// The same without waiting for the disk: readers see the old content or the new, whole; after a
+/// crash of the machine either, or neither. For what is written anew within seconds. Processes that
+/// do so at the same time do not disturb each other. Errors: Io.
+Expected<void> replace_file(const std::filesystem::path& path, std::string_view content,
+                            unsigned mode = 0644);
+
 /// fsync of a directory, so that a rename inside it survives a crash. Errors: Io.
 Expected<void> sync_directory(const std::filesystem::path& directory);
 

@@ -39,6 +39,8 @@ Expected<void> AgentLoop::begin() {
   WEFT_TRY_ASSIGN(spool_, SpoolWriter::open(setup_.paths.spool(), setup_.node));
   options_.heartbeat =
       std::chrono::nanoseconds(static_cast<std::int64_t>(job_.control.heartbeat_s * 1e9));
+  options_.storage_bound =
+      std::chrono::nanoseconds(static_cast<std::int64_t>(job_.control.disk_wait_s * 1e9));
   options_.alone = setup_.alone;
   state_ = start_agent(setup_.node, spool_->incarnation(), setup_.facts, clock_.now());
   if (setup_.metrics.empty()) return {};
@@ -150,12 +152,15 @@ RunResult AgentLoop::end() {
   child_.reset();
   if (bytes_.empty()) spool_->all_stored(true);
   if (conclusion_) return *conclusion_;
-  if (refused_) return failed(*refused_);
+  // Another node's may have led the run to a good end since.
+  const bool good =
+      leaving_ && (leaving_->outcome == Outcome::Finished || leaving_->outcome == Outcome::Stopped);
+  if (refused_ && !good) return failed(*refused_);
   RunResult result;
   if (leaving_) {
     result.outcome = leaving_->outcome == Outcome::Undecided ? Outcome::Failed : leaving_->outcome;
     result.reason = leaving_->reason;
-    result.error = {Code::Unavailable, leaving_->reason};
+    result.error = {leaving_->code, leaving_->reason};
   }
   return result;
 }

@@ -25,6 +25,9 @@ void AgentLoop::hear_coordinator() {
     CoordinatorExited event = *exited;
     if (!said_.empty()) event.reason = said_;
     if (conclusion_) event.outcome = conclusion_->outcome;
+    // A failed run's cause is another one also where the disk alone kept its end from being told.
+    event.storage = refused_ && (refused_->code == Code::Io ||
+                                 clock_.now() - coordinator_waits_ < kCoordinatorSilent);
     child_.reset();
     tell(event);
   }

@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <cstdio>
 #include <nlohmann/json.hpp>
 #include <vector>
 
@@ -60,17 +59,6 @@ fs::path claim_path(const RunPaths& paths, std::int64_t term) {
 }
 fs::path end_path(const RunPaths& paths, std::int64_t term) {
   return term_directory(paths, term) / "end.json";
-}
-
-/// Whole for readers; not forced to disk, as the next one follows within a second.
-Expected<void> replace_file(const fs::path& path, const std::string& content) {
-  const fs::path temporary = path.string() + "." + std::to_string(::getpid()) + ".new";
-  std::FILE* file = std::fopen(temporary.c_str(), "we");
-  if (file == nullptr) return io_error("create", temporary, errno);
-  const bool written = std::fwrite(content.data(), 1, content.size(), file) == content.size();
-  if (std::fclose(file) != 0 || !written) return io_error("write", temporary, errno);
-  if (std::rename(temporary.c_str(), path.c_str()) != 0) return io_error("rename to", path, errno);
-  return {};
 }
 
 /// None when there is no such file.

@@ -27,7 +27,7 @@ struct Found {
 Expected<Found> find_checkpoints(const CheckpointOptions& options) {
   WEFT_TRY_ASSIGN(const fs::path run, find_run(options.run));
   Found found{runtime::RunPaths{run}.checkpoints(), is_rehearsal(run), {}};
-  WEFT_TRY_ASSIGN(found.entries, checkpoint::list(found.directory));
+  WEFT_TRY_ASSIGN(found.entries, checkpoint::list(found.directory, checkpoint::Mode::Size));
   return found;
 }
 
@@ -120,7 +120,8 @@ int verb_ckpt_ls(const CheckpointOptions& options, Io& io) {
        {"STEP", [](const json& r) { return text_of(r, "step"); }, true},
        {"SIZE", [](const json& r) { return format_bytes(r["bytes"].get<std::uint64_t>()); }, true},
        {"WRITTEN", [&](const json& r) { return ago(r, "time", io.clock); }},
-       {"PINNED", [](const json& r) { return r["pinned"].get<bool>() ? "yes" : ""; }}},
+       {"PINNED", [](const json& r) { return r["pinned"].get<bool>() ? "yes" : ""; }},
+       {"", [](const json& r) { return r.value("reason", ""); }}},
       "name");
   if (records.empty()) io.err << "No checkpoint yet in " << found->directory.string() << "\n";
   return kOk;
@@ -149,6 +150,8 @@ int verb_ckpt_show(const CheckpointOptions& options, Io& io) {
   print_object(
       io, options.format, "ckpt.show", out, "name",
       {{"name", entry.name},
+       {"state",
+        checkpoint::to_string(entry.state) + (entry.reason.empty() ? "" : ": " + entry.reason)},
        {"step", std::to_string(manifest->step)},
        {"tokens", std::to_string(manifest->tokens)},
        {"written", manifest->wall_time + " by " + manifest->writer},

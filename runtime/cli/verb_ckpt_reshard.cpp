@@ -6,6 +6,7 @@
 #include <ostream>
 
 #include "base/units.h"
+#include "runtime/agent/signals.h"
 #include "runtime/cli/checkpoint_source.h"
 #include "runtime/cli/progress.h"
 #include "runtime/cli/render.h"
@@ -100,7 +101,11 @@ Expected<std::vector<checkpoint::Share>> share_by_layout(const checkpoint::Manif
       });
 }
 
-Expected<checkpoint::Committed> reshard(const ReshardVerbOptions& options, Progress& progress) {
+/// `stopped`: a signal has asked for it. Until it is looked at, between tensors, signals wait, so
+/// that nothing half-written stays.
+Expected<checkpoint::Committed> reshard(const ReshardVerbOptions& options, Progress& progress,
+                                        bool& stopped) {
+  const runtime::SignalDescriptor signals;
   WEFT_TRY_ASSIGN(const NamedCheckpoint source, find_checkpoint(options.source, options.step));
   WEFT_TRY_ASSIGN(checkpoint::Reader reader, checkpoint::Reader::open(source.directory));
   checkpoint::ReshardOptions to;
@@ -119,7 +124,12 @@ Expected<checkpoint::Committed> reshard(const ReshardVerbOptions& options, Progr
                  std::string(dualpipe::to_string(layout.kind))};
     WEFT_TRY_ASSIGN(shares, share_by_layout(reader.manifest(), layout));
   }
-  to.progress = [&](int rank) { progress.show(fmt::format("rank {}/{}", rank + 1, to.ranks)); };
+  to.progress = [&](int rank) -> Expected<void> {
+    progress.show(fmt::format("rank {}/{}", rank + 1, to.ranks));
+    stopped = stopped || signals.take().stops > 0;
+    if (stopped) return fail(Code::Unavailable, "interrupted; nothing was written");
+    return {};
+  };
   return checkpoint::reshard(reader, shares, to);
 }
 
@@ -130,11 +140,15 @@ int verb_ckpt_reshard(const ReshardVerbOptions& options, Io& io) {
     io.err << "weft: error: say either --ranks N or --layout pipeline=P,data=D,...\n";
     return kUsage;
   }
+  bool stopped = false;
   const auto made = [&] {
     Progress progress(io, options.quiet);
-    return reshard(options, progress);
+    return reshard(options, progress, stopped);
   }();
-  if (!made) return report(made.error(), io);
+  if (!made) {
+    const int code = report(made.error(), io);
+    return stopped ? kInterrupted : code;
+  }
   const checkpoint::Manifest& manifest = made->manifest;
   const std::string directory = made->directory.string();
   const json out = {{"name", made->directory.filename().string()},

@@ -22,13 +22,17 @@ using nlohmann::json;
 using namespace runtime;
 using namespace scheduler;
 
+/// By a probe, to more digits in the file than the measurement is worth.
+bool is_measured(const Figure& figure) { return figure.source.starts_with("measured"); }
+
 json figures_of(const Cluster& cluster) {
   json rows = json::array();
   const auto add = [&](const std::string& path, Unit unit, const Figure& figure) {
     if (figure.given())
       rows.push_back({{"figure", path},
                       {"value", figure.value},
-                      {"text", figure_text(unit, figure.value)},
+                      {"text", is_measured(figure) ? rounded_text(unit, figure.value)
+                                                   : figure_text(unit, figure.value)},
                       {"source", figure.source}});
   };
   for (const ClusterField& field : cluster_fields())

@@ -207,8 +207,8 @@ Expected<ModelConfig> from_config(std::string path, Io& io) {
 
 /// A job's model, and its layout where the command line names none.
 Expected<ModelConfig> from_job(ModelShowOptions& options, Io& io) {
-  const runtime::Loaded loaded =
-      runtime::load_job(options.config, {.overrides = {io.environment, {}}, .check_files = false});
+  const runtime::Loaded loaded = runtime::load_job(
+      options.config, {.overrides = {io.environment, {}}, .check_files = false, .here = false});
   if (!loaded.ok()) return fail(Code::InvalidArgument, print(loaded.diagnostics));
   io.err << print(loaded.diagnostics);
   if (options.pipeline == 0) {

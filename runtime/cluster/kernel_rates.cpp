@@ -115,14 +115,14 @@ void set_rates(std::span<const ProbeRun> runs, Precision precision, Cluster& clu
     sum += off;
   }
   const auto speed = [](Unit unit, double per_unit) {
-    return scheduler::figure_text(unit, 1 / std::max(per_unit, kFastest));
+    return scheduler::rounded_text(unit, 1 / std::max(per_unit, kFastest));
   };
   talk(fmt::format(
       "kernels in {}: products {}, attention {}, rows {}, {} a phase; {} phases, off by {:.0f} % "
       "on average, {:.0f} % at most",
       scheduler::to_string(precision), speed(Unit::Flops, x[kGemm]),
       speed(Unit::Flops, x[kForward]), speed(Unit::Bandwidth, x[kRows]),
-      scheduler::figure_text(Unit::Time, x[kPhase]), taken.size(),
+      scheduler::rounded_text(Unit::Time, x[kPhase]), taken.size(),
       100 * sum / static_cast<double>(taken.size()), 100 * worst));
 }
 

@@ -132,16 +132,16 @@ Expected<Cluster> probe_machine(const ProbeOptions& options,
   c.gpu.memory = measured(memory_bytes() / options.workers, "memory over the workers");
   const double copy = copy_rate(options.seconds);
   c.gpu.memory_bandwidth = measured(copy, "copying between two buffers, one thread");
-  talk("memory " + scheduler::figure_text(Unit::Bandwidth, copy));
+  talk("memory " + scheduler::rounded_text(Unit::Bandwidth, copy));
   WEFT_TRY_ASSIGN(const LinkRates link, link_rates());
   c.node.nvlink_bandwidth = measured(link.bandwidth, "shared memory, 1 MiB messages");
   c.node.nvlink_latency = measured(link.latency, "shared memory, 64 B messages");
-  talk("messages " + scheduler::figure_text(Unit::Time, link.latency) + ", " +
-       scheduler::figure_text(Unit::Bandwidth, link.bandwidth));
+  talk("messages " + scheduler::rounded_text(Unit::Time, link.latency) + ", " +
+       scheduler::rounded_text(Unit::Bandwidth, link.bandwidth));
   WEFT_TRY_ASSIGN(const double disk, disk_rate());
   c.storage_write = measured(disk, "64 MiB with fsync");
   c.storage_read = measured(disk, "taken as for writing");
-  talk("disk " + scheduler::figure_text(Unit::Bandwidth, disk));
+  talk("disk " + scheduler::rounded_text(Unit::Bandwidth, disk));
   WEFT_TRY(probe_kernels(options, c, talk));
   WEFT_TRY(probe_runs(options, c, talk));
   if (const std::string said = load_warning(load.others(), cores); !said.empty())

@@ -154,10 +154,10 @@ class StepParts {
     cluster_.kernels.touch = touch_of(runs);
     cluster_.kernels.step = {least_squares(rests, {0, 0})[0],
                              "measured: steps of one rank beside their phases and the optimizer"};
-    talk_("weights " + scheduler::figure_text(Unit::Bandwidth, cluster_.kernels.touch) +
+    talk_("weights " + scheduler::rounded_text(Unit::Bandwidth, cluster_.kernels.touch) +
           " to clear and pack, " +
-          scheduler::figure_text(Unit::Bandwidth, cluster_.kernels.update) + " to update, " +
-          scheduler::figure_text(Unit::Time, cluster_.kernels.step) + " a step");
+          scheduler::rounded_text(Unit::Bandwidth, cluster_.kernels.update) + " to update, " +
+          scheduler::rounded_text(Unit::Time, cluster_.kernels.step) + " a step");
     return {};
   }
 
@@ -225,8 +225,8 @@ class StepParts {
     const double alone = cluster_.kernels.step;
     cluster_.kernels.step = {alone + std::max(0.0, seconds[0] - bytes[0] * each),
                              "measured: steps of one world over those of as many alone"};
-    talk_("sums " + scheduler::figure_text(Unit::Bandwidth, cluster_.node.nvlink_bandwidth) +
-          " a worker, " + scheduler::figure_text(Unit::Time, cluster_.kernels.step) + " a step");
+    talk_("sums " + scheduler::rounded_text(Unit::Bandwidth, cluster_.node.nvlink_bandwidth) +
+          " a worker, " + scheduler::rounded_text(Unit::Time, cluster_.kernels.step) + " a step");
     return {};
   }
 
@@ -246,8 +246,8 @@ class StepParts {
     cluster_.exchange = {{2, rate, rate}};
     cluster_.kernels.exchange = {std::max(0.0, seconds[0] - bytes[0] * each), rate.source};
     if (options_.program.empty()) WEFT_TRY(meetings());
-    talk_("exchanges " + scheduler::figure_text(Unit::Bandwidth, rate) + ", " +
-          scheduler::figure_text(Unit::Time, cluster_.kernels.exchange) + " each");
+    talk_("exchanges " + scheduler::rounded_text(Unit::Bandwidth, rate) + ", " +
+          scheduler::rounded_text(Unit::Time, cluster_.kernels.exchange) + " each");
     return {};
   }
 
@@ -312,10 +312,10 @@ Expected<void> probe_kernels(const ProbeOptions& options, Cluster& c, const Talk
     c.gpu.bf16 = peak(product_rate<Bf16>);
     c.gpu.fp8 = peak(fp8_rate);
   }
-  talk(
-      "products " + scheduler::figure_text(Unit::Flops, c.gpu.fp32) + " in F32, " +
-      scheduler::figure_text(Unit::Flops, c.gpu.bf16) + " in BF16" +
-      (c.gpu.fp8.given() ? ", " + scheduler::figure_text(Unit::Flops, c.gpu.fp8) + " in FP8" : ""));
+  talk("products " + scheduler::rounded_text(Unit::Flops, c.gpu.fp32) + " in F32, " +
+       scheduler::rounded_text(Unit::Flops, c.gpu.bf16) + " in BF16" +
+       (c.gpu.fp8.given() ? ", " + scheduler::rounded_text(Unit::Flops, c.gpu.fp8) + " in FP8"
+                          : ""));
   c.kernels.update = {loaded(cores, [&] { return update_rate(options.seconds / 4); }),
                       "measured: AdamW over 1 MiB, the other cores busy"};
   return StepParts(options, c, talk).run();

@@ -85,10 +85,10 @@ std::string summary(const std::vector<RunStep>& runs, const std::vector<double>&
       "costs {:.0f} %, handing them over {} an exchange and {} a message, waking {} a message, a "
       "step {}; a run again differs by {:.0f} %",
       runs.size(), 100 * sum, 100 * worst, 100 * (cluster.node.crowding - 1),
-      scheduler::figure_text(scheduler::Unit::Time, cluster.node.handover),
-      scheduler::figure_text(scheduler::Unit::Time, cluster.node.wakeup),
-      scheduler::figure_text(scheduler::Unit::Time, cluster.node.idle_wakeup),
-      scheduler::figure_text(scheduler::Unit::Time, cluster.kernels.step),
+      scheduler::rounded_text(scheduler::Unit::Time, cluster.node.handover),
+      scheduler::rounded_text(scheduler::Unit::Time, cluster.node.wakeup),
+      scheduler::rounded_text(scheduler::Unit::Time, cluster.node.idle_wakeup),
+      scheduler::rounded_text(scheduler::Unit::Time, cluster.kernels.step),
       100 * cluster.node.spread);
 }
 

@@ -104,6 +104,7 @@ struct SpoolFailed {
 struct ClaimsRead {
   Claims claims;
 };
+/// Or our claim could not be written there.
 struct ClaimsUnreadable {
   Error error;
 };
@@ -124,6 +125,7 @@ struct CoordinatorExited {
   How how = How::Crashed;
   Outcome outcome = Outcome::Undecided;  // with Ended
   std::string reason;
+  bool storage = false;  // with Refused: it could not use the run directory
 };
 /// The way to the leader is open: what was reported before may have gone nowhere.
 struct LeaderConnected {};
@@ -214,6 +216,7 @@ struct Connect {
 struct LeaveRun {
   Outcome outcome = Outcome::Undecided;
   std::string reason;
+  Code code = Code::Unavailable;  // of a failure
 };
 
 using AgentAction =
@@ -263,10 +266,15 @@ struct AgentState {
   bool changed = false;               // something to report at once
   std::int64_t coordinator_term = 0;  // our child holds it; 0: we have none
   Instant coordinator_since{};
-  bool coordinator_dying = false;  // it was killed by us
+  bool coordinator_dying = false;                  // it was killed by us
+  Instant coordinator_ended{};                     // the last one of ours
+  std::optional<Instant> directory_failing_since;  // the shared one, with no leader heard since
+  std::string directory_error;
+  bool directory_unwritable = false;  // so that a good read does not mean that it works again
   int stops_asked = 0;
   int saves_asked = 0;
   std::optional<RunEnd> end;  // of the run, once seen
+  Code end_code = Code::Unavailable;
   std::optional<Instant> leaving_since;
   bool left = false;  // LeaveRun was said: nothing is done any more
 };
@@ -279,6 +287,7 @@ struct AgentOptions {
   int records_batch = 256;
   Duration leaving_bound = std::chrono::seconds(15);  // for handing over the last records
   Duration orphan_bound = std::chrono::minutes(10);   // without a leader and without workers
+  Duration storage_bound = std::chrono::seconds(60);  // and the shared directory fails
   bool alone = false;  // one node: nobody else can lead, so a refused coordinator ends the run
 };
 

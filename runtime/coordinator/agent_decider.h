@@ -70,6 +70,9 @@ class AgentDecider {
   bool leading() const;
   void follow(const ElectionStep& step);
   void claim_next();
+  void directory_works();
+  void directory_fails(const std::string& error, bool writing);
+  void give_up_without_leader();
   void leave_when_done();
   void leave(Outcome outcome, const std::string& reason);
   Report make_report(bool left);

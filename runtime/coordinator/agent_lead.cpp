@@ -22,6 +22,7 @@ bool AgentDecider::leading() const {
 bool AgentDecider::hear(std::int64_t term) {
   const std::int64_t before = s().election.term;
   if (!hear_leader(s().election, term, now_)) return false;
+  directory_works();
   if (s().election.term != before) new_leader();
   return true;
 }
@@ -57,6 +58,11 @@ void AgentDecider::follow(const ElectionStep& step) {
 void AgentDecider::operator()(const ClaimsRead& read) {
   AgentState& state = s();
   const std::int64_t before = state.election.term;
+  // A disk that is full can be read; who renews a lease there can write.
+  const std::optional<Claim>& highest = read.claims.highest;
+  const bool renewed =
+      highest && highest->node != state.node && highest->beat != state.election.watched_beat;
+  if (!state.directory_unwritable || renewed) directory_works();
   const ElectionStep step = elect_on_read(state.election, read.claims, now_, leading(),
                                           state.facts.roster, options_.election);
   if (state.election.term != before) new_leader();
@@ -71,8 +77,22 @@ void AgentDecider::operator()(const ClaimsRead& read) {
 }
 
 void AgentDecider::operator()(const ClaimsUnreadable& failed) {
-  if (s().election.last_heard + options_.orphan_bound < now_ && num_live() == 0)
-    say(failed.error.message);
+  directory_fails(failed.error.message, s().election.claiming);
+}
+
+void AgentDecider::directory_works() {
+  s().directory_failing_since.reset();
+  s().directory_unwritable = false;
+}
+
+void AgentDecider::directory_fails(const std::string& error, bool writing) {
+  AgentState& state = s();
+  if (!state.directory_failing_since) {
+    state.directory_failing_since = now_;
+    say(error + " (trying again)");
+  }
+  state.directory_error = error;
+  state.directory_unwritable |= writing;
 }
 
 void AgentDecider::operator()(const ClaimDecided& decided) {
@@ -106,6 +126,7 @@ void AgentDecider::operator()(const CoordinatorExited& exited) {
   const bool killed = state.coordinator_dying;
   state.coordinator_term = 0;
   state.coordinator_dying = false;
+  state.coordinator_ended = now_;
   state.election.last_heard = Instant{};  // look around at once
   state.election.last_read = Instant{};
   using How = CoordinatorExited::How;
@@ -120,6 +141,7 @@ void AgentDecider::operator()(const CoordinatorExited& exited) {
     case How::Refused:
       state.election.refused = true;
       say("this node cannot lead: " + exited.reason);
+      if (exited.storage) directory_fails(exited.reason, true);
       if (options_.alone) {
         state.end = RunEnd{Outcome::Failed, exited.reason};
         if (!state.leaving_since) state.leaving_since = now_;
@@ -171,15 +193,26 @@ void AgentDecider::operator()(const AgentTick&) {
     state.next_records = now_ + options_.resend;
     send_all_again();
   }
-  const bool orphan =
-      !leading() && num_live() == 0 && !state.leaving_since &&
-      now_ - std::max(state.election.last_heard, Instant{}) > options_.orphan_bound &&
-      state.election.last_heard != Instant{};
-  if (orphan) {
-    state.end = RunEnd{Outcome::Failed, "nobody led this run for too long"};
-    state.leaving_since = now_;
-  }
+  give_up_without_leader();
   leave_when_done();
+}
+
+/// Nobody leads and nothing is done here. Where the shared directory fails nobody can come to lead
+/// either, so it is waited for as long as its coordinator would; the newest checkpoint stands.
+void AgentDecider::give_up_without_leader() {
+  AgentState& state = s();
+  if (leading() || num_live() > 0 || state.leaving_since) return;
+  const Instant since = std::max(state.election.last_heard, state.coordinator_ended);
+  if (state.directory_failing_since &&
+      now_ - std::max(since, *state.directory_failing_since) > options_.storage_bound) {
+    state.end = RunEnd{Outcome::Failed, "nobody can lead this run: " + state.directory_error};
+    state.end_code = Code::Io;
+  } else if (now_ - since > options_.orphan_bound) {
+    state.end = RunEnd{Outcome::Failed, "nobody led this run for too long"};
+  } else {
+    return;
+  }
+  state.leaving_since = now_;
 }
 
 void AgentDecider::leave_when_done() {
@@ -210,7 +243,7 @@ void AgentDecider::leave_when_done() {
 
 void AgentDecider::leave(Outcome outcome, const std::string& reason) {
   if (s().election.leader) act(SendReport{make_report(true)});
-  act(LeaveRun{outcome, reason});
+  act(LeaveRun{outcome, reason, s().end_code});
   s().left = true;
   s().changed = false;
   say("leaves: " + reason);

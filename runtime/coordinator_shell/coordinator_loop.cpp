@@ -184,7 +184,11 @@ void CoordinatorLoop::hear_lease() {
 void CoordinatorLoop::work() {
   while (!events_.empty() || !waiting_.empty()) {
     think_all();
-    if (!save()) return say_that_it_waits();
+    if (!save()) {
+      // Whoever is deposed needs no journal: of what it decided since nobody was told.
+      if (state_.deposed) code_ = kCoordinatorSteppedDown;
+      return say_that_it_waits();
+    }
     act_all();
   }
   bytes_.clear();

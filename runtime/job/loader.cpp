@@ -141,6 +141,7 @@ void Loader::check_rules(const LoadOptions& options) {
   add_problems(problems(result.job));
   if (options.here) add_problems(host_problems(result.job));
   warn_of_idle_model_fields();
+  warn_of_another_precision();
   if (options.check_files) add_problems(file_problems(result.job));
 }
 
@@ -157,6 +158,20 @@ void Loader::warn_of_idle_model_fields() {
                    path + " has no effect in this model",
                    "delete it, or see weft explain " + path}});
   }
+}
+
+/// Weights are read whatever they are stored in; what a job trains in it says itself.
+void Loader::warn_of_another_precision() {
+  const std::string& ours = result.job.precision;
+  if (fp8_model_file_.empty() || ours == "fp8") return;
+  result.diagnostics.push_back({Severity::Warning,
+                                fp8_model_file_,
+                                {},
+                                "",
+                                "its weights are stored in FP8, this job trains with precision: " +
+                                    ours + "; say precision: fp8 if it should do as they did",
+                                "",
+                                ""});
 }
 
 /// At the first field that the user wrote; rules over values that were refused say nothing.

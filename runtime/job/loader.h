@@ -47,6 +47,7 @@ class Loader {
               Severity severity = Severity::Error);
   void add_problems(const std::vector<Problem>& found);
   void warn_of_idle_model_fields();
+  void warn_of_another_precision();
 
   // loader_values.cpp: what does the field get?
   void apply_field(const Field& field, const YamlNode& node, const Position& at);
@@ -59,6 +60,7 @@ class Loader {
 
   std::string main_file_;
   Source from_{Origin::Kind::File, "", ""};
+  std::string fp8_model_file_;     // model.config, where its weights are stored in FP8
   std::set<std::string> written_;  // in the present source
   std::set<std::string> failed_;   // fields whose value was refused
 };

@@ -73,6 +73,7 @@ void Loader::apply_model_config(const Field& field, const YamlNode& node) {
   }
   for (const std::string& warning : file->warnings)
     report(node.at, path.string() + ": " + warning, "", field.path, Severity::Warning);
+  fp8_model_file_ = file->stored_in_fp8 ? path.lexically_normal().string() : "";
   for (const std::string& decided : file->decides) {
     const auto found = result.origins.find(decided);
     if (found != result.origins.end() && found->second.kind != Origin::Kind::Model) continue;

@@ -18,7 +18,7 @@ Expected<ModelFile> read_model_file(const std::filesystem::path& path) {
     return fail(Code::InvalidArgument, path.string() + " is not a file");
   WEFT_TRY_ASSIGN(const std::string text, read_file(path, kBytesMax));
   WEFT_TRY_ASSIGN(trainer::hf::Parsed parsed, trainer::hf::parse_config(text, path.string()));
-  ModelFile file{parsed.config, {}, std::move(parsed.warnings)};
+  ModelFile file{parsed.config, {}, std::move(parsed.warnings), parsed.config.fp8_block_rows > 0};
   const std::vector<std::string> idle = trainer::without_effect(file.model);
   for (const Field& field : fields()) {
     const std::string leaf(leaf_of(field.path));
@@ -26,9 +26,6 @@ Expected<ModelFile> read_model_file(const std::filesystem::path& path) {
         std::ranges::find(idle, leaf) == idle.end())
       file.decides.push_back(field.path);
   }
-  if (file.model.fp8_block_rows > 0)
-    file.warnings.push_back(
-        "quantization_config says how that checkpoint stores its weights and changes nothing here");
   return file;
 }
 

@@ -15,6 +15,7 @@ struct ModelFile {
   /// Paths of the job fields that the file decides: those that have an effect in such a model.
   std::vector<std::string> decides;
   std::vector<std::string> warnings;
+  bool stored_in_fp8 = false;  // its quantization_config: how weights beside it lie on disk
 };
 
 /// Errors: no such file; InvalidArgument as trainer::hf::parse_config.

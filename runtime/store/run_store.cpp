@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -27,17 +26,6 @@ Expected<void> make_directory(const fs::path& path) {
   std::error_code error;
   fs::create_directories(path, error);
   if (error) return io_error("create", path, error.value());
-  return {};
-}
-
-/// Whole for readers, but not forced to disk: the next one follows within the second.
-Expected<void> replace_file(const fs::path& path, const std::string& content) {
-  const fs::path temporary = path.string() + ".new";
-  std::FILE* file = std::fopen(temporary.c_str(), "we");
-  if (file == nullptr) return io_error("create", temporary, errno);
-  const bool written = std::fwrite(content.data(), 1, content.size(), file) == content.size();
-  if (std::fclose(file) != 0 || !written) return io_error("write", temporary, errno);
-  if (std::rename(temporary.c_str(), path.c_str()) != 0) return io_error("rename to", path, errno);
   return {};
 }
 
@@ -133,11 +121,6 @@ int RunStore::attempt() const {
 
 RunLock RunStore::keep_lock(std::unique_ptr<RunStore> store) {
   return std::move(*store->impl_->lock);
-}
-
-Expected<void> RunStore::set_attempt(int attempt) {
-  impl_->state["attempt"] = attempt;
-  return impl_->write_state(Impl::Write::Durable);
 }
 
 Expected<void> RunStore::set_state(RunState state, const std::string& reason) {

@@ -66,8 +66,6 @@ class RunStore {
   const RunPaths& paths() const;
   /// How often this directory has been opened for writing, this time included.
   int attempt() const;
-  /// From now on run.json's attempt is this one: each generation of workers is one.
-  Expected<void> set_attempt(int attempt);
 
   /// run.json: name, state, pid, attempt (counts opens), started, updated, recipe stage, step,
   /// steps planned, last metrics, reason. Written atomically, at most a few times a second.

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <span>
 
 namespace weft::scheduler {
@@ -91,7 +92,10 @@ Expected<double> parse_figure(Unit unit, std::string_view text) {
                                          (known.empty() ? "a plain number" : "known are " + known));
 }
 
-std::string figure_text(Unit unit, double value) {
+namespace {
+
+/// The unit in which the number is shortest to read.
+const Scale& best_scale(Unit unit, double value) {
   const auto list = scales(unit);
   const Scale* best = &list.front();
   if (unit != Unit::Money && unit != Unit::Share)
@@ -101,10 +105,26 @@ std::string figure_text(Unit unit, double value) {
       if ((now < 1 && then > now && then < 1e6) || (now >= 1000 && then >= 1 && then < now))
         best = &scale;
     }
+  return *best;
+}
+
+}  // namespace
+
+std::string figure_text(Unit unit, double value) {
+  const Scale& scale = best_scale(unit, value);
   std::array<char, 48> number;
   const bool count = unit == Unit::Count && std::abs(value) < 1e15;
-  std::snprintf(number.data(), number.size(), count ? "%.15g" : "%.6g", value / best->factor);
-  return std::string(number.data()) + (best->unit.empty() ? "" : " ") + std::string(best->unit);
+  std::snprintf(number.data(), number.size(), count ? "%.15g" : "%.6g", value / scale.factor);
+  return std::string(number.data()) + (scale.unit.empty() ? "" : " ") + std::string(scale.unit);
+}
+
+std::string rounded_text(Unit unit, double value) {
+  if (unit == Unit::Count && value == std::floor(value)) return figure_text(unit, value);
+  // 999.6 MB/s rounds to 1 GB/s: the unit is chosen anew.
+  const double factor = best_scale(unit, value).factor;
+  std::array<char, 48> number;
+  std::snprintf(number.data(), number.size(), "%.2e", value / factor);
+  return figure_text(unit, std::strtod(number.data(), nullptr) * factor);
 }
 
 }  // namespace weft::scheduler

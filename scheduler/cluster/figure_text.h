@@ -15,6 +15,8 @@ enum class Unit { Count, Share, Flops, Bytes, Bandwidth, Time, Power, Money };
 Expected<double> parse_figure(Unit unit, std::string_view text);
 /// As a person writes it; parse_figure reads it back to 6 digits.
 std::string figure_text(Unit unit, double value);
+/// For people: to 3 digits, which is what a measurement is worth; whole counts as they are.
+std::string rounded_text(Unit unit, double value);
 /// "50 GB/s": in the unit that people use most.
 std::string example_figure(Unit unit);
 

@@ -18,6 +18,21 @@ TEST(Files, AnAtomicWriteIsReadBackWholeAndLeavesNoTemporaryFile) {
   std::filesystem::remove_all(directory);
 }
 
+TEST(Files, AReplacedFileIsReadBackWholeAndLeavesNoTemporaryFile) {
+  const auto directory = std::filesystem::path(testing::TempDir()) / "weft_files_replace_test";
+  std::filesystem::create_directories(directory);
+  const auto path = directory / "file";
+  for (const char* const content : {"old and longer", "new", ""}) {
+    ASSERT_TRUE(replace_file(path, content));
+    EXPECT_EQ(*read_file(path), content);
+  }
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(directory), {}), 1);
+  const auto refused = replace_file(directory / "missing" / "file", "x");
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message.find("missing"), std::string::npos);
+  std::filesystem::remove_all(directory);
+}
+
 TEST(Files, ErrorsNameThePathAndTheReason) {
   const auto missing = read_file("/nonexistent/file");
   ASSERT_FALSE(missing);

@@ -300,6 +300,105 @@ TEST(Agent, DoesNotStartACoordinatorAgainThatRefusedTheJournal) {
   EXPECT_EQ(bench.last<LeaveRun>()->reason, refused.reason);
 }
 
+/// A second at a time, until it leaves or `most` is over; `look` says what the directory is like.
+template <class Look>
+Duration seconds_until_it_leaves(Bench& bench, Duration most, Look look) {
+  for (Duration gone{}; gone < most; gone += 1s) {
+    if (bench.last<LeaveRun>() != nullptr) return gone;
+    bench.clock.advance(1s);
+    look();
+    bench.tell(AgentTick{});
+  }
+  return most;
+}
+
+Claims led_by(const char* node, std::int64_t beat) {
+  Claims claims;
+  claims.highest = Claim{1, node, 1, std::string("tcp://") + node + ":1", beat, false};
+  return claims;
+}
+
+TEST(Agent, WithoutALeaderWhereTheSharedDirectoryFailsItLeavesSoonAndResumably) {
+  Bench bench;
+  bench.work();
+  bench.tell(WorkerExited{1, 4, 0, 0, ""});
+  const auto unreadable = [&] { bench.tell(ClaimsUnreadable{{Code::Io, "cannot list terms"}}); };
+  EXPECT_EQ(seconds_until_it_leaves(bench, 3min, unreadable), 3min) << "a worker still steps";
+  bench.tell(WorkerExited{1, 5, 0, 0, ""});
+  bench.tell(AgentTick{});
+  ASSERT_NE(bench.last<LeaveRun>(), nullptr);
+  EXPECT_EQ(bench.last<LeaveRun>()->outcome, Outcome::Failed);
+  EXPECT_EQ(bench.last<LeaveRun>()->code, Code::Io) << "what one node's run ends with: 77";
+  EXPECT_NE(bench.last<LeaveRun>()->reason.find("cannot list terms"), std::string::npos);
+}
+
+TEST(Agent, ADiskThatCanBeReadAndNotWrittenEndsTheWaitingToo) {
+  Bench bench;
+  const auto full = [&] {
+    bench.tell(ClaimsRead{led_by("a", 0)});
+    if (!bench.state.election.claiming) return;
+    bench.tell(ClaimsUnreadable{{Code::Io, "No space left on device"}});
+    bench.tell(ClaimDecided{2, false});
+  };
+  const Duration left = seconds_until_it_leaves(bench, 5min, full);
+  EXPECT_GE(left, bench.options.storage_bound);
+  EXPECT_LT(left, bench.options.storage_bound + 30s);
+  ASSERT_NE(bench.last<LeaveRun>(), nullptr);
+  EXPECT_EQ(bench.last<LeaveRun>()->code, Code::Io);
+}
+
+TEST(Agent, ALeaderThatCouldNotWriteTheRunsEndIsNotWaitedForTenMinutes) {
+  Bench bench;
+  bench.tell(ClaimDecided{2, true});
+  CoordinatorExited refused;
+  refused.term = 2;
+  refused.how = CoordinatorExited::How::Refused;
+  refused.reason = "the run's end (finished) could not be written down";
+  refused.storage = true;
+  bench.tell(refused);
+  Claims claims = led_by("b", 3);
+  claims.highest->term = 2;
+  const auto read = [&] { bench.tell(ClaimsRead{claims}); };
+  EXPECT_LT(seconds_until_it_leaves(bench, 5min, read), bench.options.storage_bound + 30s);
+  ASSERT_NE(bench.last<LeaveRun>(), nullptr);
+  EXPECT_EQ(bench.last<LeaveRun>()->code, Code::Io);
+}
+
+TEST(Agent, ADirectoryThatFailedForAWhileIsNoReasonToLeaveALeader) {
+  Bench bench;
+  std::int64_t beat = 0;
+  int second = 0;
+  // Its leader cannot be heard, but renews its lease; the directory fails for a second of ten.
+  const auto now_and_then = [&] {
+    if (++second % 10 == 0)
+      bench.tell(ClaimsUnreadable{{Code::Io, "stale file handle"}});
+    else
+      bench.tell(ClaimsRead{led_by("a", ++beat)});
+  };
+  EXPECT_EQ(seconds_until_it_leaves(bench, 5min, now_and_then), 5min);
+  // And what is heard again ends the counting.
+  Bench heard;
+  for (int i = 0; i < 100; ++i) {
+    heard.clock.advance(1s);
+    heard.tell(ClaimsUnreadable{{Code::Io, "stale file handle"}});
+    if (i % 30 == 29) heard.tell(heard.order(Wanted::Idle));
+    heard.tell(AgentTick{});
+  }
+  EXPECT_EQ(heard.last<LeaveRun>(), nullptr);
+}
+
+TEST(Agent, NobodyWhoEverLedIsWaitedForWithoutEnd) {
+  Bench bench;
+  bench.tell(ClaimDecided{2, true});
+  CoordinatorExited exited;
+  exited.term = 2;
+  exited.how = CoordinatorExited::How::SteppedDown;
+  bench.tell(exited);
+  bench.state.election.refused = true;  // nor may it lead again
+  EXPECT_LT(seconds_until_it_leaves(bench, 20min, [] {}), 11min);
+  EXPECT_NE(bench.last<LeaveRun>(), nullptr);
+}
+
 TEST(Agent, LeavesWhenItsWorkersAreGoneAndItsRecordsAreTaken) {
   Bench bench;
   bench.work();

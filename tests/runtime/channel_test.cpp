@@ -14,6 +14,7 @@
 #include <thread>
 
 #include "runtime/control/messages.h"
+#include "tests/scratch.h"
 
 namespace weft::runtime {
 namespace {
@@ -163,11 +164,6 @@ TEST(Channel, ListensOnLoopbackAlone) {
 
 class KeysOfRun : public testing::Test {
  protected:
-  KeysOfRun() {
-    std::string pattern = (fs::temp_directory_path() / "weft-keys-XXXXXX").string();
-    root_ = ::mkdtemp(pattern.data());
-  }
-  ~KeysOfRun() override { fs::remove_all(root_); }
   void expect_refused(const std::string& part) {
     const auto keys = keys_of_run(directory());
     ASSERT_FALSE(keys);
@@ -176,7 +172,7 @@ class KeysOfRun : public testing::Test {
   }
   std::string directory() const { return (root_ / "keys").string(); }
   fs::path file() const { return root_ / "keys" / "run.keys"; }
-  fs::path root_;
+  const test::Scratch root_;
 };
 
 TEST_F(KeysOfRun, AreMadeOnceForTheirOwnerAlone) {

@@ -28,6 +28,7 @@ std::vector<std::string> plan(std::vector<std::string> more) {
 TEST(CliPlan, SaysWhetherItFitsWhatItTakesAndWhatThatRestsOn) {
   const Result result = run(plan({}));
   EXPECT_EQ(result.code, kOk) << result.err;
+  EXPECT_EQ(result.err, "");
   for (const char* word :
        {"v3-pretrain on h800-2048", "verdict", "fits", "free of deadlock", "fullest rank", "bubble",
         "tokens/s", "causal", "GPU-hours", "MWh", "90 %", "why schedule", "dualpipe;",
@@ -198,6 +199,22 @@ TEST(CliCluster, ShowsEveryFigureWithItsSource) {
   EXPECT_NE(result.out.find("DeepSeek-V3 technical report"), std::string::npos);
   const json figures = json::parse(run({"cluster", "show", kH800, "-o", "json"}).out);
   EXPECT_GT(figures["items"].size(), 30u);
+}
+
+TEST(CliCluster, ShowsNoMeasurementInMoreDigitsThanItDeserves) {
+  const std::string host = WEFT_SOURCE_DIR "/deploy/clusters/cpu-host.yaml";
+  const json figures = json::parse(run({"cluster", "show", host, "-o", "json"}).out);
+  int measured = 0;
+  for (const json& item : figures["items"]) {
+    if (!item["source"].get<std::string>().starts_with("measured")) continue;
+    ++measured;
+    const std::string text = item["text"];
+    const std::string number = text.substr(0, text.find(' '));
+    const auto digit = [](unsigned char c) { return std::isdigit(c) != 0; };
+    const auto first = std::ranges::find_if(number, [](char c) { return c >= '1' && c <= '9'; });
+    EXPECT_LE(std::count_if(first, number.end(), digit), 3) << item;
+  }
+  EXPECT_GT(measured, 20);
 }
 
 TEST(CliCluster, WhatCannotBeWrittenIsSaidBeforeItIsMeasured) {

@@ -10,6 +10,7 @@
 #include "base/files.h"
 #include "runtime/store/run_store.h"
 #include "tests/runtime/cli_in_process.h"
+#include "tests/scratch.h"
 
 namespace weft::cli {
 namespace {
@@ -24,21 +25,13 @@ const std::string kHost = WEFT_SOURCE_DIR "/deploy/clusters/cpu-host.yaml";
 
 class CliRehearse : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string name = (fs::temp_directory_path() / "weft-cli-rehearse-XXXXXX").string();
-    scratch_ = ::mkdtemp(name.data());
-  }
-  void TearDown() override {
-    std::error_code ignored;
-    fs::remove_all(scratch_, ignored);
-  }
   std::string directory() const { return (scratch_ / "run").string(); }
   Result rehearse(std::vector<std::string> more) const {
     std::vector<std::string> args = {"rehearse", kJob, "--cluster", kHost, "--dir", directory()};
     args.insert(args.end(), more.begin(), more.end());
     return run(args);
   }
-  fs::path scratch_;
+  const test::Scratch scratch_;
 };
 
 TEST_F(CliRehearse, EveryVerbThatReadsItSaysThatItIsSynthetic) {
@@ -47,7 +40,7 @@ TEST_F(CliRehearse, EveryVerbThatReadsItSaysThatItIsSynthetic) {
   EXPECT_THAT(result.err, HasSubstr("synthetic: nothing was trained"));
   for (const std::vector<std::string>& verb : std::vector<std::vector<std::string>>{
            {"status", directory()},
-           {"ls", scratch_.string()},
+           {"ls", scratch_.path().string()},
            {"trace", directory(), "--step", "last", "-o", (scratch_ / "trace.json").string()},
            {"events", directory()},
            {"logs", directory()},

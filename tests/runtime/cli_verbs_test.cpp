@@ -10,6 +10,7 @@
 #include "runtime/cli/progress.h"
 #include "runtime/store/run_store.h"
 #include "tests/runtime/cli_in_process.h"
+#include "tests/scratch.h"
 
 namespace weft::cli {
 namespace {
@@ -192,6 +193,9 @@ TEST(Cli, AModelIsShownFromItsConfigJson) {
   EXPECT_EQ(run({"model", "show", "/nonexistent"}).code, kBadData);
   // A job's model, in the job's own layout.
   const std::string job = WEFT_SOURCE_DIR "/deploy/jobs/r1-zero-arithmetic.yaml";
+  const Result for_a_cluster =
+      run({"model", "show", WEFT_SOURCE_DIR "/deploy/jobs/v3-pretrain.yaml"});
+  EXPECT_EQ(for_a_cluster.code, kOk) << for_a_cluster.err;
   const json of_job = json::parse(run({"model", "show", job, "--json"}).out);
   EXPECT_GT(of_job["parameters"]["total"], 100'000);
   EXPECT_GE(of_job["bytes_per_rank"].size(), 1u);
@@ -381,9 +385,6 @@ TEST(ExitCodes, EachKindOfFailureHasItsOwn) {
 class CliRun : public testing::Test {
  protected:
   void SetUp() override {
-    std::string name = (fs::temp_directory_path() / "weft_cli_XXXXXX").string();
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    parent = name;
     root = (parent / "demo").string();
     auto opened = runtime::RunStore::open(root, clock);
     ASSERT_TRUE(opened) << opened.error().message;
@@ -396,10 +397,10 @@ class CliRun : public testing::Test {
     std::ofstream(store->paths().worker_log(0)) << "hello\nworld\ntorn";
     std::ofstream(store->paths().worker_log(1)) << "other\n";
   }
-  void TearDown() override { fs::remove_all(parent); }
 
   SystemClock clock;
-  fs::path parent;
+  const test::Scratch scratch;
+  const fs::path parent = scratch.path();
   std::string root;
   std::unique_ptr<runtime::RunStore> store;
 };

@@ -95,6 +95,20 @@ TEST(ClusterFile, UnitsBecomeSiNumbers) {
   EXPECT_EQ(loaded.cluster.gpu.bf16.source, "sheet");
 }
 
+TEST(ClusterFile, AFigureIsSaidInThreeDigitsAndWrittenInSix) {
+  using scheduler::figure_text, scheduler::rounded_text, scheduler::Unit;
+  EXPECT_EQ(figure_text(Unit::Bandwidth, 16.54543e9), "16.5454 GB/s");
+  EXPECT_EQ(rounded_text(Unit::Bandwidth, 16.54543e9), "16.5 GB/s");
+  EXPECT_EQ(rounded_text(Unit::Bandwidth, 999.6e6), "1 GB/s");
+  EXPECT_EQ(rounded_text(Unit::Flops, 123.456e9), "123 GFLOP/s");
+  EXPECT_EQ(rounded_text(Unit::Time, 1.23456e-6), "1.23 us");
+  EXPECT_EQ(rounded_text(Unit::Time, 90061), "25 h");
+  EXPECT_EQ(rounded_text(Unit::Share, 0.834512), "0.835");
+  EXPECT_EQ(rounded_text(Unit::Share, 0), "0");
+  EXPECT_EQ(rounded_text(Unit::Count, 2048), "2048");
+  EXPECT_EQ(rounded_text(Unit::Count, 1.00634), "1.01");
+}
+
 TEST(ClusterFile, EverythingThatIsWrongIsSaidAtOnceAtItsPlace) {
   std::string text = with("80 GB", "80");
   text.replace(text.find("2 TB/s"), 6, "-2 TB/s");

@@ -8,6 +8,8 @@
 #include <fstream>
 #include <thread>
 
+#include "tests/scratch.h"
+
 namespace weft::runtime {
 namespace {
 
@@ -17,23 +19,18 @@ using testing::HasSubstr;
 class ConfigHome {
  public:
   explicit ConfigHome(const std::string& host) {
-    std::string name = (std::filesystem::temp_directory_path() / "weft-drift-XXXXXX").string();
-    path_ = ::mkdtemp(name.data());
     std::filesystem::create_directories(path_ / "weft");
     std::ofstream(path_ / "weft" / "this-host.yaml") << host;
     ::setenv("XDG_CONFIG_HOME", path_.c_str(), 1);
   }
-  ~ConfigHome() {
-    ::unsetenv("XDG_CONFIG_HOME");
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
+  ~ConfigHome() { ::unsetenv("XDG_CONFIG_HOME"); }
   ConfigHome(const ConfigHome&) = delete;
   ConfigHome& operator=(const ConfigHome&) = delete;
   const std::filesystem::path& path() const { return path_; }
 
  private:
-  std::filesystem::path path_;
+  const test::Scratch scratch_;
+  const std::filesystem::path path_ = scratch_.path();
 };
 
 TEST(DriftWatch, LooksOnceAfterTheFirstStepsAndSaysWhyThereIsNothingToCompare) {

@@ -8,6 +8,7 @@
 #include "runtime/job/fields.h"
 #include "runtime/job/load.h"
 #include "runtime/job/serial.h"
+#include "tests/scratch.h"
 
 namespace weft::runtime {
 namespace {
@@ -57,12 +58,6 @@ TEST(JobLoad, EveryValueKnowsWhereItCameFrom) {
 /// A config.json in a directory that is gone at the end.
 class ModelFileTest : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string name = (std::filesystem::temp_directory_path() / "weft_model_XXXXXX").string();
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    directory = name;
-  }
-  void TearDown() override { std::filesystem::remove_all(directory); }
   std::string student(const std::string& more = "") {
     const std::string text = R"({"model_type": "qwen3", "vocab_size": 512, "hidden_size": 64,
       "intermediate_size": 96, "num_hidden_layers": 3, "num_attention_heads": 4,
@@ -75,7 +70,8 @@ class ModelFileTest : public testing::Test {
     return load_job_text(text, (directory / "job.yaml").string(),
                          {.overrides = {{}, std::move(set)}, .check_files = false});
   }
-  std::filesystem::path directory;
+  const test::Scratch scratch;
+  const std::filesystem::path directory = scratch.path();
 };
 
 TEST_F(ModelFileTest, GivesTheModelAndTheJobsOwnFieldsWinWhereverTheyStand) {
@@ -100,6 +96,20 @@ TEST_F(ModelFileTest, GivesTheModelAndTheJobsOwnFieldsWinWhereverTheyStand) {
                             {"model.config=" + (directory / "other.json").string()});
   EXPECT_EQ(other.job.model.num_hidden_layers, 2);
   EXPECT_EQ(to_string(other.origins.at("model.head_dim")), directory / "other.json");
+}
+
+TEST_F(ModelFileTest, WeightsStoredInFp8AreALineWhereTheJobTrainsInAnotherPrecision) {
+  student(R"(, "quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]})");
+  const std::string use = "model: {config: config.json}\n";
+  const Loaded other = load(use + "precision: bf16\n");
+  EXPECT_TRUE(other.ok());
+  EXPECT_EQ(print(other.diagnostics),
+            (directory / "config.json").string() +
+                ": warning: its weights are stored in FP8, this job trains with precision: bf16; "
+                "say precision: fp8 if it should do as they did\n1 warning.\n");
+  const Loaded same = load(use + "precision: fp8\n");
+  EXPECT_TRUE(same.diagnostics.empty()) << print(same.diagnostics);
+  EXPECT_TRUE(load(to_yaml(other.job, other.origins)).diagnostics.empty()) << "said once";
 }
 
 TEST_F(ModelFileTest, IsNotNeededByTheResolvedJob) {

@@ -9,28 +9,15 @@
 #include "runtime/cluster/machine_load.h"
 #include "runtime/job/load.h"
 #include "runtime/plan/work_of_job.h"
+#include "tests/scratch.h"
 
 namespace weft::runtime {
 namespace {
 
 using testing::HasSubstr;
 
-class Scratch {
- public:
-  Scratch() { path_ = ::mkdtemp(name_.data()); }
-  ~Scratch() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::string name_ = testing::TempDir() + "weft-probe-runs-XXXXXX";
-  std::filesystem::path path_;
-};
-
 TEST(ProbeRuns, EachShapeIsAJobThatFitsTheWorkers) {
-  const Scratch scratch;
+  const test::Scratch scratch;
   const std::string text = (scratch.path() / "words.txt").string();
   ASSERT_TRUE(write_file_atomically(text, words_to_learn()));
   for (const auto& [workers, cores] :
@@ -60,21 +47,21 @@ TEST(ProbeRuns, MoreWorkersThanCoresAreProbedSharingThemAndApart) {
 }
 
 TEST(ProbeRuns, ARunThatFailsIsSaid) {
-  const Scratch scratch;
+  const test::Scratch scratch;
   const auto run = run_shape({}, "/bin/false", scratch.path(), 0.02, 0.1);
   ASSERT_FALSE(run);
   EXPECT_THAT(run.error().message, HasSubstr("a small run failed"));
 }
 
 TEST(ProbeRuns, ARunThatRecordsNothingIsSaid) {
-  const Scratch scratch;
+  const test::Scratch scratch;
   const auto run = run_shape({}, "/bin/true", scratch.path(), 0.02, 0.1);
   ASSERT_FALSE(run);
   EXPECT_THAT(run.error().message, HasSubstr("recorded no steps"));
 }
 
 TEST(ProbeRuns, ARealRunSaysWhatAStepTook) {
-  const Scratch scratch;
+  const test::Scratch scratch;
   const RunShape shape{.hidden = 32, .heads = 2, .micro_batches = 1};
   const auto run = run_shape(shape, WEFT_BINARY, scratch.path(), 1, 0.01);
   ASSERT_TRUE(run) << run.error().message;

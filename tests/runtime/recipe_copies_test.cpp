@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "tests/runtime/engine_world.h"
+#include "tests/scratch.h"
 
 namespace weft::runtime {
 namespace {
@@ -68,9 +69,6 @@ class Kept final : public Reporter {
 class RecipeCopiesTest : public testing::Test {
  protected:
   void SetUp() override {
-    std::string name = (fs::temp_directory_path() / "weft_copies_XXXXXX").string();
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    root = name;
     job.model = tiny_model(4);
     job.model.vocab_size = 320;
     job.model.max_position_embeddings = 128;
@@ -88,7 +86,6 @@ class RecipeCopiesTest : public testing::Test {
     job.parallel.micro_batches = 4;
     fs::create_directory(memory());
   }
-  void TearDown() override { fs::remove_all(root); }
 
   fs::path memory() const { return root / "memory"; }
   /// Where rank `rank` runs; ranks of one node share its memory.
@@ -130,7 +127,8 @@ class RecipeCopiesTest : public testing::Test {
   }
 
   Job job;
-  fs::path root;
+  const test::Scratch scratch;
+  const fs::path root = scratch.path();
   std::vector<std::string> nodes;  // by rank; empty: all on one
   int attempt = 1;
 };

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/runtime/recipe_world.h"
+#include "tests/scratch.h"
 
 namespace weft::runtime {
 namespace {
@@ -18,9 +19,6 @@ namespace fs = std::filesystem;
 class RecipeFiles : public testing::Test {
  protected:
   void SetUp() override {
-    std::string name = (fs::temp_directory_path() / "weft_files_XXXXXX").string();
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    root = name;
     std::ofstream text(root / "text.jsonl"), asked(root / "asked.jsonl");
     for (int i = 0; i < 60; ++i) {
       text << json{{"text", "document " + std::to_string(i) + std::string(i * 5 % 37, '.')}}
@@ -30,7 +28,6 @@ class RecipeFiles : public testing::Test {
             << "\n";
     }
   }
-  void TearDown() override { fs::remove_all(root); }
 
   Job job(const std::string& file, bool cold_start) const {
     Job out;
@@ -77,7 +74,8 @@ class RecipeFiles : public testing::Test {
     EXPECT_EQ(rest.validation, whole.validation);
   }
 
-  fs::path root;
+  const test::Scratch scratch;
+  const fs::path root = scratch.path();
 };
 
 TEST_F(RecipeFiles, PretrainingIsTheSameInEveryLayoutAndAfterACutInsideAnEpoch) {

@@ -10,6 +10,7 @@
 
 #include "runtime/job/course.h"
 #include "tests/runtime/recipe_world.h"
+#include "tests/scratch.h"
 
 namespace weft::runtime {
 namespace {
@@ -41,13 +42,6 @@ KeptRun walk(const Job& job, const fs::path& directory) {
 
 class RecipeLayout : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string name = (fs::temp_directory_path() / "weft_recipe_XXXXXX").string();
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    root = name;
-  }
-  void TearDown() override { fs::remove_all(root); }
-
   /// 20 steps in one layout, cut after 10 and gone on with in another.
   void expect_to_go_on(const std::function<void(Job&)>& first,
                        const std::function<void(Job&)>& then) {
@@ -65,7 +59,8 @@ class RecipeLayout : public testing::Test {
           << "step " << 11 + i;
   }
 
-  fs::path root;
+  const test::Scratch scratch;
+  const fs::path root = scratch.path();
 };
 
 TEST_F(RecipeLayout, FromDualPipeOnFourRanksToOneRank) {

@@ -10,6 +10,7 @@
 
 #include "runtime/rehearse/rehearsal.h"
 #include "runtime/sim/event_queue.h"
+#include "tests/scratch.h"
 #include "trainer/checkpoint/checkpoint.h"
 
 namespace weft::runtime {
@@ -18,25 +19,6 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 using testing::HasSubstr;
-
-/// Removed with everything in it.
-class ScratchDirectory {
- public:
-  ScratchDirectory() {
-    std::string name = (fs::temp_directory_path() / "weft-rehearse-XXXXXX").string();
-    path_ = ::mkdtemp(name.data());
-  }
-  ~ScratchDirectory() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  ScratchDirectory(const ScratchDirectory&) = delete;
-  ScratchDirectory& operator=(const ScratchDirectory&) = delete;
-  const fs::path& path() const { return path_; }
-
- private:
-  fs::path path_;
-};
 
 Job small_job() {
   Job job;
@@ -123,7 +105,7 @@ std::string text_of(const fs::path& path) {
 }
 
 TEST(Rehearsal, EveryKindOfFaultIsSurvivedAndEverySecondAndStepIsCountedOnce) {
-  const ScratchDirectory scratch;
+  const test::Scratch scratch;
   const RunPaths paths{scratch.path() / "run"};
   const RehearsalResult result = rehearsed(paths.root, with(everything(), 1200));
   EXPECT_EQ(result.state, RunState::Stopped) << result.reason;
@@ -147,7 +129,7 @@ TEST(Rehearsal, EveryKindOfFaultIsSurvivedAndEverySecondAndStepIsCountedOnce) {
 }
 
 TEST(Rehearsal, ADamagedCheckpointIsFoundByItsHashAndAnOlderOneIsTaken) {
-  const ScratchDirectory scratch;
+  const test::Scratch scratch;
   const RunPaths paths{scratch.path() / "run"};
   rehearsed(paths.root, with({fault(FaultKind::CorruptCheckpoint, 150),
                               fault(FaultKind::CorruptCheckpoint, 150),
@@ -165,7 +147,7 @@ TEST(Rehearsal, ADamagedCheckpointIsFoundByItsHashAndAnOlderOneIsTaken) {
 }
 
 TEST(Rehearsal, TheSameSeedGivesTheSameDirectory) {
-  const ScratchDirectory scratch;
+  const test::Scratch scratch;
   for (const char* name : {"a", "b"})
     rehearsed(
         scratch.path() / name / "run",
@@ -181,7 +163,7 @@ TEST(Rehearsal, TheSameSeedGivesTheSameDirectory) {
 }
 
 TEST(Rehearsal, ARecipeThatEndsFinishesWithItsLastStepSaved) {
-  const ScratchDirectory scratch;
+  const test::Scratch scratch;
   RehearsalOptions options = with({}, 86400);
   options.steps = 50;
   const RehearsalResult result = rehearsed(scratch.path() / "run", options);
@@ -194,7 +176,7 @@ TEST(Rehearsal, ARecipeThatEndsFinishesWithItsLastStepSaved) {
 }
 
 TEST(Rehearsal, RewardsAndCompletionsOfAReinforcementStageAreMarkedToo) {
-  const ScratchDirectory scratch;
+  const test::Scratch scratch;
   Job job = small_job();
   job.recipe = {"pretrain", "grpo"};
   job.pretrain.steps = 5;

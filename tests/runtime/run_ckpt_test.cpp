@@ -88,7 +88,7 @@ TEST_F(RunCkpt, ADamagedNewestOneIsNamedByWhoeverReadsIt) {
   EXPECT_NE(answered.err.find("weft: skipped step-000000006"), std::string::npos) << answered.err;
   const Ended recut = weft({"ckpt", "reshard", r, "--ranks", "1", "-o", (place / "o").string()});
   EXPECT_EQ(recut.code, 65) << recut.err;
-  EXPECT_FALSE(fs::exists(place / "o" / "step-000000006"));
+  EXPECT_TRUE(fs::is_empty(place / "o")) << "nothing half-written stays";
   // What is no longer whole does not count as one of those that are kept.
   fs::remove(newest / "MANIFEST.json");
   const Ended pruned = weft({"ckpt", "prune", r, "--keep", "1", "--dry-run", "-o", "json"});
@@ -100,6 +100,26 @@ TEST_F(RunCkpt, ADamagedNewestOneIsNamedByWhoeverReadsIt) {
     } else if (fate["name"] == "step-000000006") {
       EXPECT_NE(fate.dump().find("not whole, but newer"), std::string::npos) << pruned.out;
     }
+}
+
+TEST_F(RunCkpt, LsNamesTheMissingFileAndResumePassesThatCheckpointOver) {
+  const std::string r = run.string();
+  const fs::path newest = run / "ckpt" / "step-000000006";
+  const auto shard = fs::directory_iterator(newest / "model")->path();
+  fs::remove(shard);
+  const Ended listed = weft({"ckpt", "ls", r, "-o", "json"});
+  EXPECT_EQ(listed.code, 0) << listed.err;
+  const json entries = json::parse(listed.out, nullptr, false)["items"];
+  ASSERT_EQ(entries.size(), 3u) << listed.out;
+  EXPECT_EQ(entries[1]["state"], "complete") << listed.out;
+  EXPECT_EQ(entries[2]["state"], "incomplete") << listed.out;
+  EXPECT_NE(entries[2].value("reason", "").find(shard.filename().string()), std::string::npos)
+      << listed.out;
+  EXPECT_NE(weft({"ckpt", "ls", r}).out.find(shard.filename().string()), std::string::npos);
+  const Ended resumed = weft({"resume", r});
+  EXPECT_EQ(resumed.code, 0) << resumed.err;
+  EXPECT_NE(resumed.err.find("skipped step-000000006"), std::string::npos) << resumed.err;
+  EXPECT_NE(resumed.err.find("resumed from step-000000004"), std::string::npos) << resumed.err;
 }
 
 TEST_F(RunCkpt, ReshardSaysWhatItNeeds) {

@@ -4,6 +4,7 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "tests/runtime/link_cut.h"
 #include "tests/runtime/nodes.h"
@@ -55,11 +56,6 @@ class RunCopies : public testing::Test {
     // A worker says at the end of a step what was copied before.
     return until(nodes, [&] { return newest_copy() > step; }) && goes_on(nodes);
   }
-  /// Two nodes of two ranks that keep copies of each other's state, and nothing on the disk.
-  void start_partners(Nodes& nodes) {
-    for (int node = 0; node < 2; ++node) nodes.start(node, 2, false, slow);
-    ASSERT_TRUE(nodes.told("each of 2 nodes keeping its own part and that of another one"));
-  }
   /// The one connection between the nodes' first workers whose ports nobody else talks to: the
   /// ranks' own are made from places where all of them listen.
   static std::vector<Connection> link_of_copies(Nodes& nodes) {
@@ -76,6 +72,18 @@ class RunCopies : public testing::Test {
           uses(one.port[0]) == 1 && uses(one.port[1]) == 1)
         found.push_back(one);
     return found;
+  }
+  /// Two nodes of two ranks that keep copies of each other's state, and nothing on the disk; a
+  /// spare. `link`: what they have made a copy over.
+  void start_partners(Nodes& nodes, std::optional<Connection>& link) {
+    for (int node = 0; node < 2; ++node) nodes.start(node, 2, false, slow);
+    ASSERT_TRUE(nodes.told("each of 2 nodes keeping its own part and that of another one"));
+    nodes.start(2, 2, false, slow);
+    ASSERT_TRUE(nodes.told("node n2 joined"));
+    ASSERT_TRUE(has_copy_after(nodes, 0));
+    const auto links = link_of_copies(nodes);
+    ASSERT_EQ(links.size(), 1u);
+    link = links[0];
   }
   /// A machine that stands still for seconds loses a node of its own accord: that is another test.
   bool stood_still() const { return was_told(run, "is lost: no report for"); }
@@ -96,13 +104,9 @@ class RunCopies : public testing::Test {
 TEST_F(RunCopies, AClosedLinkBetweenPartnersEndsTheirCopiesAndTheCompleteOneBeforeIsGoneOnFrom) {
   if (!why_no_borrowing().empty()) GTEST_SKIP() << why_no_borrowing();
   Nodes nodes(job, run, in_memory);
-  start_partners(nodes);
-  nodes.start(2, 2, false, slow);
-  ASSERT_TRUE(nodes.told("node n2 joined"));
-  ASSERT_TRUE(has_copy_after(nodes, 0));
-  const auto links = link_of_copies(nodes);
-  ASSERT_EQ(links.size(), 1u);
-  ASSERT_TRUE(close_both_ends(links[0]));
+  std::optional<Connection> link;
+  ASSERT_NO_FATAL_FAILURE(start_partners(nodes, link));
+  ASSERT_TRUE(close_both_ends(*link));
 
   ASSERT_TRUE(nodes.told("the state could not be copied into memory"));
   EXPECT_NE(said("warning").find("between node n0 and its partner n1: "), std::string::npos)
@@ -124,13 +128,9 @@ TEST_F(RunCopies, AClosedLinkBetweenPartnersEndsTheirCopiesAndTheCompleteOneBefo
 TEST_F(RunCopies, ALinkBetweenPartnersThatFallsSilentHoldsNobodyUpAndTheNewerCheckpointIsTaken) {
   if (!why_no_borrowing().empty()) GTEST_SKIP() << why_no_borrowing();
   Nodes nodes(job, run, in_memory);
-  start_partners(nodes);
-  nodes.start(2, 2, false, slow);
-  ASSERT_TRUE(nodes.told("node n2 joined"));
-  ASSERT_TRUE(has_copy_after(nodes, 0));
-  const auto links = link_of_copies(nodes);
-  ASSERT_EQ(links.size(), 1u);
-  ASSERT_TRUE(cut_silently(links[0]));
+  std::optional<Connection> link;
+  ASSERT_NO_FATAL_FAILURE(start_partners(nodes, link));
+  ASSERT_TRUE(cut_silently(*link));
   ASSERT_TRUE(goes_on(nodes, 12)) << "no step waits for a copy";
   const long long copy = newest_copy();
 

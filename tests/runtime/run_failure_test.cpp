@@ -45,6 +45,32 @@ class RunFailure : public testing::Test {
     expect_steps_in_order();
   }
 
+  /// Of a run that failed: every decision's reason is, word for word, in the coordinator's log and
+  /// the events, and the last one is what weft status says.
+  void expect_one_reason_everywhere() {
+    const Ended asked = weft({"status", run.string(), "-o", "json"});
+    const json status = json::parse(asked.out, nullptr, false);
+    ASSERT_TRUE(status.is_object()) << asked.out << asked.err;
+    const std::string reason = status.value("reason", "");
+    EXPECT_NE(reason, "");
+    EXPECT_EQ(status.value("last_failure", ""), reason);
+    EXPECT_NE(weft({"status", run.string()}).out.find("failed  (" + reason + ")"),
+              std::string::npos);
+    const std::string log = text_of(run / "logs" / "coordinator.log");
+    std::size_t at = 0;
+    std::string last, failed;
+    for (const json& event : lines_of(run / "events.jsonl")) {
+      if (event["kind"] == "failed") failed = event["message"];
+      if (event["kind"] != "coordinator" && event["kind"] != "worker_failed") continue;
+      last = event["message"];
+      at = log.find(" info " + last + "\n", at);
+      ASSERT_NE(at, std::string::npos) << "not in the log at its place: " << last << "\n" << log;
+      at += last.size();
+    }
+    EXPECT_EQ(last, reason);
+    EXPECT_EQ(failed, reason);
+  }
+
   Place place;
   fs::path run = place / "run";
 };
@@ -83,6 +109,7 @@ TEST_F(RunFailure, AnErrorOfTheJobIsNotRetried) {
   EXPECT_NE(ended.err.find("an injected error"), std::string::npos) << ended.err;
   EXPECT_EQ(json::parse(text_of(run / "run.json"))["generation"], 1);
   expect_nobody_left(child);
+  expect_one_reason_everywhere();
 }
 
 TEST_F(RunFailure, WithoutItsAgentNobodyStaysAndTheRunGoesOn) {

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "runtime/store/private_directory.h"
 #include "runtime/store/run_store.h"
+#include "tests/scratch.h"
 
 namespace weft::runtime {
 namespace {
@@ -12,17 +13,13 @@ namespace fs = std::filesystem;
 
 class PrivateDirectory : public testing::Test {
  protected:
-  PrivateDirectory() {
-    std::string pattern = (fs::temp_directory_path() / "weft-private-XXXXXX").string();
-    root_ = ::mkdtemp(pattern.data());
-  }
-  ~PrivateDirectory() override { fs::remove_all(root_); }
   static unsigned mode_of(const fs::path& path) {
     struct stat status {};
     EXPECT_EQ(::stat(path.c_str(), &status), 0);
     return status.st_mode & 0777;
   }
-  fs::path root_;
+  const test::Scratch scratch_;
+  const fs::path root_ = scratch_.path();
 };
 
 TEST_F(PrivateDirectory, WhatIsMadeIsNotForOthersToWriteWhateverTheUmask) {

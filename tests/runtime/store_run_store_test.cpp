@@ -10,6 +10,7 @@
 
 #include "base/files.h"
 #include "runtime/store/run_store.h"
+#include "tests/scratch.h"
 
 namespace weft::runtime {
 namespace {
@@ -19,13 +20,6 @@ namespace fs = std::filesystem;
 
 class RunStoreTest : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string name = (fs::temp_directory_path() / "weft_store_XXXXXX").string();
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    root = name;
-  }
-  void TearDown() override { fs::remove_all(root); }
-
   std::unique_ptr<RunStore> open() {
     auto store = RunStore::open(root / "run", clock);
     EXPECT_TRUE(store) << store.error().message;
@@ -45,7 +39,8 @@ class RunStoreTest : public testing::Test {
     return n;
   }
 
-  fs::path root;
+  const test::Scratch scratch;
+  const fs::path root = scratch.path();
   RunPaths paths{};
   SystemClock clock;
 };

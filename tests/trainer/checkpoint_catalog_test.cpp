@@ -58,6 +58,31 @@ TEST(Catalog, ListsEveryEntryWithItsState) {
   EXPECT_EQ((*entries)[3].attempt, 2u);
 }
 
+TEST(Catalog, WhatIsNotAllThereIsIncompleteAndIsWhatResumeSkips) {
+  const Scratch scratch;
+  for (const std::uint64_t step : {10, 20, 30, 40}) save(scratch.path(), step);
+  fs::remove(scratch / "step-000000040" / shard_file("model", 1));
+  damage(scratch / "step-000000030" / shard_file("optim", 1));
+  flip(scratch / "step-000000020" / shard_file("optim", 1), 4097);  // of the right size
+  const auto entries = list(scratch.path(), Mode::Size);
+  ASSERT_EQ(entries->size(), 4u);
+  EXPECT_EQ((*entries)[0].state, EntryState::Complete);
+  EXPECT_EQ((*entries)[1].state, EntryState::Complete) << "bytes are verify's business";
+  for (const std::size_t i : {2u, 3u}) {
+    EXPECT_EQ((*entries)[i].state, EntryState::Incomplete);
+    EXPECT_GT((*entries)[i].bytes, 0u);
+  }
+  EXPECT_NE((*entries)[2].reason.find(shard_file("optim", 1)), std::string::npos);
+  EXPECT_NE((*entries)[2].reason.find("truncated"), std::string::npos);
+  EXPECT_NE((*entries)[3].reason.find(shard_file("model", 1)), std::string::npos);
+  const auto choice = newest_complete(scratch.path(), Mode::Size);
+  ASSERT_TRUE(choice && choice->chosen);
+  EXPECT_EQ(choice->chosen->name, (*entries)[1].name);
+  ASSERT_EQ(choice->skipped.size(), 2u);
+  EXPECT_EQ(choice->skipped[0].reason, (*entries)[3].reason);
+  EXPECT_EQ(choice->skipped[1].reason, (*entries)[2].reason);
+}
+
 TEST(NewestComplete, FallsBackAndSaysWhy) {
   const Scratch scratch;
   for (const std::uint64_t step : {10, 20, 30, 40, 50}) save(scratch.path(), step);

@@ -5,13 +5,14 @@
 #include <cmath>
 #include <set>
 
-#include "tests/trainer/checkpoint_testing.h"
+#include "tests/trainer/checkpoint_faulty_disk.h"
 #include "trainer/checkpoint/difference.h"
 #include "trainer/checkpoint/reshard.h"
 
 namespace weft::trainer::checkpoint {
 namespace {
 
+using testing_::FaultyDisk;
 using testing_::Scratch;
 using testing_::SmallRun;
 
@@ -120,7 +121,44 @@ TEST(Reshard, DamageInTheSourceIsFoundNotCopied) {
       reshard(*reader, share_evenly(reader->manifest(), 2), {scratch / "out", 2, {}, "test", {}});
   ASSERT_FALSE(made);
   EXPECT_EQ(made.error().code, Code::Corrupt);
-  EXPECT_FALSE(newest_complete(scratch / "out", Mode::Size)->chosen);
+  EXPECT_TRUE(fs::is_empty(scratch / "out"));
+}
+
+TEST(Reshard, WhateverEndsItNothingHalfWrittenStays) {
+  const Scratch scratch;
+  const SmallRun run(40);
+  ASSERT_TRUE(run.save(scratch / "ckpt"));
+  auto reader = Reader::open(scratch / "ckpt" / directory_name(40));
+  ASSERT_TRUE(reader);
+  const auto shares = share_evenly(reader->manifest(), 3, 16);
+  // Whoever asked for it wants it no more, before each share in turn.
+  for (std::size_t stop_at = 0; stop_at < shares.size(); ++stop_at) {
+    std::size_t asked = 0;
+    const auto stop = [&](int) -> Expected<void> {
+      if (asked++ == stop_at) return fail(Code::Unavailable, "interrupted");
+      return {};
+    };
+    const auto made = reshard(*reader, shares, {scratch / "out", 3, {}, "test", stop});
+    ASSERT_FALSE(made);
+    EXPECT_EQ(made.error().message, "interrupted");
+    EXPECT_TRUE(fs::is_empty(scratch / "out")) << "stopped before share " << stop_at;
+  }
+  // The disk refuses once, at each operation in turn.
+  int fail_at = 1;
+  for (bool failed = true; failed; ++fail_at) {
+    ASSERT_LT(fail_at, 1000);
+    FaultyDisk disk(fail_at, false, ENOSPC);
+    const fs::path out = scratch / ("faulty-" + std::to_string(fail_at));
+    const auto made = reshard(*reader, shares, {out, 3, {}, "test", {}}, disk);
+    failed = disk.failed();
+    const auto left = list_names(out);
+    ASSERT_TRUE(left);
+    for (const Entry& entry : made ? std::vector<Entry>() : *left) {
+      EXPECT_NE(entry.state, EntryState::Partial) << entry.name << ", operation " << fail_at;
+    }
+    if (made) run.expect_in(out / directory_name(40));
+  }
+  EXPECT_GT(fail_at, 20);
 }
 
 TEST(Differences, TellWhichTensorsAndByHowMuch) {

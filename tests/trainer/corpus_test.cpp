@@ -10,6 +10,7 @@
 #include <map>
 #include <set>
 
+#include "tests/scratch.h"
 #include "trainer/corpus/dataset.h"
 #include "trainer/corpus/json_view.h"
 #include "trainer/corpus/permutation.h"
@@ -23,13 +24,7 @@ using testing::HasSubstr;
 
 class Corpus : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string name = (fs::temp_directory_path() / "weft_corpus_XXXXXX").string();
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    root = name;
-    coder = std::move(*Coder::make(*tokenizer::Tokenizer::byte_level(0)));
-  }
-  void TearDown() override { fs::remove_all(root); }
+  void SetUp() override { coder = std::move(*Coder::make(*tokenizer::Tokenizer::byte_level(0))); }
 
   std::string file(const std::string& name, const std::string& content) const {
     std::ofstream(root / name, std::ios::binary) << content;
@@ -92,7 +87,8 @@ class Corpus : public testing::Test {
     return text;
   }
 
-  fs::path root;
+  const test::Scratch scratch;
+  const fs::path root = scratch.path();
   std::unique_ptr<Coder> coder;
 };
 

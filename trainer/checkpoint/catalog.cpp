@@ -82,6 +82,8 @@ const char* to_string(EntryState state) {
       return "partial";
     case EntryState::CorruptManifest:
       return "corrupt-manifest";
+    case EntryState::Incomplete:
+      return "incomplete";
   }
   return "?";
 }
@@ -109,6 +111,18 @@ Expected<std::vector<Entry>> list(const fs::path& ckpt_dir, Disk& disk) {
   WEFT_TRY_ASSIGN(std::vector<Entry> entries, list_names(ckpt_dir, disk));
   for (Entry& entry : entries)
     if (entry.state == EntryState::Complete) look_into(entry, disk);
+  return entries;
+}
+
+Expected<std::vector<Entry>> list(const fs::path& ckpt_dir, Mode mode, Disk& disk) {
+  WEFT_TRY_ASSIGN(std::vector<Entry> entries, list_names(ckpt_dir, disk));
+  for (Entry& entry : entries) {
+    if (entry.state != EntryState::Complete) continue;
+    std::string reason = examine_entry(entry, mode, disk);
+    if (entry.state != EntryState::Complete || reason.empty()) continue;
+    entry.state = EntryState::Incomplete;
+    entry.reason = std::move(reason);
+  }
   return entries;
 }
 

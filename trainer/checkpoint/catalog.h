@@ -27,11 +27,12 @@ std::string pruned_name(const std::string& name);
 bool is_pruned_name(std::string_view name);
 
 enum class EntryState {
-  Complete,         // has a valid manifest (what it names is verify's business)
+  Complete,         // has a valid manifest, and as far as was looked all that it names
   Partial,          // being written, given up, or on its way out
   CorruptManifest,  // has its final name but no valid manifest: does not exist for resume
+  Incomplete,       // has a valid manifest and not all that it names: resume skips it
 };
-/// "complete", "partial", "corrupt-manifest"
+/// "complete", "partial", "corrupt-manifest", "incomplete"
 const char* to_string(EntryState state);
 
 struct Entry {
@@ -39,15 +40,18 @@ struct Entry {
   std::string name;
   EntryState state = EntryState::Partial;
   std::uint64_t step = 0;
-  std::uint64_t attempt = 0;  // Complete and Partial
-  std::uint64_t bytes = 0;    // Complete: as the manifest says
-  std::string wall_time;      // Complete: RFC 3339
-  std::string reason;         // CorruptManifest: why
+  std::uint64_t attempt = 0;  // Complete, Incomplete and Partial
+  std::uint64_t bytes = 0;    // Complete and Incomplete: as the manifest says
+  std::string wall_time;      // Complete and Incomplete: RFC 3339
+  std::string reason;         // CorruptManifest and Incomplete: why
 };
 
 /// Everything in `ckpt_dir` that is named like a checkpoint, by step, newest last. A missing
-/// directory is an empty list. Errors: Io.
+/// directory is an empty list. By the manifests alone: none is found Incomplete. Errors: Io.
 Expected<std::vector<Entry>> list(const fs::path& ckpt_dir, Disk& disk = Disk::real());
+/// The same, and each is looked at by `mode`, as newest_complete does: where that is Mode::Size, by
+/// the size of every file that it names.
+Expected<std::vector<Entry>> list(const fs::path& ckpt_dir, Mode mode, Disk& disk = Disk::real());
 
 /// The same by name alone, no file is opened: what is not Partial is called Complete, unseen.
 Expected<std::vector<Entry>> list_names(const fs::path& ckpt_dir, Disk& disk = Disk::real());

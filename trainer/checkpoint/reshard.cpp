@@ -100,6 +100,36 @@ ManifestInfo info_of(const Manifest& manifest, const ReshardOptions& options, st
   return info;
 }
 
+Expected<std::vector<ShardReport>> write_shards(Reader& reader, std::span<const Share> shares,
+                                                const ReshardOptions& options,
+                                                const fs::path& partial, Disk& disk) {
+  const Manifest& manifest = reader.manifest();
+  std::vector<ShardReport> reports;
+  LastTensor last;
+  auto share = shares.begin();
+  for (int rank = 0; rank < options.ranks; ++rank) {
+    std::vector<std::vector<std::byte>> kept;
+    std::vector<TensorRef> refs;
+    for (; share != shares.end() && share->rank == rank; ++share) {
+      if (options.progress) WEFT_TRY(options.progress(rank));
+      const TensorEntry& tensor = manifest.tensors.at(share->tensor);
+      if (last.index != share->tensor) {
+        last.index = share->tensor;
+        last.bytes.resize(bytes_of_tensor(tensor));
+        WEFT_TRY(reader.read_bytes(tensor, last.bytes));
+      }
+      const auto part = bytes_in(tensor, share->box, last.bytes);
+      kept.emplace_back(part.begin(), part.end());
+      refs.push_back({tensor.item, tensor.name, share->box.shape, kept.back().data(),
+                      share->box.offset, tensor.shape, tensor.dtype});
+    }
+    WEFT_TRY_ASSIGN(ShardReport report, write_shard(partial, rank, options.ranks, refs, disk));
+    reports.push_back(std::move(report));
+  }
+  WEFT_CHECK(share == shares.end(), "shares of ranks that are not there");
+  return reports;
+}
+
 }  // namespace
 
 std::vector<Share> share_evenly(const Manifest& manifest, int ranks,
@@ -148,31 +178,14 @@ Expected<Committed> reshard(Reader& reader, std::span<const Share> shares,
   WEFT_TRY_ASSIGN(std::string state, reader.state());
   WEFT_TRY_ASSIGN(const fs::path partial,
                   prepare(options.output, manifest.step, manifest.attempt, disk));
-  std::vector<ShardReport> reports;
-  LastTensor last;
-  auto share = shares.begin();
-  for (int rank = 0; rank < options.ranks; ++rank) {
-    if (options.progress) options.progress(rank);
-    std::vector<std::vector<std::byte>> kept;
-    std::vector<TensorRef> refs;
-    for (; share != shares.end() && share->rank == rank; ++share) {
-      const TensorEntry& tensor = manifest.tensors.at(share->tensor);
-      if (last.index != share->tensor) {
-        last.index = share->tensor;
-        last.bytes.resize(bytes_of_tensor(tensor));
-        WEFT_TRY(reader.read_bytes(tensor, last.bytes));
-      }
-      const auto part = bytes_in(tensor, share->box, last.bytes);
-      kept.emplace_back(part.begin(), part.end());
-      refs.push_back({tensor.item, tensor.name, share->box.shape, kept.back().data(),
-                      share->box.offset, tensor.shape, tensor.dtype});
-    }
-    WEFT_TRY_ASSIGN(ShardReport report, write_shard(partial, rank, options.ranks, refs, disk));
-    reports.push_back(std::move(report));
-  }
-  WEFT_CHECK(share == shares.end(), "shares of ranks that are not there");
-  return commit(options.output, partial, info_of(manifest, options, std::move(state)), reports,
-                disk);
+  auto made = [&]() -> Expected<Committed> {
+    WEFT_TRY_ASSIGN(const auto reports, write_shards(reader, shares, options, partial, disk));
+    return commit(options.output, partial, info_of(manifest, options, std::move(state)), reports,
+                  disk);
+  }();
+  // Nobody comes back to write the rest. What went wrong is told; that this fails too is not.
+  if (!made) (void)disk.remove_tree(partial);
+  return made;
 }
 
 }  // namespace weft::trainer::checkpoint

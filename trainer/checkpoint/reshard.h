@@ -39,12 +39,14 @@ struct ReshardOptions {
   int ranks = 1;
   Layout layout;  // what the new manifest says
   std::string writer;
-  std::function<void(int rank)> progress;  // before each rank's files; may be empty
+  std::function<Expected<void>(int rank)>
+      progress;  // before each share; its error ends all; or empty
 };
 
 /// Writes `shares` of what `reader` reads (hashes are checked on the way), and all else as it is.
 /// Holds one rank's part and one whole tensor in memory. Errors: Busy when the step exists there
-/// already; those of the reader, write_shard and commit.
+/// already; those of the reader, write_shard, commit and `progress`. After an error nothing of it
+/// is left but the empty `output`.
 Expected<Committed> reshard(Reader& reader, std::span<const Share> shares,
                             const ReshardOptions& options, Disk& disk = Disk::real());
 
