@@ -70,10 +70,27 @@ json memory_json(const RankBytes& b) {
           {"received", b.received},
           {"packed", b.packed},
           {"activations", b.activations},
-          {"buffers", b.buffers},
+          {"buffers", b.buffers()},
+          {"exchange", b.exchange},
+          {"messages", b.messages},
+          {"transport", b.transport},
+          {"collectives", b.collectives},
+          {"kv_cache", b.kv_cache},
           {"replicas", b.replicas},
           {"live", b.live},
           {"total", b.total()}};
+}
+
+/// What only rollout needs, and of which parts a CPU's copies and buffers are.
+std::string further_parts(const RankBytes& b) {
+  std::string text;
+  if (b.kv_cache > 0 && !b.pool) text += ", KV cache of rollout " + gigabytes(b.kv_cache);
+  if (b.replicas > 0) text += ", replicas of experts in rollout " + gigabytes(b.replicas);
+  if (b.packed > 0) text += "; of the weights packed copies " + gigabytes(b.packed);
+  if (b.transport > 0)
+    text += fmt::format("; of the buffers expert exchange {}, rings between ranks {}",
+                        gigabytes(b.exchange), gigabytes(b.transport));
+  return text;
 }
 
 json run_json(const RunCost& run) {
@@ -331,8 +348,7 @@ Lines plan_lines(const Prediction& plan, const Inputs& inputs, const std::vector
           gigabytes(full.total()), gigabytes(cluster.gpu.memory), plan.fullest,
           gigabytes(full.weights + full.packed), gigabytes(full.gradients + full.received),
           gigabytes(full.masters + full.moments), gigabytes(full.activations), full.live,
-          gigabytes(full.buffers),
-          full.replicas > 0 ? ", replicas of experts in rollout " + gigabytes(full.replicas) : ""));
+          gigabytes(full.buffers()), further_parts(full)));
   if (plan.timed) add_step_lines(plan, cluster, lines);
   if (plan.run) add_run_lines(plan, cluster, now, lines);
   const double every = plan.work.checkpoint_every * plan.step.total;

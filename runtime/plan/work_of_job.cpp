@@ -5,6 +5,7 @@
 #include <map>
 
 #include "runtime/job/course.h"
+#include "runtime/worker/engine_of_job.h"
 #include "runtime/worker/workload.h"
 
 namespace weft::runtime {
@@ -88,6 +89,33 @@ Expected<Sizes> sizes_of(const Job& job, bool pretrain) {
   return Sizes{std::max(1, static_cast<int>(std::lround(each))), different(counts)};
 }
 
+/// What evaluations and reinforcement learning sample at once, and the micro-batches that the
+/// engine makes room for.
+Expected<void> add_workload(const Job& job, Work& work) {
+  int prompt = 0, trace = 0;
+  if (job.data.task != "text" && job.data.task != "files") {  // there are problems to sample
+    WEFT_TRY_ASSIGN(const auto workload, Workload::open(job, {}));
+    prompt = workload->longest_prompt();
+    trace = workload->longest_trace();
+    const auto sample = [&](int sequences, int completion) {
+      work.rollout_sequences = std::max<double>(work.rollout_sequences, sequences);
+      work.rollout_tokens = std::max<double>(work.rollout_tokens, prompt + completion);
+    };
+    for (const std::string& stage : job.recipe) {
+      if (stage == "pretrain") sample(job.pretrain.eval_problems, trace);
+      if (stage == "cold_start") sample(job.cold_start.eval_problems, trace);
+      if (stage == "grpo")
+        sample(std::max(job.grpo.prompts_per_step * job.grpo.num_generations,
+                        job.grpo.eval_problems),
+               job.grpo.max_completion_length);
+    }
+  }
+  const int completion = std::max(trace, job.grpo.max_completion_length);
+  const int most = engine_options(job, prompt, completion).max_tokens;
+  work.largest_micro_batch = std::max(1.0, most / work.micro_batch_tokens());
+  return {};
+}
+
 }  // namespace
 
 Expected<Work> work_of(const Job& job) {
@@ -121,6 +149,7 @@ Expected<Work> work_of(const Job& job) {
   work.redundant_experts = p.expert > 1 && runs("grpo") ? p.redundant_experts : 0;
   work.bf16_moments = job.optimizer.moments == "bf16";
   work.checkpoint_every = job.checkpoint.every_steps;
+  WEFT_TRY(add_workload(job, work));
   // A ramp's small batches count as the full ones that hold as many sequences.
   WEFT_TRY_ASSIGN(const Course course, course_of(stage, sequence_tokens(job)));
   work.steps = static_cast<double>(course.plan.sequences_before(stage.steps)) / stage.batch;
