@@ -77,6 +77,7 @@ json memory_json(const RankBytes& b) {
           {"collectives", b.collectives},
           {"kv_cache", b.kv_cache},
           {"replicas", b.replicas},
+          {"packed_replicas", b.packed_replicas},
           {"live", b.live},
           {"total", b.total()}};
 }
@@ -85,7 +86,8 @@ json memory_json(const RankBytes& b) {
 std::string further_parts(const RankBytes& b) {
   std::string text;
   if (b.kv_cache > 0 && !b.pool) text += ", KV cache of rollout " + gigabytes(b.kv_cache);
-  if (b.replicas > 0) text += ", replicas of experts in rollout " + gigabytes(b.replicas);
+  if (b.replicas > 0)
+    text += ", replicas of experts in rollout " + gigabytes(b.replicas + b.packed_replicas);
   if (b.packed > 0) text += "; of the weights packed copies " + gigabytes(b.packed);
   if (b.transport > 0)
     text += fmt::format("; of the buffers expert exchange {}, rings between ranks {}",

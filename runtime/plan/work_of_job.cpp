@@ -97,6 +97,7 @@ Expected<void> add_workload(const Job& job, Work& work) {
     WEFT_TRY_ASSIGN(const auto workload, Workload::open(job, {}));
     prompt = workload->longest_prompt();
     trace = workload->longest_trace();
+    work.rollout_prompt = prompt;
     const auto sample = [&](int sequences, int completion) {
       work.rollout_sequences = std::max<double>(work.rollout_sequences, sequences);
       work.rollout_tokens = std::max<double>(work.rollout_tokens, prompt + completion);

@@ -59,7 +59,7 @@ Parts parts_of(const Work& work, Block block, const StorageRules& rules) {
 }  // namespace
 
 StorageRules storage_rules(bool gpu) {
-  return gpu ? StorageRules{2, false, false, true} : StorageRules{};
+  return gpu ? StorageRules{2, false, true} : StorageRules{};
 }
 
 BlockBytes block_bytes(const Work& work, Block block, const StorageRules& rules, double imbalance) {
@@ -69,8 +69,8 @@ BlockBytes block_bytes(const Work& work, Block block, const StorageRules& rules,
   const bool up = work.recompute == Recompute::MlaUp, full = work.recompute == Recompute::Full;
   const double act = work.precision == Precision::F32 ? 4 : 2;
   const double T = work.micro_batch_tokens(), rows = moe ? T * m.top_k * imbalance : 0;
-  const bool here = moe && !rules.exchange_keeps_rows;
-  const double received = here ? imbalance * received_rows(work) * rules.residual * m.hidden : 0;
+  // Sums of a rank's experts, on their way home; on a CPU what came lies with the exchange.
+  const double received = moe ? imbalance * received_rows(work) * rules.residual * m.hidden : 0;
 
   const double attention =
       T * (p.norms + p.latents + p.up + p.attended + p.stream + p.norm2 + p.scores + p.statistics);

@@ -1,5 +1,6 @@
 #include "scheduler/memory/cache_bytes.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace weft::scheduler {
@@ -9,15 +10,25 @@ constexpr double kVector = 16;  // F32 numbers of trainer/kernels/lanes.h's vect
 
 double whole(double n) { return std::ceil(n / kVector) * kVector; }
 
-/// Of the first micro-batches of a direction, which get one more where it does not come out even.
-double sequences_of(const Work& work, int direction) {
-  const Layout& layout = work.layout;
+/// As many micro-batches of each direction as keep every position busy.
+int in_flight(const Layout& layout) {
   const int directions = dualpipe::num_directions(layout.kind);
-  const int in_flight = (layout.pipeline + directions - 1) / directions;
-  const double groups = 1.0 * layout.data * directions * in_flight;
+  return (layout.pipeline + directions - 1) / directions;
+}
+
+/// Sequences of one micro-batch; the first ones get one more where it does not come out even.
+double rows_of(const Work& work, int micro_batch) {
+  const Layout& layout = work.layout;
+  const double groups =
+      1.0 * layout.data * dualpipe::num_directions(layout.kind) * in_flight(layout);
+  return std::ceil(std::max(0.0, work.rollout_sequences - micro_batch) / groups);
+}
+
+/// Of the first lane.
+double sequences_of(const Work& work, int direction) {
+  const int each = in_flight(work.layout);
   double sum = 0;
-  for (int i = 0; i < in_flight; ++i)
-    sum += std::ceil((work.rollout_sequences - (direction * in_flight + i)) / groups);
+  for (int i = 0; i < each; ++i) sum += rows_of(work, direction * each + i);
   return sum;
 }
 
@@ -32,6 +43,8 @@ double cache_bytes(const Work& work, double sequences, double tokens, bool gpu) 
   if (!m.latent) return 4 * sequences * tokens * m.kv_per_token();
   return 4 * sequences * (tokens * whole(m.kv_lora) + (m.kv_lora + m.rope) * whole(tokens));
 }
+
+double rollout_rows(const Work& work) { return rows_of(work, 0); }
 
 Expected<std::vector<double>> rollout_cache(const Work& work, bool gpu) {
   const Layout& layout = work.layout;

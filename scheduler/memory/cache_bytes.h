@@ -10,6 +10,9 @@ namespace weft::scheduler {
 /// vectors; a GPU once, in the job's precision (FP8: BF16).
 double cache_bytes(const Work& work, double sequences, double tokens, bool gpu);
 
+/// The most sequences that a micro-batch of a rollout has.
+double rollout_rows(const Work& work);
+
 /// Of work.rollout_sequences, on the fullest rank of each position; [position]. Zeros where nothing
 /// is rolled out. They are dealt out as Engine::generate does: in turn to the lanes' micro-batches,
 /// as many of these in flight as there are positions; a DualPipe position holds two stages, each

@@ -4,6 +4,8 @@
 #include <bit>
 #include <cmath>
 
+#include "scheduler/memory/cache_bytes.h"
+
 namespace weft::scheduler {
 namespace {
 
@@ -59,6 +61,31 @@ double row_on_its_way(const Work& work) {
   return 4 * hidden;
 }
 
+/// A dispatch: 32 bytes, rows with a count each, choices with expert and weight.
+double dispatch_bytes(const Work& work, double rows, double choices) {
+  return 32 + rows * (row_on_its_way(work) + 4) + 8 * choices;
+}
+
+/// What comes from one rank has room for the largest micro-batch; a token has so many choices there
+/// at most.
+double incoming_bytes(const Work& work, double experts_there) {
+  const double largest = work.micro_batch_tokens() * work.largest_micro_batch;
+  return dispatch_bytes(work, largest, largest * std::min<double>(work.model.top_k, experts_there));
+}
+
+/// Every choice's result comes home by itself, and is summed there (comm/exchange/replica_hop.h).
+double replica_bytes(const Work& work) {
+  const ModelShape& m = work.model;
+  if (work.redundant_experts == 0 || work.layout.expert == 1) return 0;
+  const double ranks = work.layout.expert, row = 4.0 * m.hidden;
+  const double tokens = rollout_rows(work) * work.rollout_prompt;  // of its first pass
+  const double rows = tokens * reach(work), choices = tokens * m.top_k / ranks;
+  const double out = std::max(dispatch_bytes(work, rows, choices), choices * row);
+  const double in =
+      std::max(incoming_bytes(work, m.experts / ranks + work.redundant_experts), choices * row);
+  return ranks * (out + rows * row) + (ranks - 1) * in;
+}
+
 }  // namespace
 
 double received_rows(const Work& work) {
@@ -71,20 +98,17 @@ ExchangeBytes exchange_bytes(const Work& work, double imbalance) {
   const double local = m.experts / ranks;
   const double sent_rows = tokens * reach(work), sent_choices = tokens * m.top_k / ranks;
   const double rows = imbalance * sent_rows, choices = imbalance * sent_choices;  // from each
-  const double row = 4.0 * m.hidden, on_its_way = row_on_its_way(work);
+  const double row = 4.0 * m.hidden;
   ExchangeBytes b;
   const double lists = 3 * 4 * ranks * choices + 4 * (2 * local + 1) + 2 * 4 * (ranks + 1);
-  b.layout = 2 * ranks * rows * row + lists +
-             ranks * (2 * grown(sent_rows) + grown(sent_choices));
-  // A dispatch: 32 bytes, rows with a count each, choices with expert and weight. Back: rows in
-  // full with a value a choice. What comes has room for the largest micro-batch.
-  const auto dispatch = [&](double r, double c) { return 32 + r * (on_its_way + 4) + 8 * c; };
-  const double out = std::max(dispatch(sent_rows, sent_choices), rows * row + 4 * choices);
-  const double largest = tokens * work.largest_micro_batch;
-  const double in = std::max(dispatch(largest, largest * std::min<double>(m.top_k, local)),
-                             sent_rows * row + 4 * sent_choices);
+  b.layout = 2 * ranks * rows * row + lists + ranks * (2 * grown(sent_rows) + grown(sent_choices));
+  // Back: rows in full with a value a choice.
+  const double out =
+      std::max(dispatch_bytes(work, sent_rows, sent_choices), rows * row + 4 * choices);
+  const double in = std::max(incoming_bytes(work, local), sent_rows * row + 4 * sent_choices);
   b.messages = ranks * out + (ranks - 1) * in;
-  if (work.dispatch != Precision::F32) b.encoded = tokens * on_its_way;
+  if (work.dispatch != Precision::F32) b.encoded = tokens * row_on_its_way(work);
+  b.replicas = replica_bytes(work);
   return b;
 }
 

@@ -14,6 +14,7 @@ struct ExchangeBytes {
   double layout = 0;    // of a micro-batch and block between dispatch and its last weight gradient
   double messages = 0;  // of one exchange under way
   double encoded = 0;   // rows as they travel, where that is not F32
+  double replicas = 0;  // messages and sums of rollout's own, where experts have replicas
 };
 ExchangeBytes exchange_bytes(const Work& work, double imbalance);
 

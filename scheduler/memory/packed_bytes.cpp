@@ -1,6 +1,5 @@
 #include "scheduler/memory/packed_bytes.h"
 
-#include <algorithm>
 #include <cmath>
 
 #include "scheduler/time/phase_work.h"
@@ -10,10 +9,9 @@ namespace {
 
 double up_to(double n, double unit) { return std::ceil(n / unit) * unit; }
 
-/// oneDNN's blocks with AVX-512: 16 rows (BF16: 32, as two make a pair) by 16 to 64 columns.
+/// oneDNN's blocks with AVX-512: 16 rows (BF16: 32, as two make a pair) by 64 columns.
 double library_copy(double inner, double columns, bool wide) {
-  const double block = std::min(64.0, up_to(columns, 16));
-  return up_to(inner, wide ? 16 : 32) * up_to(columns, block) * (wide ? 4 : 2);
+  return up_to(inner, wide ? 16 : 32) * up_to(columns, 64) * (wide ? 4 : 2);
 }
 
 /// Panels of 32 columns; codes stand as pairs of BF16 numbers, a scale for 128 of a column.

@@ -156,31 +156,30 @@ void add_parameters(const Work& work, const StageBlocks& stage, bool gpu, RankBy
   bytes.received += 4 * (dense / dense_replicas * (dense_replicas - 1) +
                          experts / expert_replicas * (expert_replicas - 1));
   bytes.packed += packed_bytes(work, stage);
-  bytes.replicas += 1.0 * work.redundant_experts * stage.moe * packed_replica_bytes(work);
+  bytes.packed_replicas += 1.0 * work.redundant_experts * stage.moe * packed_replica_bytes(work);
 }
 
 /// The most blocks of one stage whose exchange is open: between dispatch and the last weight
-/// gradient; with everything computed again, of those in a backward and the one in a forward.
+/// gradient; with everything computed again, from that second time on.
 int open_layouts(const std::vector<Action>& program, int stage, int blocks, bool full) {
   int open = 0, most = 0;
-  const auto forward = [&] {
-    most = std::max(most, open + (full ? std::min(blocks, 1) : blocks));
-    if (!full) open += blocks;
-  };
-  const auto input = [&] {
-    if (full) open += blocks;
+  const auto take = [&](int count) {
+    open += count;
     most = std::max(most, open);
+  };
+  // Block after block, each done before the next.
+  const auto one_by_one = [&] {
+    take(std::min(blocks, 1));
+    open -= std::min(blocks, 1);
   };
   for (const Action& action : program) {
     const bool here = action.chunk.stage == stage;
     const Op op = action.op;
-    if (here && (op == Op::F || op == Op::FB)) forward();
-    if (here && (op == Op::B || op == Op::BI)) input();
-    if (here && (op == Op::B || op == Op::W)) open -= blocks;
-    if (op == Op::FB && action.other.stage == stage) {
-      input();
-      open -= blocks;
-    }
+    if (here && (op == Op::F || op == Op::FB)) full ? one_by_one() : take(blocks);
+    if (here && op == Op::BI && full) take(blocks);
+    if (here && op == Op::W) open -= blocks;
+    if ((here && op == Op::B) || (op == Op::FB && action.other.stage == stage))
+      full ? one_by_one() : void(open -= blocks);
   }
   return most;
 }
@@ -197,6 +196,7 @@ void add_host_buffers(const Work& work, const std::vector<StageBlocks>& stages, 
     const int layouts = open_layouts(program, s, stage.moe, full) +
                         modules * open_layouts(program, s, 1, full);
     bytes.exchange += layouts * each.layout + paths * (each.messages + each.encoded);
+    if (stage.moe > 0) bytes.exchange += each.replicas;
   }
   const TransportBytes carried = transport_bytes(work, stages, position, program);
   bytes.transport = carried.rings;

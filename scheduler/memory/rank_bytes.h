@@ -21,7 +21,8 @@ struct RankBytes {
   double transport = 0;               // rings in a CPU host's shared memory, once they are full
   double collectives = 0;             // what they work in
   double kv_cache = 0;                // while it samples completions
-  double replicas = 0;                // of experts, meanwhile; their packed copies included
+  double replicas = 0;                // of experts, meanwhile
+  double packed_replicas = 0;         // copies that the CPU's product library reads, were all used
   int live = 0;                       // micro-batches between forward and weight gradient, at most
   bool pool = false;                  // the KV cache may lie where activations lay
 
@@ -30,7 +31,7 @@ struct RankBytes {
     const double changing =
         pool ? std::max(activations, kv_cache) : activations + kv_cache;
     return weights + gradients + masters + moments + received + packed + changing + buffers() +
-           replicas;
+           replicas + packed_replicas;
   }
 };
 
