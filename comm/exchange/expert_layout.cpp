@@ -83,8 +83,9 @@ std::size_t layout_bytes(const ExpertLayout& layout) {
                                  layout.slot_weight_double);
   if (layout.priv == nullptr) return bytes;
   const ExpertLayout::Private& p = *layout.priv;
-  bytes += p.rows.capacity() + p.gradients.capacity() + route_bytes(p.routes) +
-           list_bytes(p.row_begin, p.choice_begin, p.choice_slot, p.slot_cursor, p.experts, p.seats);
+  bytes +=
+      p.rows.capacity() + p.gradients.capacity() + route_bytes(p.routes) +
+      list_bytes(p.row_begin, p.choice_begin, p.choice_slot, p.slot_cursor, p.experts, p.seats);
   for (const Relayed& relayed : p.relayed) bytes += route_bytes(relayed.to);
   return bytes;
 }

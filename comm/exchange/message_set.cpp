@@ -67,8 +67,7 @@ Expected<void> MessageSet::finish_sends() {
 
 std::size_t MessageSet::memory_bytes() const {
   std::size_t bytes = 0;
-  for (const Message& message : messages_)
-    bytes += message.out.capacity() + message.in.capacity();
+  for (const Message& message : messages_) bytes += message.out.capacity() + message.in.capacity();
   return bytes;
 }
 

@@ -344,13 +344,12 @@ Lines plan_lines(const Prediction& plan, const Inputs& inputs, const std::vector
                                                     : "does not pass weft schedule's check");
   lines.emplace_back(
       "memory",
-      fmt::format(
-          "{} of {} on the fullest rank (position {}): weights {}, gradients {}, "
-          "optimizer {}, activations {} ({} micro-batches), buffers {}{}",
-          gigabytes(full.total()), gigabytes(cluster.gpu.memory), plan.fullest,
-          gigabytes(full.weights + full.packed), gigabytes(full.gradients + full.received),
-          gigabytes(full.masters + full.moments), gigabytes(full.activations), full.live,
-          gigabytes(full.buffers()), further_parts(full)));
+      fmt::format("{} of {} on the fullest rank (position {}): weights {}, gradients {}, "
+                  "optimizer {}, activations {} ({} micro-batches), buffers {}{}",
+                  gigabytes(full.total()), gigabytes(cluster.gpu.memory), plan.fullest,
+                  gigabytes(full.weights + full.packed), gigabytes(full.gradients + full.received),
+                  gigabytes(full.masters + full.moments), gigabytes(full.activations), full.live,
+                  gigabytes(full.buffers()), further_parts(full)));
   if (plan.timed) add_step_lines(plan, cluster, lines);
   if (plan.run) add_run_lines(plan, cluster, now, lines);
   const double every = plan.work.checkpoint_every * plan.step.total;

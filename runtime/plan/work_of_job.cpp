@@ -106,9 +106,9 @@ Expected<void> add_workload(const Job& job, Work& work) {
       if (stage == "pretrain") sample(job.pretrain.eval_problems, trace);
       if (stage == "cold_start") sample(job.cold_start.eval_problems, trace);
       if (stage == "grpo")
-        sample(std::max(job.grpo.prompts_per_step * job.grpo.num_generations,
-                        job.grpo.eval_problems),
-               job.grpo.max_completion_length);
+        sample(
+            std::max(job.grpo.prompts_per_step * job.grpo.num_generations, job.grpo.eval_problems),
+            job.grpo.max_completion_length);
     }
   }
   const int completion = std::max(trace, job.grpo.max_completion_length);

@@ -58,9 +58,7 @@ Parts parts_of(const Work& work, Block block, const StorageRules& rules) {
 
 }  // namespace
 
-StorageRules storage_rules(bool gpu) {
-  return gpu ? StorageRules{2, false, true} : StorageRules{};
-}
+StorageRules storage_rules(bool gpu) { return gpu ? StorageRules{2, false, true} : StorageRules{}; }
 
 BlockBytes block_bytes(const Work& work, Block block, const StorageRules& rules, double imbalance) {
   const ModelShape& m = work.model;

@@ -34,8 +34,7 @@ double reach(const Work& work) {
   if (m.experts == 0 || ranks == 1) return 1;
   if (m.groups <= 1 || m.top_groups >= m.groups) return 1 - missed(m.experts, mine, m.top_k);
   const double group = 1.0 * m.experts / m.groups, open = group * m.top_groups;
-  if (ranks >= m.groups)
-    return 1.0 * m.top_groups / m.groups * (1 - missed(open, mine, m.top_k));
+  if (ranks >= m.groups) return 1.0 * m.top_groups / m.groups * (1 - missed(open, mine, m.top_k));
   double share = 0;
   for (int hits = 1; hits <= m.top_groups; ++hits)
     share += hit(m.groups, m.groups / ranks, m.top_groups, hits) *

@@ -193,8 +193,8 @@ void add_host_buffers(const Work& work, const std::vector<StageBlocks>& stages, 
     const StageBlocks& stage = stages[static_cast<std::size_t>(s)];
     const int modules = exchanges(work, Block::NextToken) ? stage.next_token : 0;
     const int paths = modules + (stage.moe > 0 ? 1 : 0);
-    const int layouts = open_layouts(program, s, stage.moe, full) +
-                        modules * open_layouts(program, s, 1, full);
+    const int layouts =
+        open_layouts(program, s, stage.moe, full) + modules * open_layouts(program, s, 1, full);
     bytes.exchange += layouts * each.layout + paths * (each.messages + each.encoded);
     if (stage.moe > 0) bytes.exchange += each.replicas;
   }
@@ -230,8 +230,7 @@ Expected<std::vector<RankBytes>> rank_bytes(const Work& work, const Cluster& clu
     bytes.pool = gpu;
     bytes.kv_cache = cache[p];
     if (!gpu) {
-      add_host_buffers(work, stages, position, with_messages.programs[p], imbalance,
-                       bytes);
+      add_host_buffers(work, stages, position, with_messages.programs[p], imbalance, bytes);
       continue;
     }
     const double message = work.micro_batch_tokens() * rules.residual * work.model.hidden;

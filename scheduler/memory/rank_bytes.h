@@ -28,8 +28,7 @@ struct RankBytes {
 
   double buffers() const { return exchange + messages + transport + collectives; }
   double total() const {
-    const double changing =
-        pool ? std::max(activations, kv_cache) : activations + kv_cache;
+    const double changing = pool ? std::max(activations, kv_cache) : activations + kv_cache;
     return weights + gradients + masters + moments + received + packed + changing + buffers() +
            replicas + packed_replicas;
   }

@@ -14,9 +14,7 @@ double ring_bytes(std::size_t ranks) {
 }
 
 /// Those of a group whose members all send to each other.
-double rings_among(int ranks) {
-  return (ranks - 1) * ring_bytes(static_cast<std::size_t>(ranks));
-}
+double rings_among(int ranks) { return (ranks - 1) * ring_bytes(static_cast<std::size_t>(ranks)); }
 
 /// Positions that this one sends activations and gradients to.
 std::size_t neighbours(std::span<const dualpipe::Action> program) {
@@ -68,9 +66,9 @@ TransportBytes transport_bytes(const Work& work, std::span<const StageBlocks> st
   const int copies = layout.data * dualpipe::num_directions(layout.kind);
   const std::vector<int> own = dualpipe::stages_of(layout.kind, layout.pipeline, position);
   TransportBytes out;
-  out.rings = rings_among(layout.world()) +
-              static_cast<double>(neighbours(program)) *
-                  ring_bytes(static_cast<std::size_t>(layout.pipeline));
+  out.rings =
+      rings_among(layout.world()) + static_cast<double>(neighbours(program)) *
+                                        ring_bytes(static_cast<std::size_t>(layout.pipeline));
   bool exchanges_here = false;
   for (const int stage : own) {
     const StageBlocks& blocks = stages[static_cast<std::size_t>(stage)];
