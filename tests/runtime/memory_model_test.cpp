@@ -314,6 +314,7 @@ TEST(MemoryModel, StandsBesideTheResidentMemoryOfAProcess) {
   const pid_t child = ::fork();
   ASSERT_GE(child, 0);
   if (child == 0) {
+    ::alarm(300);  // rather than leave the parent waiting
     const double growth = resident_growth(options);
     const bool written = ::write(ends[1], &growth, sizeof growth) == sizeof growth;
     ::_exit(written ? 0 : 1);
