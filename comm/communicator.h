@@ -70,6 +70,12 @@ class Communicator {
   /// without the kernel); any other memory may be sent from too. May outlive the communicator.
   virtual MessageMemory message_memory(std::size_t bytes) { return heap_message_memory(bytes); }
 
+  /// What the transport keeps for messages that this rank sends in this group: of the rings that it
+  /// has written to, all that they hold (local). 0: nothing, or not known.
+  virtual std::size_t transport_bytes() const { return 0; }
+  /// What the collectives have taken to work in.
+  std::size_t workspace_bytes() const { return scratch_.capacity(); }
+
   void set_wait_bound(std::chrono::milliseconds bound) { wait_bound_ = bound; }
   std::chrono::milliseconds wait_bound() const { return wait_bound_; }
   /// What the coming waits serve, such as "F mb 3 dir 0 stage 1", for error messages. Cheap: the

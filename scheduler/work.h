@@ -32,6 +32,11 @@ struct Work {
   bool bf16_moments = false;    // of the optimizer; else FP32
   double steps = 0;             // of the run; 0: not known
   double checkpoint_every = 0;  // steps; 0: none
+  /// Tokens that a micro-batch may have, over micro_batch_tokens(): what comes has room for them.
+  double largest_micro_batch = 1;
+  double rollout_sequences = 0;  // that the world rolls out at once, at most; 0: none
+  double rollout_prompt = 0;     // tokens of each, at most
+  double rollout_tokens = 0;     // room in the KV cache of each: prompt and completion
 
   double micro_batch_tokens() const { return 1.0 * sequence * micro_batch_sequences; }
   double step_sequences() const {

@@ -23,6 +23,7 @@ class ByteBuffer {
     return data_.get();
   }
   std::byte* data() const { return data_.get(); }
+  std::size_t capacity() const { return capacity_; }
 
  private:
   void grow(std::size_t size, MessageMemory memory) {

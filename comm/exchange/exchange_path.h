@@ -48,6 +48,9 @@ class ExchangePath {
   /// The exchange has ended; its buffers serve the next one.
   virtual void release(Private& p) = 0;
 
+  /// Of its messages. Call it between exchanges.
+  virtual std::size_t memory_bytes() const = 0;
+
  protected:
   /// Adds what the set is about to send.
   void count(ExchangeStep step, const MessageSet& messages) {
@@ -83,6 +86,7 @@ class FlightPool {
     return flight;
   }
   void give_back(Flight& flight) { idle_.push_back(&flight); }
+  const std::vector<std::unique_ptr<Flight>>& all() const { return all_; }
 
  private:
   std::vector<std::unique_ptr<Flight>> all_;

@@ -111,6 +111,17 @@ const ExchangeTraffic& ExpertExchange<Real>::traffic() const {
   return impl_->path->traffic();
 }
 
+template <class Real>
+std::size_t ExpertExchange<Real>::memory_bytes() const {
+  return impl_->path->memory_bytes() + impl_->encoded.capacity() +
+         (impl_->replica_path == nullptr ? 0 : impl_->replica_path->memory_bytes());
+}
+
+template <class Real>
+std::size_t ExpertExchange<Real>::memory_bytes(const ExpertLayout& layout) {
+  return layout_bytes(layout);
+}
+
 // After an error in an end_* the group is of no use any more; the flight is not reused, because
 // its requests may be unfinished.
 

@@ -65,6 +65,12 @@ class ExpertExchange {
   /// exchange_traffic(...).
   const ExchangeTraffic& traffic() const;
 
+  /// What this exchange has taken for messages under way, those of replicas included; they are kept
+  /// from step to step. Call it between exchanges.
+  std::size_t memory_bytes() const;
+  /// The same of a layout: rows and gradients that came, and where they go.
+  static std::size_t memory_bytes(const ExpertLayout& layout);
+
   /// Sends each token's row [num_tokens, hidden] to the ranks of its chosen experts.
   /// experts, weights: [num_tokens, top_k], experts of one token all different.
   /// `replicas`, unless null: picks their seats, in a placement with the seats that are open. The

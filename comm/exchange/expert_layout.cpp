@@ -66,7 +66,29 @@ void fill_slots(std::span<const DispatchView> messages, ExpertLayout& layout) {
   }
 }
 
+std::size_t list_bytes(const auto&... lists) {
+  return (std::size_t{0} + ... + (lists.capacity() * sizeof(lists[0])));
+}
+
+std::size_t route_bytes(std::span<const Route> routes) {
+  std::size_t bytes = 0;
+  for (const Route& route : routes) bytes += list_bytes(route.rows, route.counts, route.choices);
+  return bytes;
+}
+
 }  // namespace
+
+std::size_t layout_bytes(const ExpertLayout& layout) {
+  std::size_t bytes = list_bytes(layout.expert_begin, layout.slot_row, layout.slot_weight,
+                                 layout.slot_weight_double);
+  if (layout.priv == nullptr) return bytes;
+  const ExpertLayout::Private& p = *layout.priv;
+  bytes +=
+      p.rows.capacity() + p.gradients.capacity() + route_bytes(p.routes) +
+      list_bytes(p.row_begin, p.choice_begin, p.choice_slot, p.slot_cursor, p.experts, p.seats);
+  for (const Relayed& relayed : p.relayed) bytes += route_bytes(relayed.to);
+  return bytes;
+}
 
 template <class Real>
 void fill_layout(std::span<const DispatchView> messages, const ExchangeShape& shape,

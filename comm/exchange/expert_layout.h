@@ -46,6 +46,9 @@ struct ExpertLayout::Private {
   }
 };
 
+/// What the layout's buffers and lists have taken.
+std::size_t layout_bytes(const ExpertLayout& layout);
+
 /// Fills the layout's public members and what it remembers of the arrived rows; messages[r] is
 /// what rank r's tokens sent here. The rows themselves are written to priv->rows.
 template <class Real>

@@ -65,6 +65,12 @@ Expected<void> MessageSet::finish_sends() {
   return {};
 }
 
+std::size_t MessageSet::memory_bytes() const {
+  std::size_t bytes = 0;
+  for (const Message& message : messages_) bytes += message.out.capacity() + message.in.capacity();
+  return bytes;
+}
+
 tl::unexpected<Error> corrupt_from(const Communicator& group, int from, const std::string& why) {
   std::string text = "group '" + std::string(group.name()) + "': rank " +
                      std::to_string(group.rank()) + " got from rank " + std::to_string(from);

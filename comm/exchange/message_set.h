@@ -34,6 +34,9 @@ class MessageSet {
   /// Waits until all that was sent is away; the set may then start again.
   Expected<void> finish_sends();
 
+  /// Of its messages, both ways, as far as they have grown.
+  std::size_t memory_bytes() const;
+
  private:
   struct Message {
     ByteBuffer out, in;

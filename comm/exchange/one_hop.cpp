@@ -58,6 +58,13 @@ void OneHop<Real>::release(Private& p) {
 }
 
 template <class Real>
+std::size_t OneHop<Real>::memory_bytes() const {
+  std::size_t bytes = 0;
+  for (const auto& flight : flights_.all()) bytes += flight->messages.memory_bytes();
+  return bytes;
+}
+
+template <class Real>
 void OneHop<Real>::start(Private& p, MessageSet& messages, Tag tag) {
   WEFT_CHECK(TwoHopLine::idle(group_), "one hop and two hops under way in one group");
   this->count(*p.step, messages);

@@ -24,6 +24,7 @@ class OneHop : public ExchangePath<Real> {
                   const Real* slot_values) override;
   Expected<void> end_back(Private& p, int num_tokens, Real* out, Real* values) override;
   void release(Private& p) override;
+  std::size_t memory_bytes() const override;
 
  protected:
   MessageSet& take_flight(Private& p);

@@ -91,6 +91,14 @@ void ReplicaHop<Real>::sum_at_home(const Private& p, int num_tokens) {
   }
 }
 
+template <class Real>
+std::size_t ReplicaHop<Real>::memory_bytes() const {
+  std::size_t bytes = OneHop<Real>::memory_bytes() + result_of_.capacity() * sizeof(const Real*);
+  for (const HomePart& part : home_)
+    bytes += part.rows.capacity() * sizeof(std::int32_t) + part.values.capacity() * sizeof(Real);
+  return bytes;
+}
+
 template class ReplicaHop<float>;
 template class ReplicaHop<double>;
 

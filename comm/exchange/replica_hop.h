@@ -25,6 +25,7 @@ class ReplicaHop final : public OneHop<Real> {
   void begin_back(Private& p, Tag tag, const Real* rows, bool with_values,
                   const Real* slot_values) override;
   Expected<void> end_back(Private& p, int num_tokens, Real* out, Real* values) override;
+  std::size_t memory_bytes() const override;
 
  private:
   void sum_at_home(const Private& p, int num_tokens);

@@ -85,6 +85,14 @@ typename TwoHop<Real>::Flight& TwoHop<Real>::take_flight(Private& p, Tag tag, bo
 }
 
 template <class Real>
+std::size_t TwoHop<Real>::memory_bytes() const {
+  std::size_t bytes = 0;
+  for (const auto& flight : flights_.all())
+    bytes += flight->rail.memory_bytes() + flight->node.memory_bytes();
+  return bytes;
+}
+
+template <class Real>
 void TwoHop<Real>::release(Private& p) {
   flights_.give_back(*static_cast<Flight*>(p.flight));
   p.flight = nullptr;

@@ -34,6 +34,7 @@ class TwoHop : public ExchangePath<Real> {
                   const Real* slot_values) override;
   Expected<void> end_back(Private& p, int num_tokens, Real* out, Real* values) override;
   void release(Private& p) override;
+  std::size_t memory_bytes() const override;
 
  private:
   using ExchangePath<Real>::nodes_;

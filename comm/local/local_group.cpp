@@ -136,6 +136,13 @@ MessageMemory LocalCommunicator::message_memory(std::size_t bytes) {
   return {memory, [self = self_, bytes](std::byte* p) { self->slab().give_back(p, bytes); }};
 }
 
+std::size_t LocalCommunicator::transport_bytes() const {
+  std::size_t bytes = 0;
+  for (const Peer& peer : peers_)
+    if (peer.out.used()) bytes += peer.out.memory_bytes();
+  return bytes;
+}
+
 void LocalCommunicator::set_fault(const Operation& op, Code code, std::string_view why) {
   if (fault_) return;
   withdraw();

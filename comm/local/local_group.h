@@ -42,6 +42,7 @@ class LocalCommunicator : public Communicator {
   Expected<std::size_t> wait(Request request) override;
   bool test(Request request) override;
   MessageMemory message_memory(std::size_t bytes) override;
+  std::size_t transport_bytes() const override;
 
  protected:
   /// Move what can move to and from a member that is not near; true when anything did.

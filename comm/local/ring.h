@@ -61,6 +61,9 @@ class RingEnd {
         capacity_(capacity) {}
 
   std::uint64_t sequence = 0;  // of the next message
+  /// Has anything ever gone through it, on this side?
+  bool used() const { return position_ > 0; }
+  std::size_t memory_bytes() const { return sizeof(RingControl) + capacity_; }
   std::size_t unpublished() const { return static_cast<std::size_t>(position_ - published_); }
 
  protected:

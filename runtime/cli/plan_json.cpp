@@ -18,8 +18,14 @@ json memory_json(const RankBytes& b) {
           {"received", b.received},
           {"packed", b.packed},
           {"activations", b.activations},
-          {"buffers", b.buffers},
+          {"buffers", b.buffers()},
+          {"exchange", b.exchange},
+          {"messages", b.messages},
+          {"transport", b.transport},
+          {"collectives", b.collectives},
+          {"kv_cache", b.kv_cache},
           {"replicas", b.replicas},
+          {"packed_replicas", b.packed_replicas},
           {"live", b.live},
           {"total", b.total()}};
 }

@@ -60,6 +60,19 @@ std::string grouped(double value) {
   return text;
 }
 
+/// What only rollout needs, and of which parts a CPU's copies and buffers are.
+std::string further_parts(const RankBytes& b) {
+  std::string text;
+  if (b.kv_cache > 0 && !b.pool) text += ", KV cache of rollout " + gigabytes(b.kv_cache);
+  if (b.replicas > 0)
+    text += ", replicas of experts in rollout " + gigabytes(b.replicas + b.packed_replicas);
+  if (b.packed > 0) text += "; of the weights packed copies " + gigabytes(b.packed);
+  if (b.transport > 0)
+    text += fmt::format("; of the buffers expert exchange {}, rings between ranks {}",
+                        gigabytes(b.exchange), gigabytes(b.transport));
+  return text;
+}
+
 void add_run_lines(const Prediction& plan, const Inputs& inputs, WallTime now, Lines& lines) {
   const Cluster& cluster = inputs.cluster;
   const RunCost& run = *plan.run;
@@ -237,14 +250,12 @@ Lines plan_lines(const Prediction& plan, const Inputs& inputs, const std::vector
                                                     : "does not pass weft schedule's check");
   lines.emplace_back(
       "memory",
-      fmt::format(
-          "{} of {} on the fullest rank (position {}): weights {}, gradients {}, "
-          "optimizer {}, activations {} ({} micro-batches), buffers {}{}",
-          gigabytes(full.total()), gigabytes(cluster.gpu.memory), plan.fullest,
-          gigabytes(full.weights + full.packed), gigabytes(full.gradients + full.received),
-          gigabytes(full.masters + full.moments), gigabytes(full.activations), full.live,
-          gigabytes(full.buffers),
-          full.replicas > 0 ? ", replicas of experts in rollout " + gigabytes(full.replicas) : ""));
+      fmt::format("{} of {} on the fullest rank (position {}): weights {}, gradients {}, "
+                  "optimizer {}, activations {} ({} micro-batches), buffers {}{}",
+                  gigabytes(full.total()), gigabytes(cluster.gpu.memory), plan.fullest,
+                  gigabytes(full.weights + full.packed), gigabytes(full.gradients + full.received),
+                  gigabytes(full.masters + full.moments), gigabytes(full.activations), full.live,
+                  gigabytes(full.buffers()), further_parts(full)));
   if (plan.timed) add_step_lines(plan, cluster, lines);
   if (plan.run) add_run_lines(plan, inputs, now, lines);
   const double every = plan.work.checkpoint_every * plan.step.total;

@@ -19,7 +19,6 @@
 #include "runtime/job/serial.h"
 #include "runtime/plan/work_of_job.h"
 #include "runtime/store/run_store.h"
-#include "runtime/worker/workload.h"
 #include "scheduler/plan/legal.h"
 
 namespace weft::cli {
@@ -118,19 +117,10 @@ Expected<Read> read_inputs(const PlanVerbOptions& options, int& exit, Io& io) {
   return read;
 }
 
-/// Bytes that rollout's completions keep on a rank, all at their full length; 0 without a grpo
-/// stage.
-double rollout_cache(const Job& job, const Work& work) {
-  if (std::ranges::find(job.recipe, "grpo") == job.recipe.end()) return 0;
-  const auto workload = Workload::open(job, {});
-  if (!workload || !(*workload)->has_problems()) return 0;
-  const double tokens = (*workload)->longest_prompt() + job.grpo.max_completion_length;
-  const double sequences =
-      1.0 * job.grpo.prompts_per_step * job.grpo.num_generations / work.layout.data;
-  // With DualPipe a position has two stages, each with the sequences of one direction.
-  const int stages = dualpipe::num_stages(work.layout.kind, work.layout.pipeline);
-  const int layers = (work.model.layers + stages - 1) / stages;
-  return cache_bytes(work, layers, sequences, tokens);
+std::string cache_text(const RankBytes& bytes, const Work& work) {
+  return fmt::format("{:.3g} MB on a rank while it rolls out {:.0f} sequences at once, {}",
+                     bytes.kv_cache / 1e6, work.rollout_sequences,
+                     bytes.pool ? "where activations lay" : "counted in the memory");
 }
 
 /// Which stage of a recipe with several the figures are of; "" where there is only one.
@@ -280,14 +270,11 @@ int verb_plan(const PlanVerbOptions& options, Io& io) {
   object["cluster_yaml"] = cluster_yaml(read->cluster);
   if (!options.what_if.empty()) object["what_if"] = options.what_if;
   Lines lines = plan_lines(*plan, inputs, why, changes, io.clock.wall_now());
-  if (const double cache = rollout_cache(read->job, inputs.work); cache > 0) {
-    object["kv_cache_bytes"] = cache;
+  const RankBytes& cached = *std::ranges::max_element(plan->memory, {}, &RankBytes::kv_cache);
+  if (cached.kv_cache > 0) {
+    object["kv_cache_bytes"] = cached.kv_cache;
     lines.insert(std::ranges::find(lines, "step", &Lines::value_type::first),
-                 {"KV cache",
-                  fmt::format("{:.3g} MB more on a rank while it rolls out {} sequences "
-                              "at once",
-                              cache / 1e6,
-                              read->job.grpo.prompts_per_step * read->job.grpo.num_generations)});
+                 {"KV cache", cache_text(cached, inputs.work)});
   }
   if (const std::string covers = stage_planned(read->job); !covers.empty()) {
     object["covers"] = covers;

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "runtime/job/course.h"
+#include "runtime/worker/engine_of_job.h"
 #include "runtime/worker/workload.h"
 
 namespace weft::runtime {
@@ -68,6 +69,34 @@ const SupervisedJob& stage_job(const Job& job) {
   return stage_of_work(job) == "pretrain" ? job.pretrain : job.cold_start;
 }
 
+/// What evaluations and reinforcement learning sample at once, and the micro-batches that the
+/// engine makes room for.
+Expected<void> add_workload(const Job& job, Work& work) {
+  int prompt = 0, trace = 0;
+  if (job.data.task != "text" && job.data.task != "files") {  // there are problems to sample
+    WEFT_TRY_ASSIGN(const auto workload, Workload::open(job, {}));
+    prompt = workload->longest_prompt();
+    trace = workload->longest_trace();
+    work.rollout_prompt = prompt;
+    const auto sample = [&](int sequences, int completion) {
+      work.rollout_sequences = std::max<double>(work.rollout_sequences, sequences);
+      work.rollout_tokens = std::max<double>(work.rollout_tokens, prompt + completion);
+    };
+    for (const std::string& stage : job.recipe) {
+      if (stage == "pretrain") sample(job.pretrain.eval_problems, trace);
+      if (stage == "cold_start") sample(job.cold_start.eval_problems, trace);
+      if (stage == "grpo")
+        sample(
+            std::max(job.grpo.prompts_per_step * job.grpo.num_generations, job.grpo.eval_problems),
+            job.grpo.max_completion_length);
+    }
+  }
+  const int completion = std::max(trace, job.grpo.max_completion_length);
+  const int most = engine_options(job, prompt, completion).max_tokens;
+  work.largest_micro_batch = std::max(1.0, most / work.micro_batch_tokens());
+  return {};
+}
+
 }  // namespace
 
 std::string stage_of_work(const Job& job) {
@@ -111,6 +140,7 @@ Expected<Work> work_of(const Job& job) {
   work.redundant_experts = p.expert > 1 && runs("grpo") ? p.redundant_experts : 0;
   work.bf16_moments = job.optimizer.moments == "bf16";
   work.checkpoint_every = job.checkpoint.every_steps;
+  WEFT_TRY(add_workload(job, work));
   WEFT_TRY_ASSIGN(work.steps, full_steps(job, stage.steps));
   return work;
 }

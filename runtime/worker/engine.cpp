@@ -180,11 +180,20 @@ Engine::MemoryBytes Engine::memory_bytes() const {
   MemoryBytes bytes;
   for (const HeldStage& held : stages_) {
     trainer::ParameterSet& set = held.model->parameters();
+    const trainer::StageBytes stage = held.model->held_bytes();
     bytes.parameters += set.values().size_bytes() + set.gradients().size_bytes();
-    bytes.activations += held.model->activation_bytes().peak;
-    bytes.replicas += held.model->replica_bytes();
+    bytes.packed += stage.packed;
+    bytes.activations += stage.activations;
+    bytes.exchange += stage.exchange;
+    bytes.replicas += stage.replicas;
+    bytes.packed_replicas += stage.packed_replicas;
+  }
+  for (const auto& [name, group] : groups_) {
+    bytes.collectives += group->workspace_bytes();
+    bytes.transport += group->transport_bytes();
   }
   bytes.optimizer = optimizer_->state_bytes();
+  bytes.kv_cache = cache_bytes_;
   return bytes;
 }
 

@@ -113,12 +113,19 @@ class Engine {
     for (HeldStage& held : stages_) visit(*held.model);
   }
 
-  /// What this rank holds, in bytes. `activations`: the most that each stage's were.
+  /// What this rank holds, in bytes; nothing is counted twice. Call it between passes. Not counted:
+  /// scratch memory of kernels, copies for checkpoints, the reference's and the average's weights.
   struct MemoryBytes {
-    std::size_t parameters = 0;  // values and gradients
-    std::size_t optimizer = 0;   // moments, and gradients received from other replicas
-    std::size_t activations = 0;
-    std::size_t replicas = 0;  // of experts; while generate() has them
+    std::size_t parameters = 0;   // values and gradients
+    std::size_t optimizer = 0;    // moments, and gradients received from other replicas
+    std::size_t packed = 0;       // copies of weights that products read
+    std::size_t activations = 0;  // the most that each stage's were; pipeline messages lie there
+    std::size_t exchange = 0;     // of experts: rows that came, messages under way, their lists
+    std::size_t collectives = 0;  // what collectives work in
+    std::size_t transport = 0;    // rings that this rank has written to; see Communicator
+    std::size_t kv_cache = 0;     // of the last generate()
+    std::size_t replicas = 0;     // of experts; while generate() has them
+    std::size_t packed_replicas = 0;  // copies of those that products read
   };
   MemoryBytes memory_bytes() const;
 
@@ -314,6 +321,7 @@ class Engine {
   std::vector<std::vector<float>> reference_;  // per held stage
   std::vector<double> expert_loads_;           // [block][expert] of the last steps and rollouts
   RolloutLoad rollout_load_;
+  std::size_t cache_bytes_ = 0;   // of keys and values, of the last generate()
   std::vector<double> step_sum_;  // over the world
   StepSumPlaces sum_places_;      // in it
   struct Snapshot {

@@ -103,6 +103,8 @@ Expected<std::vector<Completion>> Engine::generate(
     for (int i = 0; i < spread.per_direction; ++i)
       held.model->open_cache(i, spread.rows(spread.group(place_.lane, held.direction, i)),
                              static_cast<int>(longest_prompt) + options.max_new_tokens);
+  cache_bytes_ = 0;
+  for (const HeldStage& held : stages_) cache_bytes_ += held.model->held_bytes().cache;
 
   // Each rank that holds a head draws for the groups of its lane and direction; every rank learns
   // all draws. Ranks place their draws at fixed places: (direction, index, row).

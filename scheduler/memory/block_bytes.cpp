@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "scheduler/memory/exchange_bytes.h"
+
 namespace weft::scheduler {
 namespace {
 
@@ -54,19 +56,9 @@ Parts parts_of(const Work& work, Block block, const StorageRules& rules) {
   return p;
 }
 
-/// Rows of a rank that are different tokens of different senders: each comes once, however many of
-/// the rank's experts it goes to.
-double received_rows(const Work& work) {
-  const ModelShape& m = work.model;
-  const double ranks = work.layout.expert, tokens = work.micro_batch_tokens();
-  return tokens * ranks * (1 - std::pow(1 - 1 / ranks, m.top_k));
-}
-
 }  // namespace
 
-StorageRules storage_rules(bool gpu) {
-  return gpu ? StorageRules{2, false, false, true} : StorageRules{};
-}
+StorageRules storage_rules(bool gpu) { return gpu ? StorageRules{2, false, true} : StorageRules{}; }
 
 BlockBytes block_bytes(const Work& work, Block block, const StorageRules& rules, double imbalance) {
   const ModelShape& m = work.model;
@@ -75,8 +67,8 @@ BlockBytes block_bytes(const Work& work, Block block, const StorageRules& rules,
   const bool up = work.recompute == Recompute::MlaUp, full = work.recompute == Recompute::Full;
   const double act = work.precision == Precision::F32 ? 4 : 2;
   const double T = work.micro_batch_tokens(), rows = moe ? T * m.top_k * imbalance : 0;
+  // Sums of a rank's experts, on their way home; on a CPU what came lies with the exchange.
   const double received = moe ? imbalance * received_rows(work) * rules.residual * m.hidden : 0;
-  const double charged = rules.keeps_received_rows ? received : 0;
 
   const double attention =
       T * (p.norms + p.latents + p.up + p.attended + p.stream + p.norm2 + p.scores + p.statistics);
@@ -87,7 +79,7 @@ BlockBytes block_bytes(const Work& work, Block block, const StorageRules& rules,
   const double dropped_norm2 = up ? T * p.norm2 : 0;
 
   BlockBytes b;
-  const double experts_kept = mlp + routed + charged;
+  const double experts_kept = mlp + routed;
   b.attention = {attention, attention - dropped_up};
   b.experts = {experts_kept + output + received, experts_kept + output - dropped_norm2};
   if (full) {
@@ -103,11 +95,11 @@ BlockBytes block_bytes(const Work& work, Block block, const StorageRules& rules,
   const double d_up = d_act * rows * 2 * m.moe_intermediate;
   const double d_mlp = d_act * T * 2 * (moe ? 1.0 * m.shared * m.moe_intermediate : m.intermediate);
   const double d_rows = d_act * rows * m.hidden, d_norm2 = T * p.stream;
-  b.experts_input.most = d_norm2 + d_mlp + d_up + 2 * d_rows + received + charged;
+  b.experts_input.most = d_norm2 + d_mlp + d_up + 2 * d_rows + received;
   const double gone = T * p.shared_in + rows * (p.row_up + p.row_out);
   const bool packed = work.precision == Precision::FP8;  // the packed gate_up stays for the weights
   const double freed = packed ? rows * p.row_out : gone;
-  b.experts_input.after = d_norm2 + d_mlp + d_up + d_rows + charged - freed;
+  b.experts_input.after = d_norm2 + d_mlp + d_up + d_rows - freed;
   b.experts_weights.after =
       -(d_mlp + d_up + d_rows + T * p.shared_act + rows * (p.row_in + p.row_act) + (gone - freed));
 

@@ -10,7 +10,6 @@ namespace weft::scheduler {
 /// What differs between the CPU trainer and a GPU trainer that keeps what DeepSeek-V3's does.
 struct StorageRules {
   double residual = 4;               // bytes a number of the residual stream and its gradient
-  bool keeps_received_rows = true;   // rows that dispatch brought stay beside their gathered copies
   bool keeps_expert_results = true;  // else the gate weight is applied before the down-projection
   /// Gradients that wait for their weight gradient are FP8 where products are, as DeepSeek-V3's.
   bool fp8_gradients = false;

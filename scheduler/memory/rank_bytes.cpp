@@ -4,6 +4,10 @@
 #include <map>
 
 #include "dualpipe/check.h"
+#include "scheduler/memory/cache_bytes.h"
+#include "scheduler/memory/exchange_bytes.h"
+#include "scheduler/memory/packed_bytes.h"
+#include "scheduler/memory/transport_bytes.h"
 #include "scheduler/time/exchange.h"
 #include "scheduler/time/step_end.h"
 
@@ -151,8 +155,52 @@ void add_parameters(const Work& work, const StageBlocks& stage, bool gpu, RankBy
   // The CPU's weights are its masters; owners sum the other replicas' gradients in rank order.
   bytes.received += 4 * (dense / dense_replicas * (dense_replicas - 1) +
                          experts / expert_replicas * (expert_replicas - 1));
-  bytes.packed += (dense + experts) * 2 * (wide ? 4 : 2);
-  bytes.replicas += redundant * (wide ? 4 : 2);  // packed
+  bytes.packed += packed_bytes(work, stage);
+  bytes.packed_replicas += 1.0 * work.redundant_experts * stage.moe * packed_replica_bytes(work);
+}
+
+/// The most blocks of one stage whose exchange is open: between dispatch and the last weight
+/// gradient; with everything computed again, from that second time on.
+int open_layouts(const std::vector<Action>& program, int stage, int blocks, bool full) {
+  int open = 0, most = 0;
+  const auto take = [&](int count) {
+    open += count;
+    most = std::max(most, open);
+  };
+  // Block after block, each done before the next.
+  const auto one_by_one = [&] {
+    take(std::min(blocks, 1));
+    open -= std::min(blocks, 1);
+  };
+  for (const Action& action : program) {
+    const bool here = action.chunk.stage == stage;
+    const Op op = action.op;
+    if (here && (op == Op::F || op == Op::FB)) full ? one_by_one() : take(blocks);
+    if (here && op == Op::BI && full) take(blocks);
+    if (here && op == Op::W) open -= blocks;
+    if ((here && op == Op::B) || (op == Op::FB && action.other.stage == stage))
+      full ? one_by_one() : void(open -= blocks);
+  }
+  return most;
+}
+
+/// Each stage, and each next-token module behind it, has an exchange of its own.
+void add_host_buffers(const Work& work, const std::vector<StageBlocks>& stages, int position,
+                      const std::vector<Action>& program, double imbalance, RankBytes& bytes) {
+  const ExchangeBytes each = exchange_bytes(work, imbalance);
+  const bool full = work.recompute == Recompute::Full;
+  for (const int s : dualpipe::stages_of(work.layout.kind, work.layout.pipeline, position)) {
+    const StageBlocks& stage = stages[static_cast<std::size_t>(s)];
+    const int modules = exchanges(work, Block::NextToken) ? stage.next_token : 0;
+    const int paths = modules + (stage.moe > 0 ? 1 : 0);
+    const int layouts =
+        open_layouts(program, s, stage.moe, full) + modules * open_layouts(program, s, 1, full);
+    bytes.exchange += layouts * each.layout + paths * (each.messages + each.encoded);
+    if (stage.moe > 0) bytes.exchange += each.replicas;
+  }
+  const TransportBytes carried = transport_bytes(work, stages, position, program);
+  bytes.transport = carried.rings;
+  bytes.collectives = carried.collectives;
 }
 
 }  // namespace
@@ -169,6 +217,8 @@ Expected<std::vector<RankBytes>> rank_bytes(const Work& work, const Cluster& clu
   const double imbalance = expected_imbalance(work, load_variation);
   const auto stages = stage_blocks(work.model, placement);
   const std::vector<int> live = dualpipe::peak_activations(schedule);
+  const dualpipe::Schedule with_messages = gpu ? schedule : dualpipe::add_messages(schedule);
+  WEFT_TRY_ASSIGN(const std::vector<double> cache, rollout_cache(work, gpu));
   std::vector<RankBytes> out;
   for (int position = 0; position < work.layout.pipeline; ++position) {
     RankBytes& bytes = out.emplace_back();
@@ -177,18 +227,18 @@ Expected<std::vector<RankBytes>> rank_bytes(const Work& work, const Cluster& clu
       add_parameters(work, stages[static_cast<std::size_t>(s)], gpu, bytes);
     bytes.activations = activations(schedule.programs[p], work, stages, rules, gpu, imbalance);
     bytes.live = live[p];
-    if (!gpu) continue;
+    bytes.pool = gpu;
+    bytes.kv_cache = cache[p];
+    if (!gpu) {
+      add_host_buffers(work, stages, position, with_messages.programs[p], imbalance, bytes);
+      continue;
+    }
     const double message = work.micro_batch_tokens() * rules.residual * work.model.hidden;
-    bytes.buffers = 4 * message;  // in and out, both directions
+    bytes.messages = 4 * message;  // in and out, both directions
     for (const Direction direction : {Direction::Dispatch, Direction::Combine})
-      bytes.buffers += 2 * exchange_cost(work, cluster, direction, imbalance).bytes;
+      bytes.exchange += 2 * exchange_cost(work, cluster, direction, imbalance).bytes;
   }
   return out;
-}
-
-double cache_bytes(const Work& work, int layers, double sequences, double tokens) {
-  const double number = work.precision == Precision::F32 ? 4 : 2;
-  return number * work.model.kv_per_token() * layers * sequences * tokens;
 }
 
 double checkpoint_bytes(const Work& work) {

@@ -161,6 +161,32 @@ TEST(CliPlan, EveryShippedClusterPlansAShippedJobInFiguresThatMeanSomething) {
   }
 }
 
+TEST(CliPlan, OnACpuHostBuffersAndTheCacheOfRolloutAreInTheVerdict) {
+  const std::vector<std::string> args = {
+      "plan", WEFT_SOURCE_DIR "/deploy/jobs/r1-zero-arithmetic.yaml", "--cluster",
+      WEFT_SOURCE_DIR "/deploy/clusters/cpu-host.yaml"};
+  const std::string text = run(args).out;
+  for (const char* part : {", KV cache of rollout ", "; of the weights packed copies ",
+                           "; of the buffers expert exchange ", "rings between ranks",
+                           "sequences at once, counted in the memory"})
+    EXPECT_NE(text.find(part), std::string::npos) << part << "\n" << text;
+  std::vector<std::string> with_json = args;
+  with_json.insert(with_json.end(), {"-o", "json"});
+  const json plan = json::parse(run(with_json).out);
+  for (const json& rank : plan["memory"]) {
+    const auto bytes = [&](const char* part) { return rank[part].get<double>(); };
+    for (const char* part : {"packed", "exchange", "transport", "collectives", "kv_cache"})
+      EXPECT_GT(bytes(part), 0) << part;
+    EXPECT_EQ(bytes("messages"), 0) << "they lie in the activations";
+    EXPECT_NEAR(bytes("buffers"), bytes("exchange") + bytes("transport") + bytes("collectives"), 1);
+    double sum = 0;
+    for (const char* part : {"weights", "gradients", "masters", "moments", "received", "packed",
+                             "activations", "buffers", "kv_cache", "replicas", "packed_replicas"})
+      sum += bytes(part);
+    EXPECT_NEAR(bytes("total"), sum, 1);
+  }
+}
+
 TEST(CliPlan, WhatNobodyWouldWaitForHasNoDate) {
   const Result result = run(plan({"--what-if", "failures.node_mtbf=1s"}));
   EXPECT_NE(result.out.find("years"), std::string::npos) << result.out;

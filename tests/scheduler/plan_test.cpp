@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "scheduler/memory/exchange_bytes.h"
 #include "scheduler/plan/search.h"
 #include "scheduler/plan/what_if.h"
 #include "scheduler/time/exchange.h"
@@ -251,6 +252,39 @@ TEST(Plan, RedundantExpertsOfRolloutTakeMemory) {
     EXPECT_DOUBLE_EQ((*some)[p].replicas, bytes) << p;
     EXPECT_NEAR((*some)[p].total() - (*none)[p].total(), bytes, 1) << p;
   }
+}
+
+TEST(Plan, TheCacheOfRolloutComesOnTopOfACpusMemoryAndIntoAGpusPool) {
+  Work work = small_work(Kind::OneFOneB);
+  const auto more = [&](const Cluster& cluster) {
+    work.rollout_sequences = 0;
+    const double without = (*rank_bytes(work, cluster))[0].total();
+    work.rollout_sequences = 64;
+    work.rollout_tokens = 128;
+    const RankBytes with = (*rank_bytes(work, cluster))[0];
+    EXPECT_GT(with.kv_cache, 0);
+    return (with.total() - without) / with.kv_cache;
+  };
+  EXPECT_NEAR(more(Cluster{}), 1, 1e-9);
+  EXPECT_LT(more(small_cluster()), 1);
+}
+
+TEST(Plan, ATokenReachesARankOnceHoweverManyOfItsExpertsItChose) {
+  Work work = small_work();
+  work.model.experts = 8;
+  work.model.groups = work.model.top_groups = 1;
+  work.layout.expert = 2;
+  const double tokens = work.micro_batch_tokens();
+  work.model.top_k = 1;
+  EXPECT_NEAR(received_rows(work), tokens, 1e-9 * tokens);
+  work.model.top_k = 2;  // both on one rank: 2 * (4 * 3) / (8 * 7) of the tokens
+  EXPECT_NEAR(received_rows(work), tokens * (2 - 24.0 / 56), 1e-9 * tokens);
+  work.model.top_k = 5;
+  EXPECT_NEAR(received_rows(work), 2 * tokens, 1e-9 * tokens);
+  work.model.top_k = 2;
+  work.model.groups = 4;
+  work.model.top_groups = 2;  // both groups on one rank: a third; else both experts in one: a third
+  EXPECT_NEAR(received_rows(work), tokens * (2 - (1.0 / 3 + 2.0 / 3 / 3)), 1e-9 * tokens);
 }
 
 TEST(Plan, CollectivesGoInsideTheNodeFirst) {

@@ -15,6 +15,9 @@ class HeadCache {
   /// Forgets everything.
   void open(int rows, int max_length, int heads, int dim);
 
+  std::size_t memory_bytes() const {
+    return (keys_.capacity() + values_.capacity()) * sizeof(Real);
+  }
   int heads() const { return heads_; }
   int dim() const { return dim_; }
 

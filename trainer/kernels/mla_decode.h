@@ -18,6 +18,9 @@ class LatentCache {
   /// Forgets everything.
   void open(int rows, int max_length, int lora, int rope);
 
+  std::size_t memory_bytes() const {
+    return (latents_.capacity() + elements_.capacity()) * sizeof(Real);
+  }
   int rows() const { return rows_; }
   int max_length() const { return max_length_; }
   int lora() const { return lora_; }

@@ -39,6 +39,8 @@ Arena::Block Arena::take(std::size_t n) {
   }
   ASAN_UNPOISON_MEMORY_REGION(block.data, block.size);
   block.asked = n;
+  taken_ += n;
+  peak_taken_ = std::max(peak_taken_, taken_);
   charge(n);
   return block;
 }
@@ -46,6 +48,7 @@ Arena::Block Arena::take(std::size_t n) {
 void Arena::give(Block block) {
   ASAN_POISON_MEMORY_REGION(block.data, block.size);
   discharge(block.asked);
+  taken_ -= block.asked;
   shelves_[shelf_of(block.size).first].free.push_back(block);
 }
 

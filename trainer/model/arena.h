@@ -37,8 +37,9 @@ class Arena {
 
   std::size_t live_bytes() const { return live_; }
   std::size_t peak_bytes() const { return peak_; }
+  /// The same of the blocks alone.
+  std::size_t peak_taken_bytes() const { return peak_taken_; }
   std::size_t reserved_bytes() const { return reserved_; }
-  void reset_peak() { peak_ = live_; }
 
  private:
   // Eight sizes an octave from 256 bytes on.
@@ -53,6 +54,7 @@ class Arena {
   std::array<Shelf, kSteps * 48> shelves_;
   std::vector<AlignedBytes> memory_;
   std::size_t live_ = 0, peak_ = 0, reserved_ = 0;
+  std::size_t taken_ = 0, peak_taken_ = 0;
 };
 
 /// A place for numbers of any type: empty until asked for, empty again when dropped. The arena owns

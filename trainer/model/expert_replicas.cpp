@@ -41,10 +41,6 @@ int StageModel::replica_seats() const {
   return impl_->replicas == nullptr ? 0 : impl_->replicas->seats;
 }
 
-std::size_t StageModel::replica_bytes() const {
-  return impl_->replicas == nullptr ? 0 : impl_->replicas->set.values().size_bytes();
-}
-
 void StageModel::place_replicas(int layer, const comm::ExpertPlacement& placement, int rank) {
   WEFT_CHECK(impl_->replicas != nullptr, "replicas are opened first");
   WEFT_CHECK(

@@ -249,7 +249,6 @@ std::size_t StageModel::activation_bytes(int slot) const {
   const std::size_t further = impl_->next != nullptr ? impl_->next->bytes(slot) : 0;
   return impl_->activation_bytes(slot) + further;
 }
-void StageModel::clear_activation_peak() { impl_->arena.reset_peak(); }
 
 const HeadOutput& StageModel::head_output(int slot) const {
   return impl_->head_outputs.at(static_cast<std::size_t>(slot));

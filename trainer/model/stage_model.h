@@ -35,8 +35,18 @@ Expected<Recompute> parse_recompute(std::string_view text);
 /// Activations of a stage, in bytes; exact, rows that the expert exchange keeps included.
 struct ActivationBytes {
   std::size_t live = 0;      // now
-  std::size_t peak = 0;      // the most since the start or clear_activation_peak
+  std::size_t peak = 0;      // the most since the start
   std::size_t reserved = 0;  // taken from the system, without those rows
+};
+
+/// What a stage holds beside its parameters, in bytes; nothing is counted twice.
+struct StageBytes {
+  std::size_t activations = 0;      // the most since the start, without what the exchange keeps
+  std::size_t exchange = 0;         // rows that it keeps, its messages and lists
+  std::size_t packed = 0;           // copies of weights that products read
+  std::size_t cache = 0;            // of keys and values; while it is open
+  std::size_t replicas = 0;         // weights of experts at home elsewhere; while they are open
+  std::size_t packed_replicas = 0;  // copies of those that products read
 };
 
 struct StageSpec {
@@ -138,7 +148,8 @@ class StageModel {
   ActivationBytes activation_bytes() const;
   /// What one slot holds now.
   std::size_t activation_bytes(int slot) const;
-  void clear_activation_peak();
+  /// Everything else, too. Call it between passes.
+  StageBytes held_bytes() const;
 
   /// Score and Train on the head's stage: lives until the next set_micro_batches.
   const HeadOutput& head_output(int slot) const;
@@ -165,8 +176,7 @@ class StageModel {
   /// on every rank of the group, between passes.
   void open_replicas(int seats);
   void close_replicas();
-  int replica_seats() const;          // 0: none are open
-  std::size_t replica_bytes() const;  // of their weights
+  int replica_seats() const;  // 0: none are open
   /// Who has which from now on, in the exchange's group, where this rank is `rank`. The weights of
   /// this rank's replicas must be copied (expert_values) before the next pass.
   void place_replicas(int layer, const comm::ExpertPlacement& placement, int rank);
