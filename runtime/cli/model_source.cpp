@@ -1,6 +1,7 @@
 #include "runtime/cli/model_source.h"
 
 #include "base/files.h"
+#include "runtime/cli/run_directory.h"
 #include "runtime/cli/verbs.h"
 #include "runtime/job/load.h"
 #include "runtime/store/run_store.h"
@@ -98,6 +99,9 @@ Expected<void> describe(const fs::path& run, const SourceQuery& query, ModelSour
 
 Expected<ModelSource> open_checkpoint(const fs::path& directory, const fs::path& run,
                                       const SourceQuery& query) {
+  if (is_rehearsal(run))
+    return fail(Code::InvalidArgument,
+                run.string() + " is a rehearsal: there is no model in its checkpoints");
   ModelSource source;
   source.name = fs::absolute(run).lexically_normal().filename().string();
   WEFT_TRY(describe(run, query, source));

@@ -177,7 +177,7 @@ class StepParts {
   /// The same in another precision. What a step costs that depends on nothing is as in F32.
   Expected<void> narrow(Precision precision) {
     std::vector<ProbeRun> runs;
-    for (ProbeShape shape : shapes().first(shapes().size() * 3 / 5)) {
+    for (ProbeShape shape : shapes()) {
       shape.precision = precision;
       WEFT_TRY_ASSIGN(const ProbeRun run, probe(shape, std::min(workers_, cores_)));
       runs.push_back(run);

@@ -89,10 +89,11 @@ TEST_F(CliRehearse, AFaultThatMeetsNobodySaysWhy) {
 
 TEST_F(CliRehearse, NothingThatNeedsAModelTakesItForOne) {
   ASSERT_EQ(rehearse({"--steps", "5", "--faults", "none", "--quiet"}).code, kOk);
-  for (const std::vector<std::string>& verb :
-       std::vector<std::vector<std::string>>{{"resume", directory()},
-                                             {"generate", directory(), "--prompt", "3"},
-                                             {"drift", directory(), "--cluster", kHost}}) {
+  for (const std::vector<std::string>& verb : std::vector<std::vector<std::string>>{
+           {"resume", directory()},
+           {"generate", directory(), "--prompt", "3"},
+           {"ckpt", "export", "hf", directory(), "-o", directory() + "-hf"},
+           {"drift", directory(), "--cluster", kHost}}) {
     const Result refused = run(verb);
     EXPECT_NE(refused.code, kOk) << verb[0];
     EXPECT_THAT(refused.err, HasSubstr(directory() + " is a rehearsal")) << verb[0];
