@@ -7,8 +7,10 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <ostream>
+#include <utility>
 
 #include "base/files.h"
+#include "base/text.h"
 #include "runtime/cli/render.h"
 #include "runtime/cli/verbs.h"
 #include "runtime/cluster/cluster_file.h"
@@ -62,16 +64,14 @@ Expected<void> prepare_output(const std::string& output) {
                   "; choose another file with -o");
 }
 
-/// The description, to the file or to stdout. False: what went wrong is said, and is the exit code.
-bool write_out(const std::string& text, const std::string& output, Io& io, int& exit) {
-  exit = kOk;
+/// The description, to the file or to stdout.
+int write_out(const std::string& text, const std::string& output, Io& io) {
   if (output.empty()) {
     io.out << text;
-    return true;
+    return kOk;
   }
-  if (const auto written = write_file_atomically(output, text); !written)
-    exit = report(written.error(), io);
-  return exit == kOk;
+  const auto written = write_file_atomically(output, text);
+  return written ? kOk : report(written.error(), io);
 }
 
 Expected<std::vector<GpuDevice>> find_gpus(const ClusterProbeOptions& options) {
@@ -83,10 +83,13 @@ Expected<std::vector<GpuDevice>> find_gpus(const ClusterProbeOptions& options) {
 /// What the description rests on, for whoever plans with it.
 void tell_gpus(const GpuCluster& described, const Rails& rails, Io& io) {
   const Cluster& c = described.cluster;
-  io.err << fmt::format(
-      "{} {} found: their number, memory, power limit and NVLinks are this "
-      "machine's, as its driver says.\n",
-      c.num_gpus(), c.gpu.name);
+  std::vector<std::string> told = {"their number"};
+  for (const auto& [what, figure] :
+       {std::pair{"memory", &c.gpu.memory}, std::pair{"power limit", &c.gpu.power},
+        std::pair{"active NVLinks", &c.node.nvlink_bandwidth}})
+    if (figure->source.find(kFromDriver) != std::string::npos) told.emplace_back(what);
+  io.err << fmt::format("{} {} found; this machine's, as its driver says: {}.\n", c.num_gpus(),
+                        c.gpu.name, join(told, ", "));
   if (rails.nics > 0)
     io.err << fmt::format("{} NICs of {} beside them, as the kernel says.\n", rails.nics,
                           figure_text(Unit::Bandwidth, rails.rate));
@@ -118,8 +121,8 @@ int describe(const std::vector<GpuDevice>& devices, const ClusterProbeOptions& o
       "# This machine's GPUs, by weft cluster probe. Nothing was measured: what the driver (NVML)\n"
       "# and the kernel (sysfs) say is this machine's; the rest is of " +
           described->from + ".\n# Not in here: storage, and exchanges over several nodes.\n");
-  int exit = kOk;
-  if (write_out(text, options.output, io, exit) && !options.output.empty())
+  const int exit = write_out(text, options.output, io);
+  if (exit == kOk && !options.output.empty())
     io.err << "Plan with it: weft plan JOB --cluster " << options.output << "\n";
   return exit;
 }
@@ -164,8 +167,8 @@ int verb_cluster_probe(const ClusterProbeOptions& options, Io& io) {
       "# gets while " +
           std::to_string(static_cast<int>(cluster->node.gpus.value)) +
           " of them compute at once.\n");
-  int exit = kOk;
-  if (!write_out(text, options.output, io, exit) || options.output.empty()) return exit;
+  const int exit = write_out(text, options.output, io);
+  if (exit != kOk || options.output.empty()) return exit;
   io.err << "Plan with it: weft plan deploy/jobs/r1-zero-arithmetic.yaml --cluster "
          << options.output << "\n";
   if (options.output == kept_cluster())

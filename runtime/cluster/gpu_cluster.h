@@ -14,6 +14,9 @@
 
 namespace weft::runtime {
 
+/// Part of the source of each figure that is the driver's.
+inline constexpr const char* kFromDriver = "driver (NVML)";
+
 struct GpuCluster {
   scheduler::Cluster cluster;  // one node, named this-host
   std::string from;            // the shipped file that its rates are of
@@ -24,7 +27,7 @@ struct GpuCluster {
 /// latencies, price and failures are the shipped description's, with its sources. Exchange rates
 /// are those that were measured inside a node; storage is left out, for nothing tells it.
 /// Errors: Unsupported, for GPUs that no shipped description is of: another kind or form (PCIe),
-/// several kinds, slices, several without NVLink; with what to do.
+/// several kinds, slices, several without NVLink, or figures that cannot be; with what to do.
 Expected<GpuCluster> describe_gpus(std::span<const GpuDevice> devices,
                                    std::span<const NicPort> ports,
                                    std::span<const ShippedCluster> shipped);

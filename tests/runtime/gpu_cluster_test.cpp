@@ -183,6 +183,12 @@ TEST(GpuCluster, WhatADriverDoesNotSayIsAsPublished) {
   EXPECT_EQ(c.gpu.power, shipped("h200").gpu.power);
 }
 
+TEST(GpuCluster, WhatCannotBeIsRefused) {
+  std::vector<GpuDevice> devices = eight_h200();
+  for (GpuDevice& device : devices) device.power = 4e6;
+  EXPECT_TRUE(says(refusal(devices), "gpu.power"));
+}
+
 TEST(GpuCluster, OfDifferentGpusTheLeastCounts) {
   std::vector<GpuDevice> devices = eight_h200();
   devices[6].power = 500;
