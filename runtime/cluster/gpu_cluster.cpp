@@ -36,9 +36,10 @@ std::optional<Figure> least(std::span<const GpuDevice> devices, Member member,
 void put_gpu(std::span<const GpuDevice> devices, Cluster& to) {
   const bool less = std::ranges::all_of(devices, &GpuDevice::less_reserved);
   if (auto memory = least(devices, &GpuDevice::memory,
-                          std::string(kFromDriver) + (less ? ": all less what it reserves" : "")))
+                          std::string(kFromDriver) + (less ? ": total less what it reserves" : "")))
     to.gpu.memory = *memory;
-  if (auto power = least(devices, &GpuDevice::power, std::string(kFromDriver) + ": the limit"))
+  if (auto power =
+          least(devices, &GpuDevice::power, std::string(kFromDriver) + ": the enforced limit"))
     to.gpu.power = *power;
 }
 
