@@ -284,8 +284,11 @@ struct ClusterShowOptions {
 
 struct ClusterProbeOptions {
   std::string output;  // "": stdout
+  bool cpu = false;    // measure the processor where there are GPUs too
   int workers = 4;
   double seconds = 0.5;
+  std::string nvml;        // the driver's library; "": $WEFT_NVML_LIBRARY, or where it usually is
+  std::string infiniband;  // "": where the kernel lists the NICs
 };
 
 struct DataShowOptions {

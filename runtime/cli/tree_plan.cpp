@@ -36,9 +36,10 @@ void add_planning(VerbTree& tree) {
   show->add_option("FILE", s->file, "The description")->required();
   add_format(show, s->format);
   auto [probe, p] = tree.verb<ClusterProbeOptions>(
-      *cluster, "probe", "Measure this machine and write its description",
+      *cluster, "probe", "Write this machine's description: its GPUs, or its processor as measured",
       "weft cluster probe -o this-host.yaml", verb_cluster_probe);
   probe->add_option("-o,--output", p->output, "The file (default: stdout)")->type_name("FILE");
+  probe->add_flag("--cpu", p->cpu, "Measure the processor, where there are GPUs too");
   probe->add_option("--workers", p->workers, "Workers that compute at once (default: 4)")
       ->type_name("N")
       ->check(between(1, 64));

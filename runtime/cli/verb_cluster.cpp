@@ -2,15 +2,19 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <ostream>
+#include <utility>
 
 #include "base/files.h"
+#include "base/text.h"
 #include "runtime/cli/render.h"
 #include "runtime/cli/verbs.h"
 #include "runtime/cluster/cluster_file.h"
+#include "runtime/cluster/gpu_cluster.h"
 #include "runtime/cluster/probe.h"
 #include "runtime/drift/drift_watch.h"
 #include "scheduler/cluster/fields.h"
@@ -60,6 +64,69 @@ Expected<void> prepare_output(const std::string& output) {
                   "; choose another file with -o");
 }
 
+/// The description, to the file or to stdout.
+int write_out(const std::string& text, const std::string& output, Io& io) {
+  if (output.empty()) {
+    io.out << text;
+    return kOk;
+  }
+  const auto written = write_file_atomically(output, text);
+  return written ? kOk : report(written.error(), io);
+}
+
+Expected<std::vector<GpuDevice>> find_gpus(const ClusterProbeOptions& options) {
+  const char* const other = std::getenv("WEFT_NVML_LIBRARY");
+  if (!options.nvml.empty()) return gpu_devices(options.nvml);
+  return gpu_devices(other != nullptr && *other != 0 ? other : kNvmlLibrary);
+}
+
+/// What the description rests on, for whoever plans with it.
+void tell_gpus(const GpuCluster& described, const Rails& rails, Io& io) {
+  const Cluster& c = described.cluster;
+  std::vector<std::string> told = {"their number"};
+  for (const auto& [what, figure] :
+       {std::pair{"memory", &c.gpu.memory}, std::pair{"power limit", &c.gpu.power},
+        std::pair{"active NVLinks", &c.node.nvlink_bandwidth}})
+    if (figure->source.find(kFromDriver) != std::string::npos) told.emplace_back(what);
+  io.err << fmt::format("{} {} found; this machine's, as its driver says: {}.\n", c.num_gpus(),
+                        c.gpu.name, join(told, ", "));
+  if (rails.nics > 0)
+    io.err << fmt::format("{} NICs of {} beside them, as the kernel says.\n", rails.nics,
+                          figure_text(Unit::Bandwidth, rails.rate));
+  else
+    io.err << "No active InfiniBand or RoCE port: to plan more than one such node, give node.nics "
+              "and node.nic_bandwidth.\n";
+  io.err << "Nothing is measured, for this build has no CUDA: rates are those of data sheets and "
+            "publications, from "
+         << described.from << ".\nThis build trains on the processor: weft cluster probe --cpu\n";
+}
+
+int describe(const std::vector<GpuDevice>& devices, const ClusterProbeOptions& options, Io& io) {
+  if (!options.output.empty() && options.output == kept_cluster())
+    return report({Code::InvalidArgument,
+                   options.output + " is what runs on this machine compare themselves with, and "
+                                    "this build trains on the processor: add --cpu, or choose "
+                                    "another file with -o"},
+                  io);
+  const std::vector<NicPort> ports =
+      nic_ports(options.infiniband.empty() ? kInfinibandRoot : options.infiniband);
+  const auto described = describe_gpus(devices, ports, shipped_clusters());
+  if (!described) return report(described.error(), io);
+  const ClusterProbeOptions usual;
+  if (options.workers != usual.workers || options.seconds != usual.seconds)
+    io.err << "--workers and --seconds are for measuring the processor (--cpu): not used.\n";
+  tell_gpus(*described, rails_of(ports, described->cluster.gpus_per_node()), io);
+  const std::string text = cluster_yaml(
+      described->cluster,
+      "# This machine's GPUs, by weft cluster probe. Nothing was measured: what the driver (NVML)\n"
+      "# and the kernel (sysfs) say is this machine's; the rest is of " +
+          described->from + ".\n# Not in here: storage, and exchanges over several nodes.\n");
+  const int exit = write_out(text, options.output, io);
+  if (exit == kOk && !options.output.empty())
+    io.err << "Plan with it: weft plan JOB --cluster " << options.output << "\n";
+  return exit;
+}
+
 }  // namespace
 
 int verb_cluster_show(const ClusterShowOptions& options, Io& io) {
@@ -83,7 +150,12 @@ int verb_cluster_show(const ClusterShowOptions& options, Io& io) {
 int verb_cluster_probe(const ClusterProbeOptions& options, Io& io) {
   if (const auto writable = prepare_output(options.output); !writable)
     return report(writable.error(), io);
-  io.err << "This build has no CUDA: the processor is measured, not a GPU.\n";
+  if (!options.cpu) {
+    const auto devices = find_gpus(options);
+    if (!devices) return report(devices.error(), io);
+    if (!devices->empty()) return describe(*devices, options, io);
+    io.err << "No NVIDIA GPU was found: the processor is measured.\n";
+  }
   const std::string program = options.seconds < kQuickLook ? "" : "/proc/self/exe";
   const auto cluster =
       probe_machine({options.seconds, options.workers, program},
@@ -95,12 +167,8 @@ int verb_cluster_probe(const ClusterProbeOptions& options, Io& io) {
       "# gets while " +
           std::to_string(static_cast<int>(cluster->node.gpus.value)) +
           " of them compute at once.\n");
-  if (options.output.empty()) {
-    io.out << text;
-    return kOk;
-  }
-  if (const auto written = write_file_atomically(options.output, text); !written)
-    return report(written.error(), io);
+  const int exit = write_out(text, options.output, io);
+  if (exit != kOk || options.output.empty()) return exit;
   io.err << "Plan with it: weft plan deploy/jobs/r1-zero-arithmetic.yaml --cluster "
          << options.output << "\n";
   if (options.output == kept_cluster())

@@ -37,7 +37,7 @@ int verb_drift(const DriftOptions& options, Io& io) {
       load_job(paths.resolved(), {.overrides = {}, .check_files = false, .here = false});
   const std::string file = !options.cluster.empty() ? options.cluster : known_cluster().string();
   if (file.empty()) {
-    io.err << "weft: on which cluster did it run? --cluster FILE; weft cluster probe -o "
+    io.err << "weft: on which cluster did it run? --cluster FILE; weft cluster probe --cpu -o "
            << kept_cluster().string() << " describes this machine for all its runs\n";
     return kUsage;
   }

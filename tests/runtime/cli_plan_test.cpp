@@ -1,4 +1,4 @@
-// weft plan and weft cluster, in the process of the test.
+// weft plan, in the process of the test.
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -6,7 +6,6 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "runtime/cluster/cluster_file.h"
 #include "tests/runtime/cli_in_process.h"
 
 namespace weft::cli {
@@ -212,52 +211,10 @@ TEST(CliPlan, AJobForAClusterIsNotStartedHere) {
   EXPECT_NE(result.err.find("= 2048 worker processes"), std::string::npos) << result.err;
 }
 
-TEST(CliCluster, ASlipOfTheUnitIsAskedAbout) {
+TEST(CliPlan, ASlipOfTheUnitIsAskedAbout) {
   const Result slip = run(plan({"--what-if", "gpu.memory=80B,gpu.bf16=1e-3FLOP/s"}));
   EXPECT_EQ(slip.code, kConfiguration);
   EXPECT_NE(slip.err.find("is the unit right?"), std::string::npos) << slip.err;
-}
-
-TEST(CliCluster, ShowsEveryFigureWithItsSource) {
-  const Result result = run({"cluster", "show", kH800});
-  EXPECT_EQ(result.code, kOk) << result.err;
-  EXPECT_NE(result.out.find("256 nodes x 8 H800 = 2048 GPUs"), std::string::npos) << result.out;
-  EXPECT_NE(result.out.find("DeepSeek-V3 technical report"), std::string::npos);
-  const json figures = json::parse(run({"cluster", "show", kH800, "-o", "json"}).out);
-  EXPECT_GT(figures["items"].size(), 30u);
-}
-
-TEST(CliCluster, ShowsNoMeasurementInMoreDigitsThanItDeserves) {
-  const std::string host = WEFT_SOURCE_DIR "/deploy/clusters/cpu-host.yaml";
-  const json figures = json::parse(run({"cluster", "show", host, "-o", "json"}).out);
-  int measured = 0;
-  for (const json& item : figures["items"]) {
-    if (!item["source"].get<std::string>().starts_with("measured")) continue;
-    ++measured;
-    const std::string text = item["text"];
-    const std::string number = text.substr(0, text.find(' '));
-    const auto digit = [](unsigned char c) { return std::isdigit(c) != 0; };
-    const auto first = std::ranges::find_if(number, [](char c) { return c >= '1' && c <= '9'; });
-    EXPECT_LE(std::count_if(first, number.end(), digit), 3) << item;
-  }
-  EXPECT_GT(measured, 20);
-}
-
-TEST(CliCluster, WhatCannotBeWrittenIsSaidBeforeItIsMeasured) {
-  const Result result = run({"cluster", "probe", "-o", "/nowhere/at/all.yaml"});
-  EXPECT_EQ(result.code, kBadData);
-  EXPECT_NE(result.err.find("/nowhere/at"), std::string::npos) << result.err;
-  EXPECT_EQ(result.err.find("memory"), std::string::npos) << result.err;
-}
-
-TEST(CliCluster, ProbeMakesADescriptionThatCanBePlannedOn) {
-  const Result result = run({"cluster", "probe", "--seconds", "0.01", "--workers", "2"});
-  ASSERT_EQ(result.code, kOk) << result.err;
-  EXPECT_NE(result.err.find("no CUDA"), std::string::npos);
-  const runtime::LoadedCluster cluster = runtime::load_cluster_text(result.out, "probed");
-  ASSERT_TRUE(cluster.ok()) << print(cluster.diagnostics);
-  EXPECT_EQ(cluster.cluster.num_gpus(), 2);
-  EXPECT_GT(cluster.cluster.gpu.fp32, 0);
 }
 
 }  // namespace

@@ -142,6 +142,21 @@ weft_test(runtime/drift_watch_test LINK weft_runtime_drift_watch)
 # planning: shipped clusters and jobs against published systems; bytes against a real engine
 weft_test(runtime/cluster_file_test LINK weft_runtime_cluster)
 weft_test(runtime/fit_runs_test LINK weft_runtime_fit)
+# the GPUs of a machine: the driver's library is stood in for, without sanitizers of its own
+foreach(driver fake old)
+  add_library(weft_${driver}_nvml MODULE runtime/fake_nvml.cpp)
+  target_compile_options(weft_${driver}_nvml PRIVATE -Wall -Wextra -Wshadow)
+endforeach()
+target_compile_definitions(weft_old_nvml PRIVATE WEFT_OLD_DRIVER)
+weft_test(runtime/gpu_cluster_test LINK weft_runtime_gpu weft_runtime_cluster)
+weft_test(runtime/gpu_devices_test LINK weft_runtime_gpu ${CMAKE_DL_LIBS})
+target_compile_definitions(runtime_gpu_devices_test PRIVATE
+    WEFT_FAKE_NVML_LIBRARY="$<TARGET_FILE:weft_fake_nvml>" WEFT_OLD_NVML_LIBRARY="$<TARGET_FILE:weft_old_nvml>")
+add_dependencies(runtime_gpu_devices_test weft_fake_nvml weft_old_nvml)
+weft_test(runtime/cli_cluster_test LINK weft_cli weft_runtime_cluster weft_runtime_drift_watch)
+target_compile_definitions(runtime_cli_cluster_test PRIVATE
+    WEFT_SOURCE_DIR="${PROJECT_SOURCE_DIR}" WEFT_FAKE_NVML_LIBRARY="$<TARGET_FILE:weft_fake_nvml>")
+add_dependencies(runtime_cli_cluster_test weft_fake_nvml)
 weft_test(runtime/probe_runs_test LABELS multiprocess LINK weft_runtime_probe weft_runtime_job weft_runtime_plan)
 target_compile_definitions(runtime_probe_runs_test PRIVATE WEFT_BINARY="$<TARGET_FILE:weft>")
 add_dependencies(runtime_probe_runs_test weft)
