@@ -76,7 +76,8 @@ TEST(Channel, AMessageBeyondTheLimitEndsItsConnectionAndNothingElse) {
 }
 
 /// A port in front of another: who comes first is answered with noise, who comes later is passed
-/// on.
+/// on, each by a thread of its own: a stranger that stays (some other test's client, whose server
+/// had this port before) must not keep ours waiting.
 class NoisyDoor {
  public:
   explicit NoisyDoor(int behind)
@@ -111,10 +112,12 @@ class NoisyDoor {
       pollfd waiting = {door_, POLLIN, 0};
       if (::poll(&waiting, 1, 20) <= 0) continue;
       const int visitor = ::accept(door_, nullptr, nullptr);
-      if (++num_visitors == 1)
-        EXPECT_GT(::send(visitor, std::string(200, 'n').data(), 200, MSG_NOSIGNAL), 0);
-      else
-        pass_on(visitor, stop);
+      if (++num_visitors > 1) {
+        passing_.emplace_back(
+            [this, visitor](const std::stop_token& over) { pass_on(visitor, over); });
+        continue;
+      }
+      EXPECT_GT(::send(visitor, std::string(200, 'n').data(), 200, MSG_NOSIGNAL), 0);
       ::close(visitor);
     }
   }
@@ -133,10 +136,12 @@ class NoisyDoor {
       }
     }
     ::close(inside);
+    ::close(visitor);
   }
 
   sockaddr_in behind_;
   int door_;
+  std::vector<std::jthread> passing_;
   std::jthread thread_;
 };
 
