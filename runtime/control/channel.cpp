@@ -10,7 +10,7 @@
 #include <filesystem>
 
 #include "base/files.h"
-#include "runtime/control/curve.h"
+#include "runtime/control/curve_client.h"
 
 namespace weft::runtime {
 namespace {
@@ -157,9 +157,7 @@ void ChannelServer::send(const std::string& peer, std::string_view bytes) {
 }
 
 struct ChannelClient::Impl {
-  zmq::context_t context{1};
-  zmq::socket_t dealer{context, zmq::socket_type::dealer};
-  std::string endpoint;
+  CurveClient client;
 };
 
 ChannelClient::ChannelClient(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -170,14 +168,14 @@ Expected<std::unique_ptr<ChannelClient>> ChannelClient::connect(const std::strin
                                                                 const RunKeys& keys) {
   auto impl = std::make_unique<Impl>();
   try {
-    zmq::socket_t& dealer = impl->dealer;
-    prepare_client(dealer, name, keys.server_public, {keys.agent_public, keys.agent_secret},
-                   kMaxChannelBytes);
-    dealer.set(zmq::sockopt::linger, 500);
-    dealer.set(zmq::sockopt::reconnect_ivl, 50);
-    dealer.set(zmq::sockopt::reconnect_ivl_max, 1000);
-    dealer.connect(endpoint);
-    impl->endpoint = endpoint;
+    impl->client.connect({.endpoint = endpoint,
+                          .identity = name,
+                          .server_key = keys.server_public,
+                          .keys = {keys.agent_public, keys.agent_secret},
+                          .max_bytes = kMaxChannelBytes,
+                          .linger = std::chrono::milliseconds(500),
+                          .reconnect_first = std::chrono::milliseconds(50),
+                          .reconnect_most = std::chrono::seconds(1)});
   } catch (const zmq::error_t& error) {
     return fail(Code::InvalidArgument,
                 "cannot connect to the coordinator at " + endpoint + ": " + error.what());
@@ -185,23 +183,22 @@ Expected<std::unique_ptr<ChannelClient>> ChannelClient::connect(const std::strin
   return std::unique_ptr<ChannelClient>(new ChannelClient(std::move(impl)));
 }
 
-int ChannelClient::descriptor() const { return impl_->dealer.get(zmq::sockopt::fd); }
+int ChannelClient::descriptor() const { return impl_->client.socket().get(zmq::sockopt::fd); }
 
 bool ChannelClient::ready() const {
-  return (impl_->dealer.get(zmq::sockopt::events) & ZMQ_POLLIN) != 0;
+  return (impl_->client.socket().get(zmq::sockopt::events) & ZMQ_POLLIN) != 0;
 }
 
-void ChannelClient::send(std::string_view bytes) {
-  send_renewing(impl_->dealer, impl_->endpoint, bytes);
-}
+void ChannelClient::send(std::string_view bytes) { impl_->client.send(bytes); }
 
 bool ChannelClient::receive(std::string& bytes) {
   try {
+    zmq::socket_t& dealer = impl_->client.socket();
     zmq::message_t body;
-    if (!impl_->dealer.recv(body, zmq::recv_flags::dontwait)) return false;
+    if (!dealer.recv(body, zmq::recv_flags::dontwait)) return false;
     bytes = body.to_string();
     while (body.more())
-      if (!impl_->dealer.recv(body, zmq::recv_flags::dontwait)) break;
+      if (!dealer.recv(body, zmq::recv_flags::dontwait)) break;
     return true;
   } catch (const zmq::error_t&) {
     return false;

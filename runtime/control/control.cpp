@@ -9,7 +9,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "runtime/control/curve.h"
+#include "runtime/control/curve_client.h"
 
 namespace weft::runtime {
 
@@ -109,9 +109,8 @@ void ControlServer::send_text(int rank, const std::string& message) {
 }
 
 struct ControlClient::Impl {
-  zmq::context_t context{1};
-  zmq::socket_t dealer{context, zmq::socket_type::dealer};
-  std::string seal_key, endpoint;
+  CurveClient client;
+  std::string seal_key;
   int rank = 0;
 };
 
@@ -136,13 +135,13 @@ Expected<std::unique_ptr<ControlClient>> ControlClient::connect(std::string_view
   auto impl = std::make_unique<Impl>();
   impl->rank = given["rank"].get<int>();
   impl->seal_key = text("seal_key");
-  impl->endpoint = text("endpoint");
   try {
-    zmq::socket_t& dealer = impl->dealer;
-    prepare_client(dealer, identity_of(impl->rank), text("server_key"),
-                   {text("public_key"), text("secret_key")}, kMaxMessageBytes);
-    dealer.set(zmq::sockopt::linger, 2000);
-    dealer.connect(impl->endpoint);
+    impl->client.connect({.endpoint = text("endpoint"),
+                          .identity = identity_of(impl->rank),
+                          .server_key = text("server_key"),
+                          .keys = {text("public_key"), text("secret_key")},
+                          .max_bytes = kMaxMessageBytes,
+                          .linger = std::chrono::seconds(2)});
   } catch (const zmq::error_t& error) {
     return fail(Code::InvalidArgument,
                 "cannot use the control-plane credentials: " + std::string(error.what()));
@@ -158,16 +157,15 @@ bool ControlClient::is_sealed(std::string_view job, std::string_view seal) const
          ::CRYPTO_memcmp(seal.data(), right.data(), right.size()) == 0;
 }
 
-void ControlClient::send(const json& message) {
-  send_renewing(impl_->dealer, impl_->endpoint, text_of(message));
-}
+void ControlClient::send(const json& message) { impl_->client.send(text_of(message)); }
 
 std::unique_ptr<json> ControlClient::receive(std::chrono::milliseconds timeout) {
   try {
-    zmq::pollitem_t item{impl_->dealer.handle(), 0, ZMQ_POLLIN, 0};
+    zmq::socket_t& dealer = impl_->client.socket();
+    zmq::pollitem_t item{dealer.handle(), 0, ZMQ_POLLIN, 0};
     if (timeout.count() > 0) zmq::poll(&item, 1, timeout);
     zmq::message_t body;
-    if (!impl_->dealer.recv(body, zmq::recv_flags::dontwait)) return nullptr;
+    if (!dealer.recv(body, zmq::recv_flags::dontwait)) return nullptr;
     return parse_message(body.to_string_view());
   } catch (const zmq::error_t&) {
     return nullptr;  // interrupted: as if none had come

@@ -8,8 +8,6 @@
 namespace weft::runtime {
 namespace {
 
-constexpr int kQueueLength = 10'000;  // messages a side keeps for a slow or absent other
-
 std::string raw_key(const std::string& z85) {
   std::string raw(32, '\0');
   zmq_z85_decode(reinterpret_cast<std::uint8_t*>(raw.data()), z85.c_str());
@@ -41,8 +39,8 @@ Expected<void> CurveListener::open(const CurveOptions& options) {
     router_.set(zmq::sockopt::curve_server, true);
     router_.set(zmq::sockopt::curve_secretkey, options.secret);
     router_.set(zmq::sockopt::maxmsgsize, static_cast<std::int64_t>(options.max_bytes));
-    router_.set(zmq::sockopt::sndhwm, kQueueLength);
-    router_.set(zmq::sockopt::rcvhwm, kQueueLength);
+    router_.set(zmq::sockopt::sndhwm, kCurveQueueLength);
+    router_.set(zmq::sockopt::rcvhwm, kCurveQueueLength);
     // Who connects again is the one to talk to, whatever became of the old connection.
     router_.set(zmq::sockopt::router_handover, true);
     router_.bind(address);
@@ -121,29 +119,6 @@ void CurveListener::send(const std::string& peer, std::string_view bytes) {
     router_.send(zmq::buffer(bytes), zmq::send_flags::dontwait);
   } catch (const zmq::error_t&) {
     // The peer is gone; its silence, or its process's end, is what tells.
-  }
-}
-
-void prepare_client(zmq::socket_t& dealer, const std::string& identity,
-                    const std::string& server_key, const CurveKeys& keys, std::size_t max_bytes) {
-  dealer.set(zmq::sockopt::routing_id, identity);
-  dealer.set(zmq::sockopt::curve_serverkey, server_key);
-  dealer.set(zmq::sockopt::curve_publickey, keys.open);
-  dealer.set(zmq::sockopt::curve_secretkey, keys.secret);
-  dealer.set(zmq::sockopt::maxmsgsize, static_cast<std::int64_t>(max_bytes));
-  dealer.set(zmq::sockopt::sndhwm, kQueueLength);
-}
-
-void send_renewing(zmq::socket_t& dealer, const std::string& endpoint, std::string_view bytes) {
-  try {
-    if (dealer.send(zmq::buffer(bytes), zmq::send_flags::dontwait)) return;
-    try {
-      dealer.disconnect(endpoint);
-    } catch (const zmq::error_t&) {  // there is none to end
-    }
-    dealer.connect(endpoint);
-    (void)dealer.send(zmq::buffer(bytes), zmq::send_flags::dontwait);
-  } catch (const zmq::error_t&) {  // interrupted: lost, as anything may be
   }
 }
 

@@ -1,5 +1,5 @@
-// A listening socket that lets in only who has a key of this run (ZeroMQ with CURVE), and its
-// clients' side; what control.h and channel.h share, not for others to include.
+// A listening socket that lets in only who has a key of this run (ZeroMQ with CURVE); what
+// control.h and channel.h share, not for others to include. Its clients' side: curve_client.h.
 #pragma once
 
 #include <chrono>
@@ -15,6 +15,7 @@
 namespace weft::runtime {
 
 inline constexpr std::size_t kCurveKeyLength = 40;  // Z85 text of a 32-byte key
+inline constexpr int kCurveQueueLength = 10'000;    // messages kept for a slow or absent other side
 
 struct CurveKeys {
   std::string open, secret;  // Z85
@@ -60,15 +61,5 @@ class CurveListener {
   std::string endpoint_;
   long long refused_ = 0;
 };
-
-/// Sets a client's socket up, before it connects; throws zmq::error_t for keys that are none.
-void prepare_client(zmq::socket_t& dealer, const std::string& identity,
-                    const std::string& server_key, const CurveKeys& keys, std::size_t max_bytes);
-
-/// Queues, never blocks. The library ends a connection over which came what cannot be (a byte had
-/// changed, in the handshake or later), and makes no other: then there is nowhere to queue, and a
-/// new connection is made. So is one for a full queue, which is lost: its owner asks again for what
-/// went unanswered.
-void send_renewing(zmq::socket_t& dealer, const std::string& endpoint, std::string_view bytes);
 
 }  // namespace weft::runtime
