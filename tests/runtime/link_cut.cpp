@@ -46,10 +46,13 @@ int borrow_socket(pid_t process, unsigned long inode) {
 
 template <class Deed>
 bool at_both_ends(const Connection& connection, const Deed& deed) {
-  bool done = true;
-  for (int end = 0; end < 2; ++end) {
-    const int socket = borrow_socket(connection.process[end], connection.inode[end]);
-    done = socket >= 0 && deed(socket) && done;
+  // Both first: whoever notices what was done to one end may close the other one.
+  int sockets[2];
+  for (const int end : {0, 1})
+    sockets[end] = borrow_socket(connection.process[end], connection.inode[end]);
+  bool done = sockets[0] >= 0 && sockets[1] >= 0;
+  for (const int socket : sockets) {
+    done = done && deed(socket);
     if (socket >= 0) ::close(socket);
   }
   return done;
