@@ -56,8 +56,11 @@ TEST_F(RunAsked, PausesContinuesSavesAndStopsWithoutLosingAStep) {
 TEST_F(RunAsked, AnExcludedNodeIsLeftAloneUntilItIsIncludedAgain) {
   Weft child(endless());
   ASSERT_TRUE(eventually([&] { return steps_of(run) >= 3 || !child.running(); }));
-  const json nodes =
-      json::parse(weft({"nodes", "ls", run.string(), "--json"}).out, nullptr, false)["items"];
+  json nodes;  // told every two seconds
+  ASSERT_TRUE(eventually([&] {
+    nodes = json::parse(weft({"nodes", "ls", run.string(), "--json"}).out, nullptr, false)["items"];
+    return nodes.size() == 1 || !child.running();
+  }));
   ASSERT_EQ(nodes.size(), 1u);
   EXPECT_EQ(nodes[0]["state"], "here");
   EXPECT_EQ(nodes[0]["ranks"], json({0, 1, 2, 3}));
